@@ -1,0 +1,187 @@
+"""IPython profiles: which there are, where they lie, and which of their files belong to a cluster.
+
+A profile is a folder ``profile_<name>`` in IPython's folder (``~/.ipython``, or what ``IPYTHONDIR`` says). Its ``security``
+folder holds the connection files, which contain the cluster's key, and ``log`` the processes' output.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from IPython.core.profiledir import ProfileDir
+from IPython.paths import get_ipython_dir
+from traitlets.config.loader import Config, ConfigFileNotFound, JSONFileConfigLoader, PyFileConfigLoader
+
+from .errors import ProfileError
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*\Z")
+_PREFIX = "profile_"
+PRIVATE_FOLDER = 0o700
+PRIVATE_FILE = 0o600
+
+
+def ipython_dir() -> Path:
+    """IPython's folder, as ``IPYTHONDIR`` or IPython's own rules have it."""
+    return Path(get_ipython_dir())
+
+
+def profiles() -> list[str]:
+    """The names of the profiles that exist, in alphabetical order."""
+    try:
+        names = [entry.name for entry in os.scandir(ipython_dir()) if entry.is_dir()]
+    except OSError:
+        return []
+    return sorted(name[len(_PREFIX) :] for name in names if name.startswith(_PREFIX) and name != _PREFIX)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that cannot be a profile's.
+
+    :raises ProfileError: for an empty name, or one with characters that IPython's folder names should not have
+    """
+    if not _NAME.match(name) or len(name) > 100:
+        raise ProfileError(
+            f"{name!r} cannot be the name of an IPython profile; use up to 100 letters, digits, '.', '_' and '-'."
+        )
+
+
+def locate(name: str) -> Path:
+    """The folder of a profile, with private ``security`` and ``log`` folders inside.
+
+    The profile ``default`` is created if it does not exist, as IPython itself does.
+
+    :param name: the profile's name
+    :raises ProfileError: if there is no such profile; the sentence names those that exist and how to make one
+    """
+    check_name(name)
+    folder = ipython_dir() / (_PREFIX + name)
+    if not folder.is_dir():
+        if name == "default":
+            return create(name)
+        known = ", ".join(profiles()) or "none"
+        raise ProfileError(
+            f"There is no IPython profile '{name}' in {ipython_dir()} (profiles that exist: {known})."
+            f" Choose another with Packages > Parallel Flow > Change profile, or make it there"
+            f" or in a terminal with: ipython profile create --parallel {name}"
+        )
+    make_private(folder)
+    return folder
+
+
+def create(name: str) -> Path:
+    """Make a profile, readable by its owner only; one that exists is left as it is.
+
+    :param name: the new profile's name
+    :returns: its folder
+    :raises ProfileError: if the name is not valid or the folder cannot be written
+    """
+    check_name(name)
+    folder = ipython_dir() / (_PREFIX + name)
+    try:
+        if not folder.is_dir():
+            folder.mkdir(mode=PRIVATE_FOLDER, parents=True)
+            folder.chmod(PRIVATE_FOLDER)
+            ProfileDir(location=str(folder))
+            log.info("Made the IPython profile '%s' in %s", name, folder)
+        make_private(folder)
+    except OSError as error:
+        raise ProfileError(f"The IPython profile '{name}' could not be made in {folder}: {error.strerror or error}.") from error
+    return folder
+
+
+def make_private(folder: Path) -> None:
+    """See to it that a profile has ``security`` and ``log`` folders that only their owner can read.
+
+    :raises ProfileError: if they can be neither made nor made private
+    """
+    for part in (security_dir(folder), log_dir(folder)):
+        try:
+            part.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+            if part.stat().st_mode & 0o077:
+                part.chmod(PRIVATE_FOLDER)
+        except OSError as error:
+            raise ProfileError(f"{part} must be a folder that only you can read: {error.strerror or error}.") from error
+
+
+def name_of(folder: Path) -> str:
+    """A profile's name from its folder."""
+    return folder.name[len(_PREFIX) :] if folder.name.startswith(_PREFIX) else folder.name
+
+
+def security_dir(folder: Path) -> Path:
+    """Where a profile's connection files and our record lie."""
+    return folder / "security"
+
+
+def log_dir(folder: Path) -> Path:
+    """Where a profile's processes write their logs."""
+    return folder / "log"
+
+
+def client_file(folder: Path) -> Path:
+    """The connection file for clients; it exists while a controller runs."""
+    return security_dir(folder) / "ipcontroller-client.json"
+
+
+def engine_file(folder: Path) -> Path:
+    """The connection file for engines."""
+    return security_dir(folder) / "ipcontroller-engine.json"
+
+
+def cluster_file(folder: Path) -> Path:
+    """The file by which ``ipcluster list`` and ``ipcluster stop`` know of a cluster."""
+    return security_dir(folder) / "cluster-.json"
+
+
+def config(folder: Path, application: str) -> Config:
+    """What the profile's own configuration says about one of ipyparallel's applications.
+
+    :param folder: the profile's folder
+    :param application: ``ipcontroller``, ``ipengine`` or ``ipcluster``
+    :raises ProfileError: if a configuration file has an error in it
+    """
+    merged = Config()
+    for loader, suffix in ((PyFileConfigLoader, "py"), (JSONFileConfigLoader, "json")):
+        name = f"{application}_config.{suffix}"
+        try:
+            merged.merge(loader(name, path=str(folder)).load_config())
+        except ConfigFileNotFound:
+            continue
+        except Exception as error:
+            raise ProfileError(f"{folder / name} cannot be read: {error}. Correct that file.") from error
+    return merged
+
+
+def secrets(folder: Path) -> set[str]:
+    """Every key in the profile's connection files, so that it can be kept out of messages."""
+    found: set[str] = set()
+    for path in (client_file(folder), engine_file(folder)):
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        found.update(str(value) for name, value in content.items() if "key" in name and value)
+    return found
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file so that readers find the old text or the new, whole, and only the owner can read it.
+
+    :raises OSError: if it cannot be written
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

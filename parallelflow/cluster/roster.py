@@ -1,0 +1,200 @@
+"""What is known about each engine: where it runs, what it does, what it uses.
+
+The hub counts tasks, in one request for all engines. An engine tells its host and process id itself, once, over its control
+channel, which a busy engine answers too: no task is needed. Engines on this machine are then measured from outside; others
+are asked now and then, some at a time. Nothing waits for an engine.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import zmq
+
+from .connection import Connection
+from .processes import Started
+from .state import EngineState
+
+log = logging.getLogger(__name__)
+
+_ASK_AT_ONCE = 64  # requests sent per look, so that hundreds of engines do not answer at the same moment
+_ASK_AGAIN = 5.0  # seconds between two questions to an engine on another machine
+_SILENT = 10.0  # seconds without an answer after which an engine is called silent
+_HUB_WAIT = 0.5  # seconds that one look may wait for the hub; else the last counts stand
+
+
+@dataclass
+class _Known:
+    uuid: str
+    first_seen: float
+    host: str = ""
+    pid: int | None = None
+    asked: float = 0.0
+    answered: float = 0.0
+    question: Any = None
+    process: psutil.Process | None = None
+    cpu_time: float = 0.0
+    measured: float = 0.0
+    cpu_percent: float | None = None
+    memory: int | None = None
+    stopped: bool = False
+
+
+class Roster:
+    """The engines of one connection.
+
+    :param connection: the connection
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._known: dict[str, _Known] = {}
+        self._counts: dict[str, dict[str, int]] = {}
+        self._unassigned = 0
+        self._question: Any = None
+        self._lock = threading.Lock()
+
+    def look(self, ours: dict[str, Started]) -> tuple[tuple[EngineState, ...], int]:
+        """What is known now. Takes milliseconds, or half a second if the hub is busy.
+
+        :param ours: our engines by uuid
+        :returns: the engines by number, and how many tasks wait for one
+        """
+        with self._lock:
+            engines: dict[int, str] = dict(self._connection.client._engines)
+            for uuid in set(self._known) - set(engines.values()):
+                del self._known[uuid]
+            for uuid in engines.values():
+                known = self._known.setdefault(uuid, _Known(uuid, time.time()))
+                if known.pid is None and uuid in ours:
+                    known.host, known.pid = ours[uuid].entry.host, ours[uuid].entry.pid
+                    known.first_seen = ours[uuid].entry.started
+            self._count()
+            self._ask()
+            self._measure()
+            return tuple(self._state(number, uuid, uuid in ours) for number, uuid in sorted(engines.items())), self._unassigned
+
+    def _send(self, stream: str, kind: str, content: dict[str, Any], ident: bytes | None = None) -> Any:
+        client = self._connection.client
+        try:
+            return client._send(getattr(client, stream), kind, content=content, ident=ident)
+        except (OSError, zmq.ZMQError, RuntimeError):
+            return None
+
+    def _count(self) -> None:
+        if self._question is None:
+            self._question = self._send("_query_stream", "queue_request", {"targets": None, "verbose": False})
+        if self._question is None:
+            return
+        # A closed client's future would never be done; the wait has a limit of its own.
+        self._question.wait(_HUB_WAIT)
+        if not self._question.done():
+            return
+        question, self._question = self._question, None
+        with suppress(Exception):
+            content = question.result()["content"]
+            if content.pop("status") == "ok":
+                self._unassigned = int(content.pop("unassigned", 0))
+                self._counts = content
+
+    def _ask(self) -> None:
+        now = time.time()
+        sent = 0
+        for known in self._known.values():
+            if known.question is not None:
+                if not known.question.done():
+                    continue
+                self._hear(known, now)
+            local = known.process is not None or known.host == socket.gethostname()
+            if sent < _ASK_AT_ONCE and (known.pid is None or (not local and now - known.asked > _ASK_AGAIN)):
+                known.question = self._send("_control_stream", "usage_request", {}, known.uuid.encode())
+                known.asked = now
+                sent += 1
+
+    def _hear(self, known: _Known, now: float) -> None:
+        question, known.question = known.question, None
+        with suppress(Exception):
+            content = question.result()["content"]
+            known.host, known.pid = str(content["hostname"]), int(content["pid"])
+            known.answered = now
+            if known.host != socket.gethostname():
+                known.cpu_percent = content.get("kernel_cpu")
+                known.memory = content.get("kernel_memory")
+
+    def _measure(self) -> None:
+        here = socket.gethostname()
+        local = {known.pid: known for known in self._known.values() if known.host == here and known.pid is not None}
+        if not local:
+            return
+        below = _descendants(set(local))
+        for pid, known in local.items():
+            try:
+                if known.process is None:
+                    known.process = psutil.Process(pid)
+                    known.first_seen = min(known.first_seen, known.process.create_time())
+                cpu, memory = 0.0, 0
+                with known.process.oneshot():
+                    times = known.process.cpu_times()
+                    cpu, memory = times.user + times.system, known.process.memory_info().rss
+                    known.stopped = known.process.status() == psutil.STATUS_STOPPED
+                for process in below.get(pid, ()):
+                    with suppress(psutil.Error):
+                        times = process.cpu_times()
+                        cpu += times.user + times.system
+                        memory += process.memory_info().rss
+            except psutil.Error:
+                continue
+            now = time.monotonic()
+            if known.measured and now > known.measured:
+                known.cpu_percent = max(0.0, 100.0 * (cpu - known.cpu_time) / (now - known.measured))
+            known.measured, known.cpu_time, known.memory = now, cpu, int(memory)
+
+    def _state(self, number: int, uuid: str, ours: bool) -> EngineState:
+        known = self._known[uuid]
+        counts = self._counts.get(str(number), {})
+        queued = counts.get("queue", 0) + counts.get("tasks", 0)
+        state = "busy" if queued else "idle"
+        if known.stopped:
+            state = "stopped"
+        elif known.question is not None and time.time() - known.asked > _SILENT:
+            state = "silent"
+        return EngineState(
+            id=number,
+            uuid=uuid,
+            host=known.host,
+            pid=known.pid,
+            ours=ours,
+            state=state,
+            tasks_done=counts.get("completed", 0),
+            tasks_queued=queued,
+            cpu_percent=known.cpu_percent,
+            memory=known.memory,
+            since=known.first_seen,
+        )
+
+
+def _descendants(pids: set[int]) -> dict[int, list[psutil.Process]]:
+    """The descendants of some processes, in one look at the process table; engines' nannies are left out."""
+    parents: dict[int, int] = {}
+    processes: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter(["ppid"]):
+        parents[process.pid] = process.info["ppid"] or 0
+        processes[process.pid] = process
+    below: dict[int, list[psutil.Process]] = {}
+    for pid, process in processes.items():
+        above = parents[pid]
+        for _ in range(64):
+            if above in pids:
+                below.setdefault(above, []).append(process)
+                break
+            if above <= 1:
+                break
+            above = parents.get(above, 0)
+    return below

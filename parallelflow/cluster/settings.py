@@ -1,0 +1,186 @@
+"""The preferences that concern the cluster: their names, defaults, documentation and allowed values, each written once.
+
+Knows nothing of where preferences are kept: the layer above builds its configuration from :data:`PREFERENCES` and hands a
+mapping to :meth:`Settings.from_mapping`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeAlias, TypeVar
+
+from .errors import ProfileError, SettingsError
+from .profile import check_name
+
+_T = TypeVar("_T", str, int, float, bool)
+Value: TypeAlias = str | int | float | bool
+
+_TRUE = ("true", "yes", "on", "1")
+_FALSE = ("false", "no", "off", "0")
+MOST_ENGINES = 10_000
+LONGEST_WAIT = 86_400.0
+
+
+def _preference(default: _T, documentation: str, allowed: str, read: Callable[[object], _T]) -> Any:
+    return field(default=default, metadata={"doc": documentation, "allowed": allowed, "read": read})
+
+
+def _profile_name(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    try:
+        check_name(value)
+    except ProfileError as error:
+        raise ValueError from error
+    return value
+
+
+def _one_of(*words: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        word = value.strip().lower() if isinstance(value, str) else ""
+        if word not in words:
+            raise ValueError
+        return word
+
+    return read
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError
+    if not isinstance(value, (int, float, str)):
+        raise ValueError
+    number = int(value)
+    if not 0 <= number <= MOST_ENGINES:
+        raise ValueError
+    return number
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError
+    number = float(value)
+    if not math.isfinite(number) or not 0.5 <= number <= LONGEST_WAIT:
+        raise ValueError
+    return number
+
+
+def _yes_or_no(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word not in _TRUE + _FALSE:
+        raise ValueError
+    return word in _TRUE
+
+
+_PROFILE = "the name of an IPython profile: letters, digits, '.', '_' and '-'"
+_WAIT = f"a number of seconds from 0.5 to {LONGEST_WAIT:.0f}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The cluster preferences, validated. Times are in seconds."""
+
+    profile: str = _preference(
+        "default",
+        "The IPython profile whose cluster is used, and started if there is none.",
+        _PROFILE,
+        _profile_name,
+    )
+    engines: int = _preference(
+        0,
+        "How many engines are started when none are running; 0 means as many as this machine has cores.",
+        f"a whole number from 0 to {MOST_ENGINES}",
+        _count,
+    )
+    start: str = _preference(
+        "auto",
+        "What a Map does that finds no engines: 'auto' starts a local cluster, 'ask' asks first (in batch mode it"
+        " starts one), 'never' fails with a message.",
+        "'auto', 'ask' or 'never'",
+        _one_of("auto", "ask", "never"),
+    )
+    start_timeout: float = _preference(
+        60.0,
+        "How many seconds a controller and its engines may take to become ready before the start counts as failed.",
+        _WAIT,
+        _seconds,
+    )
+    stop_timeout: float = _preference(
+        10.0,
+        "How many seconds stopping may take. Processes are first asked to end and, after a third of this time, killed.",
+        _WAIT,
+        _seconds,
+    )
+    connect_timeout: float = _preference(
+        10.0,
+        "How many seconds a controller that is known to run may take to answer.",
+        _WAIT,
+        _seconds,
+    )
+    at_exit: str = _preference(
+        "stop",
+        "What becomes of the processes that VisTrails started when it exits: 'stop' ends them, 'leave' lets them run on"
+        " for the next session.",
+        "'stop' or 'leave'",
+        _one_of("stop", "leave"),
+    )
+    orphans: str = _preference(
+        "ask",
+        "What becomes of processes that a VisTrails left behind which crashed or was killed: 'stop', 'take back', or"
+        " 'ask' (in batch mode they are taken back).",
+        "'ask', 'stop' or 'take back'",
+        _one_of("ask", "stop", "take back"),
+    )
+    encryption: bool = _preference(
+        False,
+        "Whether controllers that VisTrails starts encrypt all their traffic (CurveZMQ). Messages are signed in any"
+        " case.",
+        "True or False",
+        _yes_or_no,
+    )
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, object]) -> Settings:
+        """Settings from preferences as they are stored.
+
+        :param mapping: preference names and values; numbers and booleans may be given as text. Names that are not cluster
+            preferences are ignored, missing ones and None mean the default.
+        :raises SettingsError: for a value that is not allowed; the sentence names the preference, its value and what is allowed
+        """
+        values: dict[str, Value] = {}
+        for entry in fields(cls):
+            value = mapping.get(entry.name)
+            if value is None:
+                continue
+            try:
+                values[entry.name] = entry.metadata["read"](value)
+            except (ValueError, OverflowError):
+                raise SettingsError(
+                    f"The preference '{entry.name}' of Parallel Flow has the value {value!r}, which is not allowed;"
+                    f" it must be {entry.metadata['allowed']}."
+                ) from None
+        return cls(**values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Preference:
+    """One preference as the layer above shows it.
+
+    :param key: its name, an attribute of :class:`Settings`
+    :param default: its default value, of the type that it has
+    :param documentation: one line for the user
+    """
+
+    key: str
+    default: Value
+    documentation: str
+
+
+PREFERENCES: tuple[Preference, ...] = tuple(
+    Preference(entry.name, entry.default, entry.metadata["doc"])  # type: ignore[arg-type]
+    for entry in fields(Settings)
+)

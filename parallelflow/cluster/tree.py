@@ -1,0 +1,209 @@
+"""Processes and their descendants: recognised for certain, found wherever they hide, ended for certain.
+
+A process is a process id **and** a creation time, never a bare process id. Everything that we start carries a token in its
+environment, which all its descendants inherit: so they are found even when their parent is dead and they belong to init.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psutil
+
+log = logging.getLogger(__name__)
+
+TOKENS = "PARALLELFLOW_TOKENS"
+"""The environment variable that holds the tokens: of the process itself and of everything above it, joined by '/'."""
+
+# Creation times are computed from the boot time, which the kernel shifts when the clock is set; two readings of the
+# same process can differ by that much.
+_CLOCK_SHIFT = 2.0
+
+# When what happens to a process that does not end, as shares of the time limit.
+_INTERRUPT_AT = 0.1
+_KILL_AT = 0.3
+_KILL_NANNIES_AT = 0.45
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One process, for good.
+
+    :param pid: process id
+    :param create_time: seconds since the epoch
+    """
+
+    pid: int
+    create_time: float
+
+    @classmethod
+    def of(cls, pid: int) -> Identity | None:
+        """The identity of a process that runs, or None."""
+        try:
+            return cls(pid, psutil.Process(pid).create_time())
+        except psutil.Error:
+            return None
+
+    def process(self, token: str = "") -> psutil.Process | None:
+        """The process, or None if it is gone or its process id belongs to another one now.
+
+        :param token: if given, the process must carry it
+        """
+        try:
+            process = psutil.Process(self.pid)
+            if abs(process.create_time() - self.create_time) > _CLOCK_SHIFT or not lives(process):
+                return None
+            if token and token not in tokens_of(process):
+                return None
+        except psutil.Error:
+            return None
+        return process
+
+
+def own_identity() -> Identity:
+    """The identity of this very process."""
+    return Identity(os.getpid(), psutil.Process().create_time())
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether a process still runs; a zombie does not."""
+    try:
+        return bool(process.is_running() and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD))
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
+
+
+def tokens_of(process: psutil.Process) -> list[str]:
+    """The tokens that a process carries: none if it has none or is not ours to look at."""
+    try:
+        return str(process.environ().get(TOKENS, "")).split("/")
+    except (psutil.Error, OSError):
+        return []
+
+
+def environment(token: str) -> dict[str, str]:
+    """Our environment with one more token, for a process to be started."""
+    inherited = os.environ.get(TOKENS, "")
+    return {**os.environ, TOKENS: f"{inherited}/{token}" if inherited else token}
+
+
+def carriers(tokens: Collection[str]) -> list[psutil.Process]:
+    """Every living process that carries one of the tokens, except this one."""
+    wanted = set(tokens)
+    found = []
+    for process in psutil.process_iter():
+        if process.pid != os.getpid() and wanted.intersection(tokens_of(process)) and lives(process):
+            found.append(process)
+    return found
+
+
+@dataclass(frozen=True)
+class Root:
+    """What is to be ended: a process that was started, and all that came of it.
+
+    :param token: the token that it carries, or '' if it was started by somebody else
+    :param identity: its leader, if known
+    """
+
+    token: str
+    identity: Identity | None
+
+    def leader(self) -> psutil.Process | None:
+        """The process that was started, if it still runs."""
+        return self.identity.process(self.token) if self.identity is not None else None
+
+
+def members(roots: Iterable[Root]) -> list[psutil.Process]:
+    """Every living process of some trees: leaders, descendants and everything that carries their tokens."""
+    found: dict[int, psutil.Process] = {}
+    roots = list(roots)
+    tokens = {root.token for root in roots if root.token}
+    if tokens:
+        found.update((process.pid, process) for process in carriers(tokens))
+    for root in roots:
+        leader = root.leader()
+        if leader is None:
+            continue
+        found[leader.pid] = leader
+        with suppress(psutil.Error):
+            found.update((child.pid, child) for child in leader.children(recursive=True) if lives(child))
+    found.pop(os.getpid(), None)
+    return list(found.values())
+
+
+def end(
+    roots: Sequence[Root], limit: float, pause: Callable[[], None] | None = None, *, hub_stays: bool = True
+) -> list[psutil.Process]:
+    """End process trees: politely, then for certain.
+
+    Leaders are asked to terminate; a busy engine's running code is then interrupted; what still lives after a third of
+    the time is killed. Processes that were stopped (SIGSTOP) are woken so that they can obey. An engine's nanny is left
+    until last, because it tells the hub that its engine is gone, unless the hub goes too: then it would wait for it.
+
+    :param roots: the trees
+    :param limit: seconds that all of it may take
+    :param pause: called between two looks instead of a short sleep
+    :param hub_stays: whether the hub is to hear that engines are gone
+    :returns: what still lives at the end of the time, normally nothing
+    """
+    start = time.monotonic()
+    seen: dict[int, psutil.Process] = {}
+    told: set[tuple[int, int]] = set()
+
+    def tell(process: psutil.Process, number: signal.Signals) -> None:
+        if (process.pid, number) in told:
+            return
+        told.add((process.pid, number))
+        # psutil compares the creation time before it sends anything, so a reused process id is safe.
+        with suppress(psutil.Error):
+            process.send_signal(number)
+
+    while True:
+        for process in members(roots):
+            seen.setdefault(process.pid, process)
+        alive = [process for process in seen.values() if lives(process)]
+        elapsed = time.monotonic() - start
+        if not alive or elapsed > limit:
+            return alive
+        pids = {root.identity.pid for root in roots if root.identity is not None and root.leader() is not None}
+        for process in alive:
+            nanny = is_nanny(process)
+            if process.pid in pids:
+                tell(process, signal.SIGTERM)
+                tell(process, signal.SIGCONT)
+                if elapsed > _INTERRUPT_AT * limit:
+                    tell(process, signal.SIGINT)
+            elif not (nanny and hub_stays) and not _below_a_leader(process, pids):
+                tell(process, signal.SIGTERM)
+                tell(process, signal.SIGCONT)
+            if elapsed > (_KILL_NANNIES_AT if nanny and hub_stays else _KILL_AT) * limit:
+                if (process.pid, signal.SIGKILL) not in told:
+                    log.info("Process %d does not end by itself; killing it", process.pid)
+                tell(process, signal.SIGKILL)
+        if pause is None:
+            time.sleep(0.05)
+        else:
+            pause()
+
+
+def is_nanny(process: psutil.Process) -> bool:
+    """Whether a process is the nanny that ipyparallel starts beside each engine."""
+    try:
+        return "ipyparallel.engine.nanny" in process.cmdline()
+    except psutil.Error:
+        return False
+
+
+def _below_a_leader(process: psutil.Process, leaders: set[int]) -> bool:
+    try:
+        return any(parent.pid in leaders for parent in process.parents())
+    except psutil.Error:
+        return False

@@ -1,0 +1,37 @@
+"""Runs a module or a Group once per element of a list, on every core and machine of an IPython cluster.
+
+Drag Map into a pipeline in place of Control Flow's Map. Start, watch and stop the cluster from the menu Packages >
+Parallel Flow.
+"""
+
+# VisTrails imports this to list the package, so it imports nothing that can fail: one ImportError here and VisTrails
+# forgets where the package lies.
+from vistrails.core.configuration import ConfigurationObject
+
+from parallelflow import __version__
+
+identifier = "org.vistrails.parallelflow"
+name = "Parallel Flow"
+version = __version__
+old_identifiers = ["edu.poly.vistrails.parallel_flow"]
+
+configuration = ConfigurationObject(profile="default")
+
+# With an ordinary installation VisTrails' Reload re-imports only this module and `init` without it.
+_force_unload_pkg_list = ["parallelflow.ipyparallel_flow"]
+
+
+def package_dependencies() -> list[str]:
+    """Return the packages that VisTrails must enable first: our Map is a Control Flow Map."""
+    return ["org.vistrails.vistrails.control_flow"]
+
+
+def package_requirements() -> None:
+    """Check that what we need is installed.
+
+    :raises MissingRequirement: names what is not.
+    """
+    from vistrails.core.requirements import require_python_module
+
+    for module in ("ipyparallel", "psutil", "zmq", "cloudpickle"):
+        require_python_module(module, {"pip": module if module != "zmq" else "pyzmq"})

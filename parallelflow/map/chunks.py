@@ -1,0 +1,71 @@
+"""How many elements travel together.
+
+A chunk costs a round trip of some milliseconds, shared by three processes; an element may cost anything from
+microseconds to hours. So chunks grow until the round trip no longer matters and shrink towards the end of the list,
+so that no engine waits idle for another's last chunk.
+
+Knows nothing of clusters: durations go in, sizes come out. Standard library only.
+"""
+
+from __future__ import annotations
+
+# A chunk shall last about this long, in seconds. An engine stands idle for 2 to 3 ms between two chunks while the
+# result and the next chunk pass the scheduler: below 1.5 % of this. Longer would delay progress and what Cancel waits for.
+TARGET_DURATION = 0.2
+
+# A chunk never holds more elements than this: writing their log must not hold up VisTrails' window for 100 ms.
+MOST_ELEMENTS = 500
+
+# A chunk never holds more bytes than this (estimated from earlier elements), so that memory stays bounded.
+MOST_BYTES = 32 * 1024 * 1024
+
+# Near the end an engine gets this share of the fair share of what is left (guided self-scheduling, Polychronopoulos
+# and Kuck 1987, doi:10.1109/TC.1987.5009495), halved because costs vary.
+SHARE_OF_REST = 0.5
+
+# The first chunks hold one element each; their cost says how to go on. Until then nothing is known.
+FIRST_CHUNK = 1
+
+# Costs drift along a list; the newest measurement counts for this much.
+SMOOTHING = 0.5
+
+
+class ChunkPolicy:
+    """Decides the size of the next chunk from what earlier ones cost.
+
+    :param elements: how many elements the list has.
+    """
+
+    def __init__(self, elements: int):
+        self._left = elements
+        self._cost: float | None = None  # seconds an element takes on an engine
+        self._bytes = 0.0  # bytes an element takes on the wire
+
+    def next_size(self, engines: int) -> int:
+        """Return the size of the next chunk and count its elements as handed out.
+
+        :param engines: how many engines share the work; at least 1.
+        :returns: at least 1 while elements are left, 0 after.
+        """
+        if self._left <= 0:
+            return 0
+        size = FIRST_CHUNK
+        if self._cost is not None:
+            by_time = int(TARGET_DURATION / max(self._cost, 1e-6))
+            by_rest = int(self._left * SHARE_OF_REST / max(engines, 1))
+            by_bytes = int(MOST_BYTES / self._bytes) if self._bytes else MOST_ELEMENTS
+            size = min(by_time, by_rest, by_bytes, MOST_ELEMENTS)
+        size = max(1, min(size, self._left))
+        self._left -= size
+        return size
+
+    def sent(self, elements: int, nbytes: int) -> None:
+        """Take note of a chunk's size on the wire, in bytes."""
+        self._bytes = max(self._bytes, nbytes / elements)
+
+    def measured(self, elements: int, seconds: float) -> None:
+        """Take note of what a chunk cost on its engine, in seconds."""
+        if elements <= 0:
+            return
+        cost = seconds / elements
+        self._cost = cost if self._cost is None else self._cost + SMOOTHING * (cost - self._cost)

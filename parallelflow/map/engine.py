@@ -1,0 +1,437 @@
+"""What runs in an engine: VisTrails, started on the first task; plans, held by name; chunks, run one after the other.
+
+`install` and `run` are the two functions that the client calls. A chunk runs through VisTrails' own interpreter and the
+serial Map's own loop (`parallelflow.map.module.MapChunk`), so that what an element does here is what it does there.
+
+May import VisTrails and the map room. Nothing of VisTrails is imported before a plan arrives.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import contextlib
+import copy
+import datetime
+import gc
+import hashlib
+import io
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import parallelflow
+from parallelflow.map import values
+from parallelflow.map.outcomes import (
+    ChunkOutcome,
+    Failure,
+    Host,
+    IterationRecord,
+    Jobs,
+    ModuleOutputs,
+    PlanMissing,
+    PlanReady,
+    PlanRefused,
+    Suspension,
+)
+
+if TYPE_CHECKING:
+    from parallelflow.map.plan import Content, Environment
+
+# Plans that an engine keeps ready; the one unused for longest makes room.
+MOST_PLANS = 8
+
+_plans: OrderedDict[str, _ReadyPlan] = OrderedDict()
+_application: Any = None
+
+
+class Refused(Exception):
+    """A plan cannot run here; `str()` is the reason, a sentence."""
+
+
+def inside() -> bool:
+    """Whether this process is an engine that runs elements of a Map."""
+    return _application is not None
+
+
+# ---------------------------------------------------------------- what the client calls
+
+
+def install(identity: str, version: str, *packed: Any) -> PlanReady | PlanRefused:
+    """Make a plan ready, starting VisTrails if this is the first.
+
+    :param identity: the plan's name.
+    :param version: the client's version of Parallel Flow.
+    :param packed: the plan, as `values.pack` made it.
+    """
+    try:
+        if version != parallelflow.__version__:
+            raise Refused(f"it has Parallel Flow {parallelflow.__version__}, and VisTrails has {version}: install the same there")
+        if identity not in _plans:
+            # No module of ours has changed when the plan arrives: anything that fails to load here is this host's lack.
+            try:
+                content: Content = values.unpack(packed)
+            except ImportError as error:
+                raise Refused(f"it cannot load the plan, because Python there lacks something: {error}") from error
+            _start_vistrails(content.environment)
+            _plans[identity] = _ReadyPlan(content)
+            while len(_plans) > MOST_PLANS:
+                _plans.popitem(last=False)
+    except Refused as refusal:
+        return PlanRefused(platform.node(), str(refusal))
+    except Exception:  # whatever a package does when it is loaded
+        return PlanRefused(platform.node(), f"it could not prepare the modules:\n{traceback.format_exc()}")
+    return PlanReady(_host())
+
+
+def run(identity: str, first: int, signature: Any, jobs: Jobs | None, *packed: Any) -> list[Any] | PlanMissing:
+    """Run a chunk.
+
+    :param identity: the plan's name.
+    :param first: the index of the chunk's first element.
+    :param signature: the Map module's signature, which the serial Map mixes into its copies'.
+    :param jobs: what VisTrails' job monitor knows, or None where it monitors no workflow.
+    :param packed: the elements, a list, as `values.pack` made it.
+    :returns: a `ChunkOutcome`, packed.
+    """
+    plan = _plans.get(identity)
+    if plan is None:
+        return PlanMissing(platform.node())
+    _plans.move_to_end(identity)
+    outcome = plan.run(first, signature, jobs, packed)
+    if plan.is_spoilt():
+        del _plans[identity]
+    return _packed_outcome(outcome, plan.content.output_port)
+
+
+def _packed_outcome(outcome: ChunkOutcome, port: str) -> list[Any]:
+    """Pack an outcome; a result that cannot travel becomes its element's failure."""
+    try:
+        return values.pack(outcome)
+    except values.CannotTravel:
+        for index, value in sorted(outcome.values.items()):
+            try:
+                values.pack(value)
+            except values.CannotTravel as error:
+                shown = value.outputs.get(port, value) if isinstance(value, ModuleOutputs) else value
+                outcome.values = {i: v for i, v in outcome.values.items() if i < index}
+                outcome.failure = Failure(
+                    index,
+                    f"The result on output '{port}', of type {type(shown).__qualname__}, cannot be sent back from an engine: {error}",
+                    "".join(traceback.format_exception(error)),
+                    None,
+                )
+                return values.pack(outcome)
+        raise
+
+
+# ---------------------------------------------------------------- VisTrails in this process
+
+
+def _start_vistrails(environment: Environment) -> None:
+    """Start a VisTrails like the user's: same packages, same configuration, but a folder of its own."""
+    global _application
+    for entry in environment.path:
+        if entry not in sys.path:
+            sys.path.append(entry)
+    if os.path.isdir(environment.folder):
+        os.chdir(environment.folder)  # relative names of files mean the same as in VisTrails
+    if _application is not None:
+        return
+    own_folder = tempfile.mkdtemp(prefix="parallelflow_")
+    atexit.register(shutil.rmtree, own_folder, ignore_errors=True)
+    Path(own_folder, "startup.xml").write_bytes(environment.startup)
+    options = {"batch": True, "installBundles": False, "errorLog": False, "dotVistrails": own_folder, "singleInstance": False}
+    if environment.user_packages and os.path.isdir(environment.user_packages):
+        options["userPackageDir"] = environment.user_packages
+    plain_import = builtins.__import__
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        import vistrails.core.application
+
+        try:
+            application = vistrails.core.application.init(options, args=[])
+        except SystemExit as error:  # VisTrails' way to say that it cannot start
+            raise Refused(f"VisTrails did not start there:\n{said.getvalue()}") from error
+    # VisTrails watches every import, to reload packages; an engine never reloads any, and a watched import statement
+    # inside a module's compute() costs up to a millisecond.
+    builtins.__import__ = plain_import
+    # What start-up left behind never dies: without it, each full collection during a chunk is 40 ms shorter.
+    gc.collect()
+    gc.freeze()
+    _application = application
+
+
+def _host() -> Host:
+    from vistrails.core.log.controller import LogController
+
+    machine = LogController.get_local_machine()
+    offset = datetime.datetime.now().astimezone().utcoffset() or datetime.timedelta()
+    fields = {key: getattr(machine, key) for key in ("name", "os", "architecture", "processor", "ram")}
+    return Host(platform.node(), os.getpid(), offset.total_seconds(), fields)
+
+
+def _enable_packages(content: Content) -> None:
+    from vistrails.core.packagemanager import get_package_manager
+    from vistrails.tests.utils import enable_package
+
+    manager = get_package_manager()
+    for package in content.packages:
+        name = f"the package '{package.codepath}' ({package.identifier}, version {package.version})"
+        if not manager.has_package(package.identifier):
+            try:
+                enable_package(package.identifier)
+            except Exception as error:
+                raise Refused(f"it lacks {name}: {error or type(error).__name__}") from error
+        found = manager.get_package(package.identifier).version
+        if found != package.version:
+            raise Refused(f"it has version {found} of {name}")
+
+
+def _add_subworkflows(content: Content) -> None:
+    """Register the subworkflows that no package brings."""
+    from vistrails.core.modules.module_registry import get_module_registry
+    from vistrails.core.modules.sub_module import new_abstraction
+    from vistrails.core.vistrail.vistrail import Vistrail
+    from vistrails.db.services.io import unserialize
+
+    registry = get_module_registry()
+    for sub in content.subworkflows:
+        if registry.has_descriptor_with_name(sub.package, sub.name, sub.namespace, sub.package_version, sub.version):
+            continue
+        vistrail = unserialize(sub.vistrail, Vistrail.vtType)
+        Vistrail.convert(vistrail)
+        module = new_abstraction(sub.name, vistrail, "", int(sub.version))
+        registry.auto_add_module(
+            (
+                module,
+                {
+                    "package": sub.package,
+                    "package_version": sub.package_version,
+                    "namespace": sub.namespace,
+                    "version": sub.version,
+                    "hide_namespace": True,
+                },
+            )
+        )
+        registry.auto_add_ports(module)
+
+
+# ---------------------------------------------------------------- a plan that can run
+
+
+class _Value:
+    """Stands in for the module that a value came from; has what a `ModuleConnector` asks of its module."""
+
+    def __init__(self, value: Any, depth: int):
+        self.value = value
+        self.list_depth = depth
+
+    def get_output(self, port: str) -> Any:
+        return self.value
+
+    def update(self) -> None:
+        """Nothing to do: it has been computed."""
+
+    def update_upstream(self) -> None:
+        """Nothing to do: it has been computed."""
+
+    def clear(self) -> None:
+        self.value = None
+
+
+class _Sink:
+    """Takes the top level's executions from VisTrails' log controller."""
+
+    def __init__(self) -> None:
+        self.executions: list[Any] = []
+
+    def add_item_exec(self, execution: Any) -> None:
+        self.executions.append(execution)
+
+
+class _ReadyPlan:
+    """A plan whose modules exist in this process."""
+
+    def __init__(self, content: Content):
+        from vistrails.core.interpreter.cached import CachedInterpreter
+        from vistrails.core.log.controller import LogController
+        from vistrails.core.vistrail.pipeline import Pipeline
+        from vistrails.db.services.io import unserialize
+
+        from parallelflow.map.module import chunk_module
+        from parallelflow.map.plan import restore_parameters
+
+        self.content = content
+        _enable_packages(content)
+        _add_subworkflows(content)
+        self._machine = LogController.get_local_machine()
+        self._interpreter = CachedInterpreter()
+        self._take_over_file_pool(content.environment.file_pool)
+        pipeline = unserialize(content.pipeline, Pipeline.vtType)
+        Pipeline.convert(pipeline)
+        restore_parameters(pipeline.module_list, list(content.parameters))
+        pipeline.add_module(chunk_module(content.map_id))
+        _keep_apart(pipeline)
+        self._pipeline = pipeline
+        self._objects, self._ids, _, _, _, errors = self._interpreter.setup_pipeline(self._pipeline)
+        for error in errors.values():
+            raise Refused(str(error))
+        self._loop = self._objects[content.map_id]
+        self._connect()
+
+    def _take_over_file_pool(self, directory: str) -> None:
+        """Keep elements' files in VisTrails' own pool where it can be reached, so that they live as long as it does."""
+        pool = self._interpreter.filePool
+        if os.path.isdir(directory) and os.access(directory, os.W_OK):
+            os.rmdir(pool.directory)
+            pool.directory = directory
+            # The pool is VisTrails': an interpreter that goes away here must not empty it.
+            pool.cleanup = lambda: None
+        else:
+            # On a host that does not share the folder the files stay for as long as the engine.
+            remove = pool.cleanup
+            pool.cleanup = lambda: None
+            atexit.register(remove)
+
+    def _connect(self) -> None:
+        from vistrails.core.modules.vistrails_module import ModuleConnector
+        from vistrails.core.vistrail.port_spec import PortSpec
+
+        for planned in self.content.modules:
+            module = self._objects[planned.module_id]
+            module.list_depth = planned.list_depth
+            module.signature = planned.signature
+            for port in planned.enabled_outputs:
+                module.enable_output_port(port)
+            for connector in planned.connectors:
+                spec = connector.spec and PortSpec(
+                    name=connector.spec.name,
+                    type="output",
+                    sigstring=connector.spec.sigstring,
+                    depth=connector.spec.depth,
+                    optional=connector.spec.optional,
+                )
+                if connector.source is None:
+                    source, port = _Value(connector.value, connector.depth), "value"
+                else:
+                    source, port = self._objects[connector.source], connector.source_port
+                module.set_input_port(connector.port, ModuleConnector(source, port, spec, connector.typecheck))
+            if planned.results is not None:
+                module.outputPorts.update(planned.results)
+                module.upToDate = module.computed = True
+        for module_id in self.content.functions:
+            self._loop.set_input_port("FunctionPort", ModuleConnector(self._objects[module_id], "self"))
+        self._loop.input_port_names = self.content.input_ports
+        self._loop.output_port_name = self.content.output_port
+
+    def run(self, first: int, signature: Any, jobs: Jobs | None, packed: Any) -> ChunkOutcome:
+        """Run a chunk's elements, the first of which has the index `first`."""
+        from vistrails.core.log.controller import LogWorkflowController
+        from vistrails.core.log.log import Log
+
+        outcome = ChunkOutcome(_host(), 0.0)
+        self._loop.prepare(values.unpack(packed), first, signature)
+        sink = _Sink()
+        monitor = _job_monitor(jobs)
+        # As streams that only this chunk writes to, so that the text can be shown in VisTrails, in the elements' order.
+        with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(io.StringIO()) as error_output:
+            started = time.perf_counter()
+            try:
+                result = self._interpreter.execute_pipeline(
+                    self._pipeline,
+                    self._objects,
+                    self._ids,
+                    logger=LogWorkflowController(Log(), self._machine, None, sink),
+                    sinks=[self.content.map_id],
+                    current_version=self.content.info["version"],
+                    reason=self.content.info["reason"],
+                    job_monitor=monitor,
+                )
+                outcome.failure = self._failure(result[2])
+            except BaseException as error:  # SystemExit and the like, which VisTrails lets pass
+                message = f"{type(error).__name__}: {error}".rstrip(": ")
+                outcome.failure = Failure(self._loop.index, message, traceback.format_exc(), self.content.functions[-1])
+            outcome.seconds = time.perf_counter() - started
+        outcome.output, outcome.errors = output.getvalue(), error_output.getvalue()
+        outcome.values = {index: self._result(value) for index, value in self._loop.results.items()}
+        outcome.suspended = {
+            index: [self._suspension(error) for error in errors] for index, errors in self._loop.suspensions.items()
+        }
+        outcome.records = _iterations(sink, first)
+        outcome.jobs = _changed_jobs(monitor, jobs)
+        self._loop.forget()
+        return outcome
+
+    def is_spoilt(self) -> bool:
+        """Whether a module that the elements share has failed, so that the plan must be made ready anew."""
+        return any(self._objects[planned.module_id].had_error for planned in self.content.modules)
+
+    def _failure(self, errors: dict[int, Any]) -> Failure | None:
+        for module_id, error in errors.items():
+            trace = error.errorTrace or "".join(traceback.format_exception(error))
+            return Failure(self._loop.index, error.msg, trace, None if module_id == self.content.map_id else module_id)
+        return None
+
+    def _result(self, value: Any) -> Any:
+        from vistrails.core.modules.vistrails_module import Module
+
+        if isinstance(value, Module) and value.moduleInfo.get("moduleId") in self.content.functions:
+            outputs = {port: output for port, output in value.outputPorts.items() if output is not value}
+            return ModuleOutputs(value.moduleInfo["moduleId"], outputs)
+        return value
+
+    def _suspension(self, error: Any) -> Suspension:
+        module = error.module
+        return Suspension(
+            error.msg,
+            error.handle,
+            module.moduleInfo.get("moduleId"),
+            type(module).__name__,
+            module.signature,
+            getattr(error, "loop_iteration", None),
+            None if error.children is None else [self._suspension(child) for child in error.children],
+        )
+
+
+def _keep_apart(pipeline: Any) -> None:
+    """Let VisTrails tell apart modules that differ only in what arrives on their ports.
+
+    It shares modules of the same signature, and a signature covers what is upstream; in a plan that is left out.
+    """
+    signature = pipeline.subpipeline_signature
+
+    def with_id(module_id: int, visited_ids: Any = None) -> bytes:
+        return hashlib.sha1(signature(module_id, visited_ids) + str(module_id).encode()).digest()
+
+    pipeline.subpipeline_signature = with_id
+
+
+def _iterations(sink: _Sink, first: int) -> list[IterationRecord]:
+    from parallelflow.map.provenance import records_of
+
+    return [record for execution in sink.executions for loop in execution.loop_execs for record in records_of(loop, first)]
+
+
+def _job_monitor(jobs: Jobs | None) -> Any:
+    """Make a monitor that knows what the user's knows."""
+    from vistrails.core.vistrail.job import Job, JobMonitor, Workflow
+
+    monitor = JobMonitor()
+    if jobs is not None:
+        known = {name: Job.from_dict(job) for name, job in copy.deepcopy(jobs).items()}
+        workflow = Workflow(0, jobs=known)
+        monitor.addWorkflow(workflow)
+        monitor.startWorkflow(workflow)
+    return monitor
+
+
+def _changed_jobs(monitor: Any, before: Jobs | None) -> Jobs:
+    now = {name: job.to_dict() for name, job in monitor.jobs.items()}
+    return {name: job for name, job in now.items() if job != (before or {}).get(name)}

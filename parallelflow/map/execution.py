@@ -1,0 +1,266 @@
+"""One execution of a Map in VisTrails: checks the input, has the elements run, and gives back what the serial Map would.
+
+May import VisTrails, the cluster room and the map room.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from typing import TYPE_CHECKING, Any
+
+from vistrails.core import debug
+from vistrails.core.modules.vistrails_module import Module, ModuleError, ModuleHadError, ModuleSuspended, ModuleWasSuspended
+
+from parallelflow.cluster.errors import ClusterError
+from parallelflow.cluster.session import get_session
+from parallelflow.map import values
+from parallelflow.map.outcomes import Failure, Host, IterationRecord, Jobs, ModuleOutputs, Suspension
+from parallelflow.map.plan import make_plan
+from parallelflow.map.provenance import LoopLog
+from parallelflow.map.scheduler import MapError, Report, Scheduler, Work
+
+if TYPE_CHECKING:
+    from parallelflow.map.module import Map
+
+
+class Execution:
+    """One execution of a Map.
+
+    :param module: the Map, called upon to compute.
+    :raises ModuleError: when an input is missing or is no list.
+    """
+
+    def __init__(self, module: Map):
+        self.module = module
+        self.ports: list[str] = module.get_input("InputPort")
+        self.output: str = module.get_input("OutputPort")
+        raw = module.get_input("InputList")
+        self.takes_apart = len(self.ports) != 1
+        # The serial Map's own way, so that what is no list fails as it does there.
+        self.elements: Any = raw if self.takes_apart else [[element] for element in raw]
+        self.functions: list[Module] = [connector.obj for connector in module.inputPorts.get("FunctionPort", ())]
+        self.results: dict[int, Any] = {}
+        self.suspended: dict[int, list[Suspension]] = {}
+        self.failure: Failure | None = None
+        self.failed_on = ""
+
+    def run(self) -> None:
+        """Run all elements; the results are in the module's `partialResult` afterwards, as after the serial loop.
+
+        :raises ModuleError: attributed to the module that the serial Map would attribute it to.
+        :raises ModuleSuspended: when elements were suspended; all others have run.
+        """
+        module, count = self.module, len(self.elements)
+        loop = module.logging.begin_loop_execution(module, count)
+        if count == 0:
+            debug.warning("Map: the list on InputList is empty, so nothing was run; the result is an empty list.")
+        else:
+            self._check()
+            self._in_parallel(LoopLog(module.logging, loop))
+            self._raise_what_went_wrong()
+            module.partialResult = [self._value(index) for index in range(count)]
+        if loop is not None:
+            loop.end_loop_execution()
+
+    # ------------------------------------------------------------ before
+
+    def _check(self) -> None:
+        """Check what the serial Map checks, once for the whole list."""
+        if not self.functions:
+            raise ModuleError(self.module, "Nothing is connected to FunctionPort: connect the 'self' output of the module to run.")
+        if not self.ports:
+            raise ModuleError(self.module, "InputPort names no port: give the names of the module's input ports as a list, ['port'].")
+        for function in self.functions:
+            if function.had_error:
+                raise ModuleHadError(function)
+            if function.was_suspended:
+                raise ModuleWasSuspended(function)
+            missing = [port for port in self.ports if function.input_specs and port not in function.input_specs]
+            if missing:
+                there = ", ".join(function.input_specs_order)
+                raise ModuleError(
+                    self.module,
+                    f"InputPort names '{missing[0]}', but the module on FunctionPort has no such input port. It has: {there}.",
+                )
+            self._check_types(function)
+
+    def _check_types(self, function: Module) -> None:
+        try:
+            self.module.typeChecking(copy.copy(function), self.ports, self.elements)
+        except ModuleError as error:
+            index = self._first_of_wrong_type(function)
+            if index is None:
+                raise
+            raise ModuleError(self.module, f"{error.msg} The first is {self._describe(index)}.") from error
+
+    def _first_of_wrong_type(self, function: Module) -> int | None:
+        for index, element in enumerate(self.elements):
+            try:
+                self.module.typeChecking(copy.copy(function), self.ports, [element])
+            except ModuleError:
+                return index
+        return None
+
+    def _describe(self, index: int) -> str:
+        element = self.elements[index]
+        return f"element {index} ({values.short(element if self.takes_apart else element[0])})"
+
+    def _pack(self, first: int, count: int) -> values.Packed:
+        try:
+            chunk = self.elements[first : first + count]
+            return values.pack(list(chunk) if self.takes_apart else [element for (element,) in chunk])
+        except values.CannotTravel:
+            for index in range(first, first + count):
+                for port, part in zip(self.ports, self.elements[index], strict=False):
+                    try:
+                        values.pack(part)
+                    except values.CannotTravel as error:
+                        raise MapError(
+                            f"{self._describe(index).capitalize()} cannot be sent to an engine: on port '{port}', {error}."
+                        ) from error
+            raise
+
+    # ------------------------------------------------------------ meanwhile
+
+    def _in_parallel(self, log: LoopLog) -> None:
+        module = self.module
+        for function in self.functions:
+            module.logging.begin_update(function)
+            module.logging.set_computing(function)
+        plan = make_plan(module, self.functions, self.ports, self.output)
+        written = _InOrder(log)
+        try:
+            session = get_session()
+            session.client(progress=self._starting)
+            connection = session.connection
+            assert connection is not None  # client() has just connected
+            work = Work(
+                len(self.elements), self._pack, plan.packed, plan.identity, module.signature, self._known_jobs(), self._describe
+            )
+            with connection.watched():
+                for report in Scheduler(connection, work, self._tick).run():
+                    self._take(report)
+                    written.add(report)
+        except (MapError, ClusterError) as error:
+            # What failed with an element says more than what its failure brought about.
+            if self.failure is None:
+                raise ModuleError(module, str(error)) from error
+        finally:
+            written.flush()
+
+    def _starting(self, text: str, fraction: float) -> None:
+        self.module.logging.update_progress(self.module, 0.0)
+
+    def _tick(self, done: int) -> None:
+        self.module.logging.update_progress(self.module, done / len(self.elements))
+
+    def _take(self, report: Report) -> None:
+        outcome = report.outcome
+        self.results.update(outcome.values)
+        self.suspended.update(outcome.suspended)
+        failure = outcome.failure
+        if failure is not None and (self.failure is None or failure.index < self.failure.index):
+            self.failure = failure
+            self.failed_on = f"engine {report.engine} on {outcome.host.name}" if report.engine is not None else ""
+        for _ in outcome.values:
+            for function in self.functions:
+                self.module.logging.signalSuccess(function)
+        self._learn_jobs(outcome.jobs)
+        sys.stdout.write(outcome.output)
+        sys.stderr.write(outcome.errors)
+
+    def _job_monitor(self) -> Any:
+        return self.module.moduleInfo.get("job_monitor")
+
+    def _known_jobs(self) -> Jobs | None:
+        monitor = self._job_monitor()
+        if monitor is None or monitor.currentWorkflow() is None:
+            return None
+        return {name: job.to_dict() for name, job in monitor.jobs.items()}
+
+    def _learn_jobs(self, jobs: Jobs) -> None:
+        monitor = self._job_monitor()
+        if monitor is not None:
+            for name, job in jobs.items():
+                monitor.addJob(name, job["parameters"], job["name"], job["finished"])
+
+    # ------------------------------------------------------------ after
+
+    def _raise_what_went_wrong(self) -> None:
+        if self.failure is not None:
+            raise self._error(self.failure)
+        if self.suspended:
+            children = [self._suspended(each) for index in sorted(self.suspended) for each in self.suspended[index]]
+            raise ModuleSuspended(
+                self.module,
+                f"function module suspended in {len(children)}/{len(self.elements)} iterations",
+                children=children,
+            )
+        for function in self.functions:
+            self.module.logging.end_update(function)
+
+    def _error(self, failure: Failure) -> ModuleError:
+        culprit = self._carrier(failure.module_id)
+        where = f" on {self.failed_on}" if self.failed_on else ""
+        message = f"{failure.message}\nThis was {self._describe(failure.index)}{where}."
+        return ModuleError(culprit, message, errorTrace=failure.trace or None)
+
+    def _carrier(self, module_id: int | None) -> Module:
+        """The module that an error belongs to: a copy of the function module, as in the serial Map."""
+        for function in self.functions:
+            if function.moduleInfo["moduleId"] == module_id:
+                return copy.copy(function)
+        return self.module if module_id is None else copy.copy(self.functions[-1])
+
+    def _suspended(self, suspension: Suspension) -> ModuleSuspended:
+        module = self._carrier(suspension.module_id)
+        module.signature = suspension.signature
+        children = suspension.children
+        error = ModuleSuspended(
+            module,
+            suspension.message,
+            handle=suspension.handle,
+            children=None if children is None else [self._suspended(child) for child in children],
+        )
+        if suspension.iteration is not None:
+            error.loop_iteration = suspension.iteration
+        return error
+
+    def _value(self, index: int) -> Any:
+        value = self.results[index]
+        if not isinstance(value, ModuleOutputs):
+            return value
+        module = self._carrier(value.module_id)
+        self.module.setInputValues(module, self.ports, self.elements[index], index)
+        module.outputPorts.update(value.outputs)
+        module.upToDate = module.computed = True
+        return module
+
+
+class _InOrder:
+    """Writes elements into the log in the list's order, as soon as all earlier ones are there."""
+
+    def __init__(self, log: LoopLog):
+        self._log = log
+        self._waiting: dict[int, list[tuple[IterationRecord, int | None, Host]]] = {}
+        self._next = 0
+
+    def add(self, report: Report) -> None:
+        if not self._log.kept:
+            return
+        for record in report.outcome.records:
+            # Several modules on FunctionPort give an element several iterations of the same number.
+            self._waiting.setdefault(record.iteration, []).append((record, report.engine, report.outcome.host))
+        while self._next in self._waiting:
+            self._write(self._next)
+            self._next += 1
+
+    def flush(self) -> None:
+        """Write what is left: elements after one that failed."""
+        for index in sorted(self._waiting):
+            self._write(index)
+
+    def _write(self, index: int) -> None:
+        for record, engine_id, host in self._waiting.pop(index):
+            self._log.write(record, engine_id, host)

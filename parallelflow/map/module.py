@@ -1,0 +1,117 @@
+"""The Map module, and the same Map as it runs over one chunk on an engine.
+
+Both are VisTrails' own `controlflow.Map`: ours checks its input with the same code and hands the elements out, and the
+engine's half runs the inherited loop. May import VisTrails and the map room.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from vistrails.core import debug
+from vistrails.core.modules.config import IPort, ModuleSettings, OPort
+from vistrails.core.modules.vistrails_module import Module, ModuleError, ModuleHadError, ModuleSuspended, ModuleWasSuspended
+from vistrails.core.vistrail.module import Module as StoredModule
+from vistrails.packages.controlflow.utils import Map as SerialMap
+
+from parallelflow import ipyparallel_flow
+from parallelflow.cluster.errors import ClusterError
+from parallelflow.cluster.session import get_session
+from parallelflow.map import engine, values
+from parallelflow.map.outcomes import Failure, Host, IterationRecord, Jobs, ModuleOutputs, Suspension
+from parallelflow.map.plan import make_plan
+from parallelflow.map.provenance import LoopLog
+from parallelflow.map.scheduler import MapError, Report, Scheduler, Work
+
+
+class Map(SerialMap):
+    """Runs a module or a Group once per element of a list, in parallel on an IPython cluster.
+
+    It works like the Map of the Control Flow package: connect the `self` output of a module or Group to FunctionPort, a list
+    to InputList, and name the ports. The elements run on the engines of the cluster that the Parallel Flow preferences
+    name; where there is none, one is started. Results come in the list's order.
+    """
+
+    _settings = ModuleSettings(name="Map")
+    _input_ports = [
+        IPort("FunctionPort", Module, docstring="The module or Group to run: connect its 'self' output."),
+        IPort("InputList", "basic:List", docstring="The list; the module runs once per element."),
+        IPort(
+            "InputPort",
+            "basic:List",
+            docstring="The names of the module's input ports that an element goes to, as a list: ['a'] gives the whole element to "
+            "port a; ['a', 'b'] gives an element's first part to a and its second to b.",
+        ),
+        IPort("OutputPort", "basic:String", docstring="The name of the module's output port that results are taken from."),
+    ]
+    _output_ports = [OPort("Result", "basic:List", docstring="The results, in the order of the list.")]
+
+    def updateFunctionPort(self) -> None:
+        """Run the elements; the serial Map calls this from `compute`."""
+        if engine.inside():
+            # A Map inside a mapped Group: its engine is one of many already.
+            super().updateFunctionPort()
+        else:
+            from parallelflow.map.execution import Execution  # the client's half, which engines have no use for
+
+            Execution(self).run()
+
+
+class MapChunk(SerialMap):
+    """The Map on an engine: runs over one chunk of the list. Not for workflows."""
+
+    _settings = ModuleSettings(name="MapChunk", hide_descriptor=True)
+
+    input_port_names: list[str]
+    output_port_name: str
+
+    def prepare(self, elements: Sequence[Any], first: int, signature: Any) -> None:
+        """Take over the next chunk, whose first element has the index `first` in the user's list."""
+        self.signature = signature
+        self.index = self.first = first
+        self.elements: Sequence[Any] = elements
+        self.results: dict[int, Any] = {}
+        self.suspensions: dict[int, list[ModuleSuspended]] = {}
+        self.upToDate = self.computed = self.had_error = self.was_suspended = False
+
+    def forget(self) -> None:
+        """Let go of the chunk's values."""
+        self.elements, self.results, self.suspensions = (), {}, {}
+        self.partialResult = self.elementResult = self.element = None
+
+    def get_input(self, port_name: str, allow_default: bool = True) -> Any:
+        """Give the inherited loop this chunk's input."""
+        return {"InputPort": self.input_port_names, "OutputPort": self.output_port_name, "InputList": self.elements}[port_name]
+
+    def typeChecking(self, module: Module, inputPorts: list[str], inputList: Sequence[Any]) -> None:
+        """Leave the check out: VisTrails has checked the whole list once."""
+
+    def setInputValues(self, module: Module, inputPorts: list[str], elementList: Any, iteration: int) -> None:
+        """Set an element's values, with the index that it has in the user's list."""
+        self.index = self.first + iteration
+        super().setInputValues(module, inputPorts, elementList, self.index)
+
+    def operation(self) -> None:
+        """Keep an element's result."""
+        self.results[self.index] = self.elementResult
+
+    def compute(self) -> None:
+        """Run the loop, and keep what was suspended."""
+        try:
+            super().compute()
+        except ModuleSuspended as error:
+            for child in error.children or ():
+                # An element that is suspended further up, by a module that all share, has no iteration of its own.
+                iteration = self.logging.log.get_iteration_from_module(child.module) or 0
+                self.suspensions.setdefault(self.first + iteration, []).append(child)
+            raise
+
+
+def chunk_module(module_id: int) -> StoredModule:
+    """Return a `MapChunk` for a pipeline, under the id that the Map has in the user's pipeline."""
+    return StoredModule(
+        id=module_id, name="MapChunk", package=ipyparallel_flow.identifier, version=ipyparallel_flow.version
+    )

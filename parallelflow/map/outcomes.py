@@ -1,0 +1,152 @@
+"""What travels back from an engine: outcomes of elements, and what an engine says instead.
+
+Plain data, so that a log can be written, a result stored or a run resumed without the engine that made it. Times are
+naive local times of the engine's host, as in VisTrails' log. Standard library only.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, field
+from typing import Any
+
+
+# What VisTrails' job monitor knows: a job's parameters and state by its signature (`Job.to_dict`).
+Jobs = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Host:
+    """The machine and process an engine runs in.
+
+    `utc_offset` is in seconds; `machine` holds what VisTrails records of a machine: name, os, architecture, processor
+    and ram.
+    """
+
+    name: str
+    pid: int
+    utc_offset: float
+    machine: dict[str, Any]
+
+
+@dataclass
+class ExecutionRecord:
+    """One execution in the log: of a module, a Group or a subworkflow, and what ran inside it."""
+
+    kind: str  # "module" or "group"
+    module_id: int
+    name: str
+    group_type: str
+    cached: int
+    started: datetime.datetime
+    ended: datetime.datetime | None
+    completed: int  # VisTrails' own codes: 1 done, -1 failed, -2 suspended, 0 never ended
+    error: str | None
+    annotations: list[tuple[str, Any]]
+    inner: list[ExecutionRecord | LoopRecord]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A thousand of these travel in one message; as a bare tuple each takes half the bytes and half the time.
+        return ExecutionRecord, tuple(self.__dict__.values())
+
+
+@dataclass
+class LoopRecord:
+    """A loop inside an execution."""
+
+    started: datetime.datetime
+    ended: datetime.datetime | None
+    iterations: list[IterationRecord]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LoopRecord, tuple(self.__dict__.values())
+
+
+@dataclass
+class IterationRecord:
+    """One element in the log."""
+
+    iteration: int
+    started: datetime.datetime
+    ended: datetime.datetime | None
+    completed: int
+    error: str | None
+    inner: list[ExecutionRecord | LoopRecord]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return IterationRecord, tuple(self.__dict__.values())
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an element failed: VisTrails' message, the module that carries it, and the trace on the engine.
+
+    `module_id` is None where the Map itself carries the error.
+    """
+
+    index: int
+    message: str
+    trace: str
+    module_id: int | None
+
+
+@dataclass(frozen=True)
+class Suspension:
+    """A `ModuleSuspended` as data: what the module said, the handle to ask whether its job has finished, and children."""
+
+    message: str
+    handle: Any
+    module_id: int | None
+    module_name: str
+    signature: Any
+    iteration: int | None
+    children: list[Suspension] | None
+
+
+@dataclass
+class ChunkOutcome:
+    """What became of a chunk.
+
+    `values` maps the index of each element that completed to its result. An element that is in none of `values`,
+    `suspended` and `failure` was not run.
+    """
+
+    host: Host
+    seconds: float
+    values: dict[int, Any] = field(default_factory=dict)
+    suspended: dict[int, list[Suspension]] = field(default_factory=dict)
+    failure: Failure | None = None
+    records: list[IterationRecord] = field(default_factory=list)
+    jobs: Jobs = field(default_factory=dict)
+    output: str = ""
+    errors: str = ""
+
+
+@dataclass(frozen=True)
+class ModuleOutputs:
+    """Stands for a module that is itself the result (output port `self`): the values on its output ports."""
+
+    module_id: int
+    outputs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PlanMissing:
+    """An engine's answer to a chunk of a plan that it does not hold."""
+
+    host: str
+
+
+@dataclass(frozen=True)
+class PlanReady:
+    """An engine's answer to a plan that it has made ready."""
+
+    host: Host
+
+
+@dataclass(frozen=True)
+class PlanRefused:
+    """An engine's answer to a plan that it cannot run; `reason` is a sentence without the engine's name."""
+
+    host: str
+    reason: str

@@ -1,0 +1,334 @@
+"""The plan: everything about a Map that is the same for all of its elements.
+
+It holds the function modules as VisTrails stores them (XML), the values that arrive on their other ports, and what an
+engine's VisTrails needs to run them: packages, subworkflows, paths. It is packed once, named by its content, and sent
+once to each engine, so that a second run of the same Map sends nothing but elements.
+
+Runs on the client; `parallelflow.map.engine` is its counterpart. May import VisTrails and the map room.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import vistrails.db.versions
+from vistrails.core.application import get_vistrails_application
+from vistrails.core.modules.basic_modules import Generator
+from vistrails.core.modules.module_registry import get_module_registry
+from vistrails.core.modules.vistrails_module import InvalidOutput, Module, ModuleError
+from vistrails.core.packagemanager import get_package_manager
+from vistrails.core.system import get_vistrails_directory
+from vistrails.core.vistrail.pipeline import Pipeline
+from vistrails.db.services.io import serialize as db_serialize
+
+import parallelflow
+from parallelflow import ipyparallel_flow
+from parallelflow.map import values
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A port's type, as text; the engine makes VisTrails' `PortSpec` of it again."""
+
+    name: str
+    sigstring: str
+    depth: int
+    optional: bool
+
+
+@dataclass(frozen=True)
+class Connector:
+    """What arrives on one port: a value, or another module of the plan (`source`)."""
+
+    port: str
+    spec: Spec | None
+    typecheck: Any
+    source: int | None = None
+    source_port: str = ""
+    value: Any = None
+    depth: int = 0
+
+
+@dataclass
+class PlannedModule:
+    """One module of the plan, by its id in the user's pipeline."""
+
+    module_id: int
+    list_depth: int
+    signature: Any
+    enabled_outputs: list[str]
+    connectors: list[Connector] = field(default_factory=list)
+    results: dict[str, Any] | None = None  # its outputs, where it has been computed already
+
+
+@dataclass(frozen=True)
+class Subworkflow:
+    """A subworkflow (VisTrails' Abstraction) that an engine does not know by a package."""
+
+    package: str
+    package_version: str
+    name: str
+    namespace: str
+    version: str
+    vistrail: bytes  # XML
+
+
+@dataclass(frozen=True)
+class Package:
+    """A VisTrails package that the plan's modules come from."""
+
+    identifier: str
+    codepath: str
+    prefix: str | None
+    version: str
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What an engine's VisTrails must know of the user's."""
+
+    startup: bytes  # VisTrails' startup.xml: enabled packages and their configurations
+    user_packages: str | None
+    path: list[str]
+    folder: str
+    file_pool: str
+
+
+@dataclass
+class Content:
+    """What travels to an engine."""
+
+    environment: Environment
+    packages: list[Package]
+    subworkflows: list[Subworkflow]
+    pipeline: bytes  # XML, its parameters left empty
+    parameters: list[str]  # every parameter's text, in the pipeline's order
+    modules: list[PlannedModule]
+    functions: list[int]
+    map_id: int
+    input_ports: list[str]
+    output_port: str
+    info: dict[str, Any]
+
+
+class Plan:
+    """A plan that is ready to be sent.
+
+    :param content: what it says.
+    :raises CannotTravel: when a value in it cannot be pickled.
+    """
+
+    def __init__(self, content: Content):
+        self.content = content
+        self.packed = values.pack(content)
+
+    @cached_property
+    def identity(self) -> str:
+        """The plan's name: the same for the same content, in whichever session."""
+        return values.identity(self.packed)
+
+
+def make_plan(map_module: Module, functions: Sequence[Module], input_ports: list[str], output_port: str) -> Plan:
+    """Gather what engines need to run `functions`.
+
+    :param map_module: the Map, in the middle of its execution; everything upstream has been updated.
+    :param functions: the modules on its FunctionPort, in order.
+    :param input_ports: the names of the ports that elements arrive on.
+    :param output_port: the name of the port that results are taken from.
+    :raises ModuleError: when a value on another port cannot be sent; the message names port and type.
+    """
+    pipeline = map_module.moduleInfo["pipeline"]
+    gathered = _Gathered(map_module, set(input_ports))
+    for function in functions:
+        gathered.add(function, is_function=True)
+    stored = [pipeline.modules[module_id].do_copy() for module_id in gathered.modules]
+    needed = _Needed(stored, gathered.specs)
+    parameters = parameters_of(stored)
+    restore_parameters(stored, [""] * len(parameters))  # XML refuses control characters; they travel beside it
+    partial = Pipeline(version=vistrails.db.versions.currentVersion)
+    for module in stored:
+        partial.add_module(module)
+    content = Content(
+        environment=_environment(map_module),
+        packages=needed.packages(),
+        subworkflows=list(needed.subworkflows.values()),
+        pipeline=db_serialize(partial),
+        parameters=parameters,
+        modules=list(gathered.modules.values()),
+        functions=[function.moduleInfo["moduleId"] for function in functions],
+        map_id=map_module.moduleInfo["moduleId"],
+        input_ports=list(input_ports),
+        output_port=output_port,
+        info={key: map_module.moduleInfo.get(key) for key in ("version", "reason")},
+    )
+    try:
+        return Plan(content)
+    except values.CannotTravel as error:
+        raise _name_the_port(map_module, gathered, error) from error
+
+
+def _name_the_port(map_module: Module, gathered: _Gathered, error: values.CannotTravel) -> ModuleError:
+    """Find the value that cannot be pickled, so that the message can name its port."""
+    for module in gathered.modules.values():
+        for connector in module.connectors:
+            try:
+                values.pack(connector.value)
+            except values.CannotTravel as culprit:
+                return ModuleError(
+                    map_module, f"The value on port '{connector.port}' cannot be sent to an engine: {culprit}."
+                )
+        for port, value in (module.results or {}).items():
+            try:
+                values.pack(value)
+            except values.CannotTravel as culprit:
+                return ModuleError(map_module, f"The value of output '{port}' cannot be sent to an engine: {culprit}.")
+    return ModuleError(map_module, f"The modules to run cannot be sent to an engine: {error}.")
+
+
+class _Gathered:
+    """The modules that must exist on an engine, and what arrives on their ports."""
+
+    def __init__(self, map_module: Module, mapped_ports: set[str]):
+        self.map_module = map_module
+        self.mapped_ports = mapped_ports
+        self.modules: dict[int, PlannedModule] = {}
+        self.specs: list[Spec] = []
+
+    def add(self, module: Module, is_function: bool = False) -> int:
+        module_id = module.moduleInfo["moduleId"]
+        if module_id in self.modules:
+            return module_id  # type: ignore[no-any-return]
+        planned = PlannedModule(
+            module_id,
+            module.list_depth,
+            getattr(module, "signature", None),
+            [port for port in module.outputPorts if port != "self"],
+        )
+        self.modules[module_id] = planned
+        if not is_function and module.computed:
+            # Used as a value (its `self`): it has run here and must not run again there.
+            planned.results = {port: value for port, value in module.outputPorts.items() if port != "self"}
+            return module_id  # type: ignore[no-any-return]
+        for port, connectors in module.inputPorts.items():
+            if is_function and port in self.mapped_ports:
+                continue  # an element takes its place
+            for connector in connectors:
+                if connector not in module.is_method:  # presets are in the XML
+                    planned.connectors += self._connector(port, connector)
+        return module_id  # type: ignore[no-any-return]
+
+    def _connector(self, port: str, connector: Any) -> list[Connector]:
+        spec = None
+        if connector.spec is not None:
+            stored = connector.spec
+            spec = Spec(stored.name, stored.sigstring, stored.depth, bool(stored.optional))
+            self.specs.append(spec)
+        source = connector.obj
+        value = source.get_output(connector.port)
+        if value is InvalidOutput:
+            return []
+        if isinstance(value, Generator):
+            raise ModuleError(
+                self.map_module, f"The value on port '{port}' is a stream, which cannot be sent to an engine; use a List."
+            )
+        in_pipeline = getattr(source, "moduleInfo", {}).get("pipeline") is not None
+        if value is source or (in_pipeline and not source.computed):
+            # A module as a value, or one that only its consumer runs (If, ExecuteInOrder): it must exist there.
+            return [Connector(port, spec, connector.typecheck, self.add(source), connector.port)]
+        return [Connector(port, spec, connector.typecheck, value=value, depth=source.list_depth)]
+
+
+class _Needed:
+    """The packages and subworkflows that stored modules come from, Groups and subworkflows searched through."""
+
+    def __init__(self, modules: Iterable[Any], specs: Iterable[Spec]):
+        self.identifiers: dict[str, None] = {ipyparallel_flow.identifier: None}  # in order; ours brings `MapChunk`
+        self.subworkflows: dict[tuple[str, str, str, str], Subworkflow] = {}
+        self._search(modules)
+        for spec in specs:
+            for item in spec.sigstring.strip("()").split(","):
+                self.identifiers[item.split(":")[0]] = None
+
+    def _search(self, modules: Iterable[Any]) -> None:
+        for module in modules:
+            self.identifiers[module.package] = None
+            for spec in module.port_spec_list if not module.is_group() else ():
+                for item in spec.port_spec_items:
+                    self.identifiers[item.package] = None
+            if module.is_abstraction():
+                self._search(module.pipeline.module_list)  # inner ones first: outer ones are made of them
+                self._add_subworkflow(module)
+            elif module.is_group():
+                self._search(module.pipeline.module_list)
+
+    def _add_subworkflow(self, module: Any) -> None:
+        key = (module.package, module.name, module.namespace or "", str(module.internal_version))
+        self.subworkflows[key] = Subworkflow(
+            module.package,
+            module.version,
+            module.name,
+            module.namespace or "",
+            str(module.internal_version),
+            db_serialize(copy.copy(module.vistrail)),
+        )
+
+    def packages(self) -> list[Package]:
+        manager = get_package_manager()
+        found = []
+        for identifier in self.identifiers:
+            if manager.has_package(identifier):
+                package = manager.get_package(identifier)
+                found.append(Package(package.identifier, package.codepath, package.prefix, package.version))
+        return found
+
+
+def _environment(map_module: Module) -> Environment:
+    startup = get_vistrails_application().startup
+    return Environment(
+        startup=db_serialize(startup),
+        user_packages=get_vistrails_directory("userPackageDir"),
+        path=[entry for entry in sys.path if entry],
+        folder=os.getcwd(),
+        file_pool=map_module.interpreter.filePool.directory,
+    )
+
+
+def parameters_of(modules: Iterable[Any]) -> list[str]:
+    """Return the text of every parameter of stored modules, in their order, Groups searched through.
+
+    VisTrails writes a parameter as an XML attribute, which cannot hold control characters.
+    """
+    texts = []
+    for module in modules:
+        for function in module.functions:
+            texts += [parameter.strValue for parameter in function.params]
+        if module.is_group() and not module.is_abstraction():
+            texts += parameters_of(module.pipeline.module_list)
+    return texts
+
+
+def restore_parameters(modules: Iterable[Any], texts: list[str]) -> None:
+    """Give every parameter its text back; the counterpart of `parameters_of`. Consumes `texts`."""
+    for module in modules:
+        for function in module.functions:
+            for parameter in function.params:
+                parameter.strValue = texts.pop(0)
+        if module.is_group() and not module.is_abstraction():
+            restore_parameters(module.pipeline.module_list, texts)
+
+
+def version() -> str:
+    """Return our version; client and engine must agree on it."""
+    return parallelflow.__version__
+
+
+def module_descriptor_exists(package: str, name: str, namespace: str, package_version: str, module_version: str) -> bool:
+    """Whether the registry has a module of this very version."""
+    registry = get_module_registry()
+    return bool(registry.has_descriptor_with_name(package, name, namespace, package_version, module_version))

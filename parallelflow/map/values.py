@@ -1,0 +1,101 @@
+"""Python values as bytes for the wire, and back, exactly.
+
+Everything that pickle or cloudpickle can carry travels as itself: no conversion to text, no loss. Large buffers (numpy
+arrays above all) stay out of the pickle, by protocol 5 (PEP 574), so that they are sent without a copy.
+
+May import the standard library and cloudpickle only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cloudpickle
+
+# Below this many bytes a buffer of its own costs more (a message frame, two allocations) than a copy into the pickle.
+SMALLEST_BUFFER = 16 * 1024
+
+# ipyparallel looks into an answer of fewer than 64 items for buffers, and pickles a longer one whole, which cannot
+# carry memory views at all.
+MOST_BUFFERS = 48
+
+Packed = list[Any]  # the pickle's bytes, then its out-of-band buffers
+
+
+class CannotTravel(Exception):
+    """A value that cannot be turned into bytes; `str()` says which type and why."""
+
+    def __init__(self, value: Any, cause: BaseException):
+        self.type_name = type(value).__qualname__
+        super().__init__(f"a value of type {self.type_name} cannot be pickled: {cause}")
+
+
+def pack(value: Any, persistent_id: Callable[[Any], Any] | None = None) -> Packed:
+    """Turn a value into bytes.
+
+    :param value: any Python value.
+    :param persistent_id: as in `pickle.Pickler`: gives a stand-in for an object that travels by other means, or None.
+    :returns: the pickle and the buffers that belong to it, in order.
+    :raises CannotTravel: when neither pickle nor cloudpickle can carry the value.
+    """
+    buffers: list[memoryview] = []
+
+    def keep_in_pickle(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < SMALLEST_BUFFER or len(buffers) >= MOST_BUFFERS:
+            return True
+        buffers.append(raw)
+        return False
+
+    stream = io.BytesIO()
+    pickler = cloudpickle.Pickler(stream, protocol=5, buffer_callback=keep_in_pickle)
+    if persistent_id is not None:
+        pickler.persistent_id = persistent_id
+    try:
+        pickler.dump(value)
+    except Exception as error:  # any class may raise anything from its own __reduce__
+        raise CannotTravel(value, error) from error
+    return [stream.getvalue(), *buffers]
+
+
+def unpack(packed: Sequence[Any], persistent_load: Callable[[Any], Any] | None = None) -> Any:
+    """Turn what `pack` made back into the value.
+
+    :param packed: the pickle's bytes and its buffers, as bytes-like objects.
+    :param persistent_load: the counterpart of `pack`'s `persistent_id`.
+    :returns: an equal value; its arrays can be written to, as the originals could.
+    """
+    head, *buffers = packed
+    # What comes off the wire is read-only memory; a module may change its input in place, so each buffer is copied once.
+    unpickler = pickle.Unpickler(io.BytesIO(head), buffers=[bytearray(buffer) for buffer in buffers])
+    if persistent_load is not None:
+        unpickler.persistent_load = persistent_load  # type: ignore[method-assign]
+    return unpickler.load()
+
+
+def size(packed: Sequence[Any]) -> int:
+    """Return the number of bytes of a packed value, buffers included."""
+    return sum(memoryview(part).nbytes for part in packed)
+
+
+def identity(packed: Sequence[Any]) -> str:
+    """Return a name for a packed value that depends on its content only: a SHA-256 in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for part in packed:
+        digest.update(memoryview(part).nbytes.to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def short(value: Any, longest: int = 60) -> str:
+    """Return a value's text for a message, on one line, of at most `longest` characters."""
+    try:
+        text = repr(value)
+    except Exception:  # a message about a broken value must not break
+        text = f"<{type(value).__qualname__}>"
+    text = " ".join(text.split())
+    return text if len(text) <= longest else text[: longest - 1] + "…"

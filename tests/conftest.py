@@ -1,0 +1,164 @@
+"""Fixtures for the whole suite: a home of its own for each test, no process left behind, and clusters to share.
+
+Every test runs with a token in its environment that everything it starts inherits, so that whatever it leaves is found, even
+when its parent is dead. Clusters that outlive a test are started under another token, see :func:`_home`.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from parallelflow.cluster import Session, Settings, profile
+from parallelflow.cluster import session as session_module
+from parallelflow.cluster.tree import TOKENS, Root, carriers, end, lives
+
+_SESSION_TOKEN = f"suite-{uuid.uuid4().hex}"
+
+
+@contextmanager
+def _home(folder: Path, token: str) -> Iterator[None]:
+    """HOME and IPYTHONDIR in a folder, and a token for what is started."""
+    values = {
+        "HOME": str(folder),
+        "IPYTHONDIR": str(folder / ".ipython"),
+        "XDG_CONFIG_HOME": str(folder / ".config"),
+        TOKENS: token,
+    }
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _leftovers(token: str, known: set[tuple[int, float]]) -> list[psutil.Process]:
+    """Processes that a test left: those with its token, and children of ours that it added."""
+    found = {process.pid: process for process in carriers([token])}
+    suite = {process.pid for process in carriers([_SESSION_TOKEN])}
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if lives(process) and process.pid not in suite and (process.pid, process.create_time()) not in known:
+                found[process.pid] = process
+        except psutil.NoSuchProcess:
+            continue
+    return list(found.values())
+
+
+def _describe(process: psutil.Process) -> str:
+    try:
+        return f"{process.pid} ({' '.join(process.cmdline()[:6])})"
+    except psutil.Error:
+        return str(process.pid)
+
+
+@pytest.fixture(autouse=True)
+def clean_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A HOME and an IPYTHONDIR of its own for each test, which fails if it leaves a process."""
+    token = f"test-{uuid.uuid4().hex}"
+    known = {(child.pid, child.create_time()) for child in psutil.Process().children(recursive=True)}
+    # A short name: sockets' paths must not exceed 107 characters.
+    folder = tmp_path_factory.mktemp("h")
+    with _home(folder, token):
+        yield folder
+    left = _leftovers(token, known)
+    if left:
+        names = ", ".join(_describe(process) for process in left)
+        end([Root(token, None)], 5)
+        psutil.wait_procs([process for process in left if _kill(process)], 5)
+        pytest.fail(f"The test left processes running: {names}")
+
+
+def _kill(process: psutil.Process) -> bool:
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return False
+    return True
+
+
+@pytest.fixture(name="profile")
+def _profile(clean_home: Path) -> Path:
+    """The folder of a fresh profile named ``test``."""
+    return profile.create("test")
+
+
+def _cluster(folder: Path, engines: int = 2) -> Session:
+    """A session with a running cluster that outlives a test."""
+    with _home(folder, _SESSION_TOKEN):
+        session = Session(lambda: Settings(engines=engines))
+        session.client()
+    return session
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """A session with two engines, for all tests that do no harm to it; see also :func:`healthy_cluster`."""
+    session = _cluster(tmp_path_factory.mktemp("s"))
+    yield session
+    session.close()
+    assert not carriers([_SESSION_TOKEN]), "the shared cluster left processes"
+
+
+@pytest.fixture(scope="module")
+def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """A session with two engines for the tests of one module, which may harm it."""
+    session = _cluster(tmp_path_factory.mktemp("m"))
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def healthy_cluster(shared_cluster: Session) -> Session:
+    """The shared cluster, with two idle engines, whatever the test before has done to it."""
+    connection = shared_cluster.connection
+    if connection is None or connection.check() is not None:
+        with _home(Path(os.environ["HOME"]), _SESSION_TOKEN):
+            shared_cluster.stop_started()
+            shared_cluster.client()
+    missing = 2 - len(shared_cluster.client().ids)
+    if missing > 0:
+        with _home(Path(os.environ["HOME"]), _SESSION_TOKEN):
+            shared_cluster.start_engines(missing)
+    return shared_cluster
+
+
+@pytest.fixture
+def on_shared_cluster(healthy_cluster: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """The shared cluster as the process-wide session, which ``get_session()`` returns."""
+    monkeypatch.setattr(session_module, "_session", healthy_cluster)
+    return healthy_cluster
+
+
+@pytest.fixture
+def make_session() -> Iterator[Callable[..., Session]]:
+    """Makes sessions, with preferences as keyword arguments, and closes them in the end."""
+    made: list[Session] = []
+
+    def make(questions: object = None, **preferences: object) -> Session:
+        values = {"engines": 2, **preferences}
+        session = Session(lambda: Settings.from_mapping(values), questions)  # type: ignore[arg-type]
+        made.append(session)
+        return session
+
+    yield make
+    for session in made:
+        session._settings = Settings  # whatever its preferences were: stop what it started
+        session.close()
+
+
+@pytest.fixture
+def own_session(make_session: Callable[..., Session]) -> Session:
+    """A fresh session with nothing running, which is cleaned up in the end."""
+    return make_session()
