@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vistrails.core.application import is_running_gui
 from vistrails.core.packagemanager import get_package_manager
 
-from parallelflow.cluster import Settings, configure, get_session
+from parallelflow.cluster import PREFERENCES, Settings, configure, get_session
 from parallelflow.map.module import Map, MapChunk
 
 _modules = [Map, MapChunk]
@@ -20,7 +19,7 @@ def settings() -> Settings:
     """
     # Preferences' "Restore Defaults" replaces the configuration object, so it is looked up at each use.
     stored = get_package_manager().get_package_configuration("ipyparallel_flow")
-    return Settings.from_mapping({key: getattr(stored, key) for key in stored.keys()})
+    return Settings.from_mapping({each.key: getattr(stored, each.key, None) for each in PREFERENCES})
 
 
 def initialize() -> None:

@@ -2,12 +2,12 @@
 
 One element's way, from the list to the log:
 
-- `module` is the VisTrails module, and `execution` one run of it: checks the input, has the elements run, returns results.
+- `module` is the VisTrails module, and `execution` one run of it: checks the input, has the elements run.
 - `plan` gathers everything that is the same for all elements.
 - `chunks` decides how many elements travel together; `values` turns them into bytes and back.
 - `scheduler` sends chunks, brings outcomes back into the list's order, and deals with what dies.
-- `engine` runs in an engine: it starts VisTrails there, holds plans, and runs a chunk through the serial Map's own loop.
-- `outcomes` is what travels back, and `provenance` writes it into the workflow's log.
+- `engine` runs in an engine: starts VisTrails there, holds plans, runs a chunk through the serial Map's own loop.
+- `outcomes` is what travels back; `provenance` writes it into the workflow's log; `progress` tells how far it has come.
 
 This room may import `parallelflow.cluster`, VisTrails and the standard library; never Qt.
 """

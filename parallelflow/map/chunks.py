@@ -9,9 +9,13 @@ Knows nothing of clusters: durations go in, sizes come out. Standard library onl
 
 from __future__ import annotations
 
-# A chunk shall last about this long, in seconds. An engine stands idle for 2 to 3 ms between two chunks while the
-# result and the next chunk pass the scheduler: below 1.5 % of this. Longer would delay progress and what Cancel waits for.
-TARGET_DURATION = 0.2
+# A chunk shall last about this long, in seconds. Between two chunks an engine stands idle for 3 to 8 ms, while the
+# result and the next chunk pass ipyparallel's scheduler: 1 to 2 % of this. Longer would only make progress coarser.
+TARGET_DURATION = 0.5
+
+# Towards the end chunks shrink, but not below this, in seconds: the idle time between chunks would cost more than the
+# wait for the last one.
+SHORTEST_DURATION = 0.04
 
 # A chunk never holds more elements than this: writing their log must not hold up VisTrails' window for 100 ms.
 MOST_ELEMENTS = 500
@@ -19,9 +23,9 @@ MOST_ELEMENTS = 500
 # A chunk never holds more bytes than this (estimated from earlier elements), so that memory stays bounded.
 MOST_BYTES = 32 * 1024 * 1024
 
-# Near the end an engine gets this share of the fair share of what is left (guided self-scheduling, Polychronopoulos
-# and Kuck 1987, doi:10.1109/TC.1987.5009495), halved because costs vary.
-SHARE_OF_REST = 0.5
+# An engine gets this share of its fair share of what is left (guided self-scheduling, Polychronopoulos and Kuck 1987,
+# doi:10.1109/TC.1987.5009495); less than all, because costs vary.
+SHARE_OF_REST = 0.75
 
 # The first chunks hold one element each; their cost says how to go on. Until then nothing is known.
 FIRST_CHUNK = 1
@@ -51,10 +55,11 @@ class ChunkPolicy:
             return 0
         size = FIRST_CHUNK
         if self._cost is not None:
-            by_time = int(TARGET_DURATION / max(self._cost, 1e-6))
-            by_rest = int(self._left * SHARE_OF_REST / max(engines, 1))
+            cost = max(self._cost, 1e-6)
+            fair = self._left / max(engines, 1)
+            size = int(min(TARGET_DURATION / cost, max(fair * SHARE_OF_REST, min(SHORTEST_DURATION / cost, fair))))
             by_bytes = int(MOST_BYTES / self._bytes) if self._bytes else MOST_ELEMENTS
-            size = min(by_time, by_rest, by_bytes, MOST_ELEMENTS)
+            size = min(size, by_bytes, MOST_ELEMENTS)
         size = max(1, min(size, self._left))
         self._left -= size
         return size

@@ -24,6 +24,7 @@ import tempfile
 import time
 import traceback
 from collections import OrderedDict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,23 +65,28 @@ def inside() -> bool:
 # ---------------------------------------------------------------- what the client calls
 
 
-def install(identity: str, version: str, *packed: Any) -> PlanReady | PlanRefused:
+def install(identity: str, version: str, environment: Environment, *packed: Any) -> PlanReady | PlanRefused:
     """Make a plan ready, starting VisTrails if this is the first.
 
     :param identity: the plan's name.
     :param version: the client's version of Parallel Flow.
+    :param environment: the user's VisTrails.
     :param packed: the plan, as `values.pack` made it.
     """
     try:
         if version != parallelflow.__version__:
-            raise Refused(f"it has Parallel Flow {parallelflow.__version__}, and VisTrails has {version}: install the same there")
+            raise Refused(
+                f"it has Parallel Flow {parallelflow.__version__}, and VisTrails has {version}: make them the same"
+            )
         if identity not in _plans:
-            # No module of ours has changed when the plan arrives: anything that fails to load here is this host's lack.
+            # First VisTrails with the user's packages, for values in the plan may be of their classes.
+            _start_vistrails(environment)
             try:
                 content: Content = values.unpack(packed)
-            except ImportError as error:
-                raise Refused(f"it cannot load the plan, because Python there lacks something: {error}") from error
-            _start_vistrails(content.environment)
+            except (ImportError, AttributeError) as error:
+                raise Refused(
+                    f"Python there lacks what the values on the modules' ports are made of: {error}"
+                ) from error
             _plans[identity] = _ReadyPlan(content)
             while len(_plans) > MOST_PLANS:
                 _plans.popitem(last=False)
@@ -124,7 +130,8 @@ def _packed_outcome(outcome: ChunkOutcome, port: str) -> list[Any]:
                 outcome.values = {i: v for i, v in outcome.values.items() if i < index}
                 outcome.failure = Failure(
                     index,
-                    f"The result on output '{port}', of type {type(shown).__qualname__}, cannot be sent back from an engine: {error}",
+                    f"The result on output '{port}', of type {type(shown).__qualname__}, cannot be sent back"
+                    f" from an engine: {error}",
                     "".join(traceback.format_exception(error)),
                     None,
                 )
@@ -141,14 +148,18 @@ def _start_vistrails(environment: Environment) -> None:
     for entry in environment.path:
         if entry not in sys.path:
             sys.path.append(entry)
-    if os.path.isdir(environment.folder):
-        os.chdir(environment.folder)  # relative names of files mean the same as in VisTrails
     if _application is not None:
         return
     own_folder = tempfile.mkdtemp(prefix="parallelflow_")
     atexit.register(shutil.rmtree, own_folder, ignore_errors=True)
     Path(own_folder, "startup.xml").write_bytes(environment.startup)
-    options = {"batch": True, "installBundles": False, "errorLog": False, "dotVistrails": own_folder, "singleInstance": False}
+    options = {
+        "batch": True,
+        "installBundles": False,
+        "errorLog": False,
+        "dotVistrails": own_folder,
+        "singleInstance": False,
+    }
     if environment.user_packages and os.path.isdir(environment.user_packages):
         options["userPackageDir"] = environment.user_packages
     plain_import = builtins.__import__
@@ -168,6 +179,7 @@ def _start_vistrails(environment: Environment) -> None:
     _application = application
 
 
+@cache
 def _host() -> Host:
     from vistrails.core.log.controller import LogController
 
@@ -273,7 +285,7 @@ class _ReadyPlan:
         _add_subworkflows(content)
         self._machine = LogController.get_local_machine()
         self._interpreter = CachedInterpreter()
-        self._take_over_file_pool(content.environment.file_pool)
+        self._take_over_file_pool(content.file_pool)
         pipeline = unserialize(content.pipeline, Pipeline.vtType)
         Pipeline.convert(pipeline)
         restore_parameters(pipeline.module_list, list(content.parameters))
@@ -337,11 +349,13 @@ class _ReadyPlan:
         from vistrails.core.log.log import Log
 
         outcome = ChunkOutcome(_host(), 0.0)
+        if os.path.isdir(self.content.folder):
+            os.chdir(self.content.folder)  # relative names of files mean the same as in VisTrails
         self._loop.prepare(values.unpack(packed), first, signature)
         sink = _Sink()
         monitor = _job_monitor(jobs)
-        # As streams that only this chunk writes to, so that the text can be shown in VisTrails, in the elements' order.
-        with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(io.StringIO()) as error_output:
+        said, complained = io.StringIO(), io.StringIO()  # what elements print is shown in VisTrails, in their order
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
             started = time.perf_counter()
             try:
                 result = self._interpreter.execute_pipeline(
@@ -359,7 +373,7 @@ class _ReadyPlan:
                 message = f"{type(error).__name__}: {error}".rstrip(": ")
                 outcome.failure = Failure(self._loop.index, message, traceback.format_exc(), self.content.functions[-1])
             outcome.seconds = time.perf_counter() - started
-        outcome.output, outcome.errors = output.getvalue(), error_output.getvalue()
+        outcome.output, outcome.errors = said.getvalue(), complained.getvalue()
         outcome.values = {index: self._result(value) for index, value in self._loop.results.items()}
         outcome.suspended = {
             index: [self._suspension(error) for error in errors] for index, errors in self._loop.suspensions.items()
@@ -416,7 +430,8 @@ def _keep_apart(pipeline: Any) -> None:
 def _iterations(sink: _Sink, first: int) -> list[IterationRecord]:
     from parallelflow.map.provenance import records_of
 
-    return [record for execution in sink.executions for loop in execution.loop_execs for record in records_of(loop, first)]
+    loops = [loop for execution in sink.executions for loop in execution.loop_execs]
+    return [record for loop in loops for record in records_of(loop, first)]
 
 
 def _job_monitor(jobs: Jobs | None) -> Any:

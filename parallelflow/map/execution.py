@@ -1,4 +1,4 @@
-"""One execution of a Map in VisTrails: checks the input, has the elements run, and gives back what the serial Map would.
+"""One execution of a Map: checks the input, has the elements run, and gives back what the serial Map would.
 
 May import VisTrails, the cluster room and the map room.
 """
@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import copy
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from vistrails.core import debug
-from vistrails.core.modules.vistrails_module import Module, ModuleError, ModuleHadError, ModuleSuspended, ModuleWasSuspended
+from vistrails.core.modules.vistrails_module import (
+    Module,
+    ModuleError,
+    ModuleHadError,
+    ModuleSuspended,
+    ModuleWasSuspended,
+)
 
 from parallelflow.cluster.errors import ClusterError
 from parallelflow.cluster.session import get_session
-from parallelflow.map import values
+from parallelflow.map import progress, values
 from parallelflow.map.outcomes import Failure, Host, IterationRecord, Jobs, ModuleOutputs, Suspension
-from parallelflow.map.plan import make_plan
+from parallelflow.map.plan import environment, make_plan
+from parallelflow.map.progress import MapProgress
 from parallelflow.map.provenance import LoopLog
 from parallelflow.map.scheduler import MapError, Report, Scheduler, Work
 
@@ -44,6 +52,7 @@ class Execution:
         self.suspended: dict[int, list[Suspension]] = {}
         self.failure: Failure | None = None
         self.failed_on = ""
+        self.started = 0.0
 
     def run(self) -> None:
         """Run all elements; the results are in the module's `partialResult` afterwards, as after the serial loop.
@@ -68,9 +77,13 @@ class Execution:
     def _check(self) -> None:
         """Check what the serial Map checks, once for the whole list."""
         if not self.functions:
-            raise ModuleError(self.module, "Nothing is connected to FunctionPort: connect the 'self' output of the module to run.")
+            raise ModuleError(
+                self.module, "Nothing is connected to FunctionPort: connect the module's 'self' output to it."
+            )
         if not self.ports:
-            raise ModuleError(self.module, "InputPort names no port: give the names of the module's input ports as a list, ['port'].")
+            raise ModuleError(
+                self.module, "InputPort names no port: give the module's input ports as a list, ['port']."
+            )
         for function in self.functions:
             if function.had_error:
                 raise ModuleHadError(function)
@@ -81,7 +94,8 @@ class Execution:
                 there = ", ".join(function.input_specs_order)
                 raise ModuleError(
                     self.module,
-                    f"InputPort names '{missing[0]}', but the module on FunctionPort has no such input port. It has: {there}.",
+                    f"InputPort names '{missing[0]}', but the module on FunctionPort has no such input port."
+                    f" It has: {there}.",
                 )
             self._check_types(function)
 
@@ -117,7 +131,8 @@ class Execution:
                         values.pack(part)
                     except values.CannotTravel as error:
                         raise MapError(
-                            f"{self._describe(index).capitalize()} cannot be sent to an engine: on port '{port}', {error}."
+                            f"{self._describe(index).capitalize()} cannot be sent to an engine:"
+                            f" on port '{port}', {error}."
                         ) from error
             raise
 
@@ -136,8 +151,16 @@ class Execution:
             connection = session.connection
             assert connection is not None  # client() has just connected
             work = Work(
-                len(self.elements), self._pack, plan.packed, plan.identity, module.signature, self._known_jobs(), self._describe
+                len(self.elements),
+                self._pack,
+                plan.packed,
+                environment,
+                plan.identity,
+                module.signature,
+                self._known_jobs(),
+                self._describe,
             )
+            self.started = time.time()
             with connection.watched():
                 for report in Scheduler(connection, work, self._tick).run():
                     self._take(report)
@@ -147,13 +170,23 @@ class Execution:
             if self.failure is None:
                 raise ModuleError(module, str(error)) from error
         finally:
+            progress.publish(None)
             written.flush()
 
     def _starting(self, text: str, fraction: float) -> None:
         self.module.logging.update_progress(self.module, 0.0)
 
-    def _tick(self, done: int) -> None:
-        self.module.logging.update_progress(self.module, done / len(self.elements))
+    def _tick(self, scheduler: Scheduler) -> None:
+        progress.publish(
+            MapProgress(
+                type(self.functions[-1]).__name__,
+                len(self.elements),
+                scheduler.done,
+                self.started,
+                scheduler.under_way(),
+            )
+        )
+        self.module.logging.update_progress(self.module, scheduler.done / len(self.elements))
 
     def _take(self, report: Report) -> None:
         outcome = report.outcome

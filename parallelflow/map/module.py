@@ -6,48 +6,39 @@ engine's half runs the inherited loop. May import VisTrails and the map room.
 
 from __future__ import annotations
 
-import copy
-import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
-from vistrails.core import debug
 from vistrails.core.modules.config import IPort, ModuleSettings, OPort
-from vistrails.core.modules.vistrails_module import Module, ModuleError, ModuleHadError, ModuleSuspended, ModuleWasSuspended
+from vistrails.core.modules.vistrails_module import Module, ModuleSuspended
 from vistrails.core.vistrail.module import Module as StoredModule
 from vistrails.packages.controlflow.utils import Map as SerialMap
 
 from parallelflow import ipyparallel_flow
-from parallelflow.cluster.errors import ClusterError
-from parallelflow.cluster.session import get_session
-from parallelflow.map import engine, values
-from parallelflow.map.outcomes import Failure, Host, IterationRecord, Jobs, ModuleOutputs, Suspension
-from parallelflow.map.plan import make_plan
-from parallelflow.map.provenance import LoopLog
-from parallelflow.map.scheduler import MapError, Report, Scheduler, Work
+from parallelflow.map import engine
 
 
 class Map(SerialMap):
     """Runs a module or a Group once per element of a list, in parallel on an IPython cluster.
 
-    It works like the Map of the Control Flow package: connect the `self` output of a module or Group to FunctionPort, a list
-    to InputList, and name the ports. The elements run on the engines of the cluster that the Parallel Flow preferences
-    name; where there is none, one is started. Results come in the list's order.
+    It works like the Map of the Control Flow package: connect the `self` output of a module or Group to FunctionPort, a
+    list to InputList, and name the ports. The elements run on the engines of the cluster that the Parallel Flow
+    preferences name; where there is none, one is started. Results come in the list's order.
     """
 
     _settings = ModuleSettings(name="Map")
-    _input_ports = [
+    _input_ports: ClassVar = [
         IPort("FunctionPort", Module, docstring="The module or Group to run: connect its 'self' output."),
         IPort("InputList", "basic:List", docstring="The list; the module runs once per element."),
         IPort(
             "InputPort",
             "basic:List",
-            docstring="The names of the module's input ports that an element goes to, as a list: ['a'] gives the whole element to "
-            "port a; ['a', 'b'] gives an element's first part to a and its second to b.",
+            docstring="The names of the module's input ports that an element goes to, as a list: ['a'] gives the whole"
+            " element to port a; ['a', 'b'] gives an element's first part to a and its second to b.",
         ),
-        IPort("OutputPort", "basic:String", docstring="The name of the module's output port that results are taken from."),
+        IPort("OutputPort", "basic:String", docstring="The name of the module's output port to take results from."),
     ]
-    _output_ports = [OPort("Result", "basic:List", docstring="The results, in the order of the list.")]
+    _output_ports: ClassVar = [OPort("Result", "basic:List", docstring="The results, in the order of the list.")]
 
     def updateFunctionPort(self) -> None:
         """Run the elements; the serial Map calls this from `compute`."""
@@ -84,7 +75,8 @@ class MapChunk(SerialMap):
 
     def get_input(self, port_name: str, allow_default: bool = True) -> Any:
         """Give the inherited loop this chunk's input."""
-        return {"InputPort": self.input_port_names, "OutputPort": self.output_port_name, "InputList": self.elements}[port_name]
+        inputs = {"InputPort": self.input_port_names, "OutputPort": self.output_port_name, "InputList": self.elements}
+        return inputs[port_name]
 
     def typeChecking(self, module: Module, inputPorts: list[str], inputList: Sequence[Any]) -> None:
         """Leave the check out: VisTrails has checked the whole list once."""

@@ -10,7 +10,6 @@ import datetime
 from dataclasses import dataclass, field
 from typing import Any
 
-
 # What VisTrails' job monitor knows: a job's parameters and state by its signature (`Job.to_dict`).
 Jobs = dict[str, dict[str, Any]]
 
@@ -92,7 +91,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Suspension:
-    """A `ModuleSuspended` as data: what the module said, the handle to ask whether its job has finished, and children."""
+    """A `ModuleSuspended` as data: what the module said, the handle that knows its job, and children."""
 
     message: str
     handle: Any

@@ -20,14 +20,12 @@ from typing import Any
 import vistrails.db.versions
 from vistrails.core.application import get_vistrails_application
 from vistrails.core.modules.basic_modules import Generator
-from vistrails.core.modules.module_registry import get_module_registry
 from vistrails.core.modules.vistrails_module import InvalidOutput, Module, ModuleError
 from vistrails.core.packagemanager import get_package_manager
 from vistrails.core.system import get_vistrails_directory
 from vistrails.core.vistrail.pipeline import Pipeline
 from vistrails.db.services.io import serialize as db_serialize
 
-import parallelflow
 from parallelflow import ipyparallel_flow
 from parallelflow.map import values
 
@@ -91,20 +89,17 @@ class Package:
 
 @dataclass(frozen=True)
 class Environment:
-    """What an engine's VisTrails must know of the user's."""
+    """What an engine must know of the user's VisTrails to start one like it."""
 
     startup: bytes  # VisTrails' startup.xml: enabled packages and their configurations
     user_packages: str | None
     path: list[str]
-    folder: str
-    file_pool: str
 
 
 @dataclass
 class Content:
     """What travels to an engine."""
 
-    environment: Environment
     packages: list[Package]
     subworkflows: list[Subworkflow]
     pipeline: bytes  # XML, its parameters left empty
@@ -114,6 +109,8 @@ class Content:
     map_id: int
     input_ports: list[str]
     output_port: str
+    folder: str  # VisTrails' working folder
+    file_pool: str  # where VisTrails keeps files for as long as it runs
     info: dict[str, Any]
 
 
@@ -155,7 +152,6 @@ def make_plan(map_module: Module, functions: Sequence[Module], input_ports: list
     for module in stored:
         partial.add_module(module)
     content = Content(
-        environment=_environment(map_module),
         packages=needed.packages(),
         subworkflows=list(needed.subworkflows.values()),
         pipeline=db_serialize(partial),
@@ -165,6 +161,8 @@ def make_plan(map_module: Module, functions: Sequence[Module], input_ports: list
         map_id=map_module.moduleInfo["moduleId"],
         input_ports=list(input_ports),
         output_port=output_port,
+        folder=os.getcwd(),
+        file_pool=map_module.interpreter.filePool.directory,
         info={key: map_module.moduleInfo.get(key) for key in ("version", "reason")},
     )
     try:
@@ -235,7 +233,7 @@ class _Gathered:
             return []
         if isinstance(value, Generator):
             raise ModuleError(
-                self.map_module, f"The value on port '{port}' is a stream, which cannot be sent to an engine; use a List."
+                self.map_module, f"The value on port '{port}' is a stream, which cannot be sent; use a List."
             )
         in_pipeline = getattr(source, "moduleInfo", {}).get("pipeline") is not None
         if value is source or (in_pipeline and not source.computed):
@@ -288,14 +286,12 @@ class _Needed:
         return found
 
 
-def _environment(map_module: Module) -> Environment:
-    startup = get_vistrails_application().startup
+def environment() -> Environment:
+    """Describe this VisTrails to engines that have none yet."""
     return Environment(
-        startup=db_serialize(startup),
+        startup=db_serialize(get_vistrails_application().startup),
         user_packages=get_vistrails_directory("userPackageDir"),
         path=[entry for entry in sys.path if entry],
-        folder=os.getcwd(),
-        file_pool=map_module.interpreter.filePool.directory,
     )
 
 
@@ -321,14 +317,3 @@ def restore_parameters(modules: Iterable[Any], texts: list[str]) -> None:
                 parameter.strValue = texts.pop(0)
         if module.is_group() and not module.is_abstraction():
             restore_parameters(module.pipeline.module_list, texts)
-
-
-def version() -> str:
-    """Return our version; client and engine must agree on it."""
-    return parallelflow.__version__
-
-
-def module_descriptor_exists(package: str, name: str, namespace: str, package_version: str, module_version: str) -> bool:
-    """Whether the registry has a module of this very version."""
-    registry = get_module_registry()
-    return bool(registry.has_descriptor_with_name(package, name, namespace, package_version, module_version))

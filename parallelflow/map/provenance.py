@@ -94,7 +94,7 @@ class LoopLog:
         :param engine: the engine's id in the cluster, or None if it is not known any more.
         :param host: where the engine runs.
         """
-        if self.kept:
+        if self._loop_exec is not None:
             place = _Place(self._new_id, self._machine_id(host), _clock_difference(host), engine, host.name)
             self._loop_exec.add_loop_iteration(place.iteration(record))
 
@@ -104,7 +104,7 @@ class LoopLog:
     def _machine_id(self, host: Host) -> int:
         if host.name not in self._machines:
             own = self._log_controller.machine  # type: ignore[union-attr]
-            known = [own, *self._log_controller.workflow_exec.machines]  # type: ignore[union-attr]
+            known = [own, *self._log_controller.workflow_exec.machine_list]  # type: ignore[union-attr]
             same = [machine for machine in known if machine.name == host.machine["name"]]
             self._machines[host.name] = (
                 same[0].id if same else self._logging.add_machine(Machine(id=-1, **host.machine))

@@ -17,9 +17,10 @@ import queue
 import signal
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import ipyparallel
@@ -29,10 +30,11 @@ import parallelflow
 from parallelflow.map import engine, values
 from parallelflow.map.chunks import ChunkPolicy
 from parallelflow.map.outcomes import ChunkOutcome, Failure, Jobs, PlanMissing, PlanReady, PlanRefused
+from parallelflow.map.progress import ChunkProgress
 
 _log = logging.getLogger(__name__)
 
-# Chunks in flight per engine: one that runs and one that waits at ipyparallel's scheduler, so that no engine waits for us.
+# Chunks in flight per engine: one runs and one waits at ipyparallel's scheduler, so that no engine waits for us.
 IN_FLIGHT = 2
 
 # How often, in seconds, the caller is told of progress while nothing arrives: often enough for a responsive window.
@@ -75,6 +77,7 @@ class Work:
     :ivar count: how many elements there are.
     :ivar pack: packs the elements from one index on, so many; raises `MapError` for one that cannot travel.
     :ivar plan: the plan, packed.
+    :ivar environment: describes this VisTrails to an engine that has none yet.
     :ivar identity: the plan's name.
     :ivar signature: the Map module's signature.
     :ivar jobs: what VisTrails' job monitor knows.
@@ -84,6 +87,7 @@ class Work:
     count: int
     pack: Callable[[int, int], values.Packed]
     plan: values.Packed
+    environment: Callable[[], Any]
     identity: str
     signature: Any
     jobs: Jobs | None
@@ -98,6 +102,7 @@ class Chunk:
     count: int
     result: Any = None
     engine: int | None = None
+    since: float = 0.0  # when it was sent, in seconds since the epoch
 
     @property
     def stop(self) -> int:
@@ -119,27 +124,15 @@ class Report:
     outcome: ChunkOutcome
 
 
-@dataclass
-class _Deaths:
-    """Which engines died with which element."""
-
-    engines: dict[int, list[str]] = field(default_factory=dict)
-
-    def add(self, index: int, where: str) -> int:
-        places = self.engines.setdefault(index, [])
-        places.append(where)
-        return len(places)
-
-
 class Scheduler:
     """Runs one Map on one cluster.
 
     :param connection: the cluster.
     :param work: the elements and the plan.
-    :param tick: called at least every `TICK` seconds with the number of elements done; what it raises ends the Map.
+    :param tick: called at least every `TICK` seconds; what it raises ends the Map.
     """
 
-    def __init__(self, connection: Watched, work: Work, tick: Callable[[int], None]):
+    def __init__(self, connection: Watched, work: Work, tick: Callable[[Scheduler], None]):
         self._connection = connection
         self._client: ipyparallel.Client = connection.client
         self._view = self._client.load_balanced_view()
@@ -153,16 +146,26 @@ class Scheduler:
         self._installs: dict[str, _Install] = {}
         self._arrived: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._done = 0
-        self._deaths = _Deaths()
+        self._deaths: dict[int, list[str]] = {}  # by element, the engines that died with it
         self._hosts: dict[int, str] = {}
         self._alone_since: float | None = None
         self._finished_messages: list[str] = []
-        self._engines_used: Counter[int] = Counter()
 
     @property
-    def engines_used(self) -> int:
-        """How many engines have completed elements so far."""
-        return len(self._engines_used)
+    def done(self) -> int:
+        """How many elements have run, or were suspended."""
+        return self._done
+
+    def under_way(self) -> tuple[ChunkProgress, ...]:
+        """Return the chunks that are out, with the engine where it is known."""
+        return tuple(
+            ChunkProgress(self._running_on(name), chunk.first, chunk.count, chunk.since)
+            for name, chunk in self._pending.items()
+        )
+
+    @cached_property
+    def _environment(self) -> Any:
+        return self._work.environment()
 
     def run(self) -> Iterator[Report]:
         """Run all elements, or all up to the first that fails.
@@ -177,7 +180,7 @@ class Scheduler:
                 if not self._pending and not self._again:
                     return
                 yield from self._collect()
-                self._tick(self._done)
+                self._tick(self)
                 self._check_health()
         finally:
             try:
@@ -212,8 +215,9 @@ class Scheduler:
         work = self._work
         packed = work.pack(chunk.first, chunk.count)
         self._policy.sent(chunk.count, values.size(packed))
-        chunk.result = self._view.apply_async(engine.run, work.identity, chunk.first, work.signature, work.jobs, *packed)
-        chunk.engine = None
+        arguments = (work.identity, chunk.first, work.signature, work.jobs)
+        chunk.result = self._view.apply_async(engine.run, *arguments, *packed)
+        chunk.engine, chunk.since = None, time.time()
         self._pending[chunk.result.msg_ids[0]] = chunk
         self._call_when_done(chunk.result)
 
@@ -225,7 +229,8 @@ class Scheduler:
             return  # gone since; its chunks come back as deaths
         work = self._work
         view = self._client.direct_view(engine_id)
-        result = view.apply_async(engine.install, work.identity, parallelflow.__version__, *work.plan)
+        arguments = (work.identity, parallelflow.__version__, self._environment)
+        result = view.apply_async(engine.install, *arguments, *work.plan)
         self._installs[result.msg_ids[0]] = _Install(engine_id, result, time.monotonic() + INSTALL_TIMEOUT)
         self._call_when_done(result)
 
@@ -263,8 +268,8 @@ class Scheduler:
             yield from self._died(chunk)
         elif isinstance(answer, PlanMissing):
             self._again.append(chunk)
-            self._hosts[chunk.engine] = answer.host  # type: ignore[index]
-            self._send_plan(chunk.engine)  # type: ignore[arg-type]
+            self._hosts[chunk.engine] = answer.host
+            self._send_plan(chunk.engine)
         else:
             yield self._completed(chunk, answer)
 
@@ -289,8 +294,8 @@ class Scheduler:
         where = self._where(info.get("engine_id"))
         if error.ename in ("ModuleNotFoundError", "ImportError") and "parallelflow" in error.evalue:
             return (
-                f"{where} has no Parallel Flow: install vistrails-parallelflow {parallelflow.__version__} into the Python that "
-                f"the engine runs in ({error.evalue})."
+                f"{where} has no Parallel Flow: install vistrails-parallelflow {parallelflow.__version__} into the"
+                f" Python that the engine runs in ({error.evalue})."
             )
         return f"{where} could not run a chunk: {error.ename}: {error.evalue}\n{_trace(error)}"
 
@@ -298,7 +303,6 @@ class Scheduler:
         outcome: ChunkOutcome = values.unpack(answer)
         if chunk.engine is not None:
             self._hosts[chunk.engine] = outcome.host.name
-            self._engines_used[chunk.engine] += 1
         done = len(outcome.values) + len(outcome.suspended)
         self._done += done
         self._policy.measured(done, outcome.seconds)
@@ -320,18 +324,20 @@ class Scheduler:
     def _died(self, chunk: Chunk) -> Iterator[Report]:
         """Hand a dead engine's elements out again, each alone, so that one that kills engines can be told."""
         where = self._where(chunk.engine)
-        _log.warning("%s died while it had elements %d to %d; they run again elsewhere", where, chunk.first, chunk.stop - 1)
+        _log.warning("%s died with elements %d to %d; they run again elsewhere", where, chunk.first, chunk.stop - 1)
         for index in range(chunk.stop - 1, chunk.first - 1, -1):
-            if self._deaths.add(index, where) < MOST_DEATHS:
+            deaths = self._deaths.setdefault(index, [])
+            deaths.append(where)
+            if len(deaths) < MOST_DEATHS:
                 self._again.appendleft(Chunk(index, 1))
             else:
                 yield self._culprit(index)
 
     def _culprit(self, index: int) -> Report:
-        places = " and ".join(self._deaths.engines[index])
+        places = " and ".join(self._deaths[index])
         message = (
-            f"The engine that ran {self._work.describe(index)} died, {MOST_DEATHS} times: {places}. The element was not tried "
-            "again. Look for what ends a process there: too little memory, a crash in compiled code, an exit."
+            f"The engine that ran {self._work.describe(index)} died, {MOST_DEATHS} times: {places}. The element was not"
+            " tried again. Look for what ends a process there: too little memory, a crash in compiled code, an exit."
         )
         self._limit = min(self._limit, index)
         outcome = ChunkOutcome(None, 0.0, failure=Failure(index, message, "", None))  # type: ignore[arg-type]
@@ -348,8 +354,8 @@ class Scheduler:
         for install in self._installs.values():
             if now > install.deadline:
                 raise MapError(
-                    f"{self._where(install.engine)} did not get ready for this Map within {INSTALL_TIMEOUT:.0f} seconds: it was to "
-                    "start VisTrails and load its packages. Look into the engine's log, or stop that engine and start another."
+                    f"{self._where(install.engine)} did not get ready within {INSTALL_TIMEOUT:.0f} seconds, in which it was"
+                    " to start VisTrails and load packages. Look into its log, or stop that engine and start another."
                 )
         if self._client.ids:
             self._alone_since = None
@@ -403,7 +409,7 @@ class Scheduler:
             if future is not None:
                 future.add_done_callback(lambda _, name=name: self._client.metadata.pop(name, None))
         if not self._connection.lost:
-            # The hub answers in its own time, and never if it is gone: nobody waits for it.
+            # The hub answers in its own time, or never: nobody waits for it.
             threading.Thread(target=_purge, args=(self._client, names), name="parallelflow-purge", daemon=True).start()
 
 

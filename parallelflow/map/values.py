@@ -8,9 +8,11 @@ May import the standard library and cloudpickle only.
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import io
 import pickle
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +26,19 @@ SMALLEST_BUFFER = 16 * 1024
 MOST_BUFFERS = 48
 
 Packed = list[Any]  # the pickle's bytes, then its out-of-band buffers
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle's, without two conversions: an open file would arrive as its text, a view of memory as bytes."""
+
+    dispatch_table = ChainMap(
+        {
+            kind: reduce
+            for kind, reduce in cloudpickle.Pickler.dispatch_table.items()
+            if kind not in (io.TextIOWrapper, memoryview)
+        },
+        copyreg.dispatch_table,
+    )
 
 
 class CannotTravel(Exception):
@@ -52,7 +67,7 @@ def pack(value: Any, persistent_id: Callable[[Any], Any] | None = None) -> Packe
         return False
 
     stream = io.BytesIO()
-    pickler = cloudpickle.Pickler(stream, protocol=5, buffer_callback=keep_in_pickle)
+    pickler = _Pickler(stream, protocol=5, buffer_callback=keep_in_pickle)
     if persistent_id is not None:
         pickler.persistent_id = persistent_id
     try:
@@ -70,7 +85,7 @@ def unpack(packed: Sequence[Any], persistent_load: Callable[[Any], Any] | None =
     :returns: an equal value; its arrays can be written to, as the originals could.
     """
     head, *buffers = packed
-    # What comes off the wire is read-only memory; a module may change its input in place, so each buffer is copied once.
+    # What comes off the wire is read-only; a module may change its input in place, so each buffer is copied once.
     unpickler = pickle.Unpickler(io.BytesIO(head), buffers=[bytearray(buffer) for buffer in buffers])
     if persistent_load is not None:
         unpickler.persistent_load = persistent_load  # type: ignore[method-assign]

@@ -1,0 +1,61 @@
+"""How far the Map that runs in this process has come, for whoever wants to show it. Imports nothing of ours."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class ChunkProgress(NamedTuple):
+    """Consecutive elements that are on their way.
+
+    :ivar engine: the number of the engine that has them, or None while they wait for one.
+    :ivar first: the first one's index in the user's list.
+    :ivar count: how many they are.
+    :ivar since: when they were sent, in seconds since the epoch.
+    """
+
+    engine: int | None
+    first: int
+    count: int
+    since: float
+
+
+@dataclass(frozen=True)
+class MapProgress:
+    """A Map at one moment.
+
+    :param module: the name of the module that runs once per element.
+    :param elements: how many elements the list has.
+    :param done: how many have run.
+    :param started: when the first chunk was sent, in seconds since the epoch.
+    :param chunks: what is on its way.
+    """
+
+    module: str
+    elements: int
+    done: int
+    started: float
+    chunks: tuple[ChunkProgress, ...] = ()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest will take if it goes on as so far; None while nothing is known."""
+        if self.done <= 0:
+            return None
+        return (time.time() - self.started) * (self.elements - self.done) / self.done
+
+
+_current: MapProgress | None = None
+
+
+def publish(progress: MapProgress | None) -> None:
+    """Say how far the Map has come; None when it has ended. Costs nothing."""
+    global _current
+    _current = progress
+
+
+def current() -> MapProgress | None:
+    """Return how far the Map has come that runs now, or None if none runs. May be called in any thread."""
+    return _current

@@ -1,0 +1,251 @@
+"""What a Map does when processes die, stop or never end, and when the user cancels. Real processes, real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from vistrails.core.interpreter.base import AbortExecution
+from vistrails.core.interpreter.noncached import Interpreter
+from vistrails.core.utils import DummyView
+from vistrails.tests.utils import intercept_result
+from workflows import OURS, Flow
+
+from parallelflow.cluster import Session
+from parallelflow.cluster import session as session_module
+from parallelflow.map.module import Map
+
+WITHIN = 30.0  # seconds: the contract
+
+
+@pytest.fixture
+def session(vistrails: Any, own_session: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A cluster of two engines that may be harmed, used by every Map."""
+    monkeypatch.setattr(session_module, "_session", own_session)
+    own_session.client()
+    return own_session
+
+
+class View(DummyView):
+    """Sees a Map's progress, and does something when it has come so far."""
+
+    def __init__(self, action: Callable[[], None] | None = None, at: float = 0.0):
+        self.action, self.at = action, at
+        self.fractions: list[float] = []
+        self.aborted_at: float | None = None
+
+    def set_module_progress(self, module_id: int, progress: float = 0.0) -> None:
+        self.fractions.append(progress)
+        if self.action is not None and progress >= self.at:
+            action, self.action = self.action, None
+            action()
+
+    def cancel(self) -> None:
+        self.aborted_at = time.monotonic()
+        raise AbortExecution
+
+
+class Outcome:
+    """What a Map came to."""
+
+    def __init__(self, results: list[Any], errors: dict[int, Any], seconds: float):
+        self.results = results[0] if results else None
+        self.errors = errors
+        self.seconds = seconds
+
+    @property
+    def message(self) -> str:
+        (error,) = self.errors.values()
+        return str(error.msg)
+
+
+def run_map(source: str, elements: list[Any], view: DummyView | None = None) -> Outcome:
+    flow = Flow()
+    function = flow.python(source, {"i": "Variant"}, {"o": "Variant"})
+    flow.map(function, "i", "o", repr(elements))
+    started = time.monotonic()
+    with intercept_result(Map, "Result") as results:
+        done = Interpreter.get().execute(flow.build(OURS), view=view or DummyView())
+    return Outcome(results, done.errors, time.monotonic() - started)
+
+
+def engine_pids(session: Session) -> list[int]:
+    return [process.pid for process in session.state().processes if process.kind == "engine"]
+
+
+def controller_processes(session: Session) -> list[psutil.Process]:
+    """The controller's main process (the hub) first, then its schedulers."""
+    (pid,) = (process.pid for process in session.state().processes if process.kind == "controller")
+    hub = psutil.Process(pid)
+    return [hub, *hub.children(recursive=True)]
+
+
+@contextmanager
+def once_written(folder: Path, count: int, action: Callable[[], None]) -> Iterator[None]:
+    """Do something as soon as elements have left `count` files in a folder."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + WITHIN
+        while time.monotonic() < deadline and len(list(folder.iterdir())) < count:
+            time.sleep(0.01)
+        action()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(WITHIN)
+
+
+SLOW = "import time\ntime.sleep(0.1)\no = i * i"
+MARK = "import os, time, pathlib\npathlib.Path({folder!r}, '%s-%s' % (i, os.getpid())).touch()\n"
+
+
+def marked(folder: Path, rest: str) -> str:
+    """Source that leaves a file for each run of an element, named element-pid, before the rest."""
+    return MARK.format(folder=str(folder)) + rest
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> Path:
+    folder = tmp_path / "marks"
+    folder.mkdir()
+    return folder
+
+
+def test_a_map_survives_the_death_of_one_of_two_engines(session: Session, marks: Path) -> None:
+    victim = engine_pids(session)[0]
+    with once_written(marks, 6, lambda: os.kill(victim, signal.SIGKILL)):
+        outcome = run_map(marked(marks, SLOW), list(range(40)))
+    assert outcome.errors == {}
+    assert outcome.results == [i * i for i in range(40)]
+    assert outcome.seconds < WITHIN
+    assert run_map(SLOW, [1, 2, 3]).results == [1, 4, 9]
+
+
+def test_a_map_that_loses_all_engines_ends_with_an_error_and_the_next_run_works(session: Session, marks: Path) -> None:
+    def kill() -> None:
+        for pid in engine_pids(session):
+            os.kill(pid, signal.SIGKILL)
+
+    with once_written(marks, 6, kill):
+        outcome = run_map(marked(marks, SLOW), list(range(60)))
+    assert "No engine is left" in outcome.message
+    assert "of 60 elements were done" in outcome.message
+    assert outcome.seconds < WITHIN
+    assert run_map(SLOW, [1, 2, 3]).results == [1, 4, 9]
+
+
+@pytest.mark.parametrize("part", ["the whole tree", "the hub", "the schedulers"])
+def test_a_map_that_loses_its_controller_ends_within_its_time_and_the_next_run_works(
+    session: Session, marks: Path, part: str
+) -> None:
+    hub, *schedulers = controller_processes(session)
+    victims = {"the whole tree": [hub, *schedulers], "the hub": [hub], "the schedulers": schedulers}[part]
+
+    def kill() -> None:
+        for process in victims:
+            process.kill()
+
+    with once_written(marks, 6, kill):
+        outcome = run_map(marked(marks, SLOW), list(range(200)))
+    assert outcome.seconds < WITHIN
+    if part == "the hub" and not outcome.errors:
+        # The schedulers need no hub to finish what they have.
+        assert outcome.results == [i * i for i in range(200)]
+    else:
+        assert "ontroller" in outcome.message
+        assert "of 200 elements were done" in outcome.message
+    assert run_map(SLOW, [1, 2, 3]).results == [1, 4, 9]
+
+
+def test_an_engine_that_is_stopped_and_continued_does_no_harm(session: Session, marks: Path) -> None:
+    victim = engine_pids(session)[0]
+
+    def stop_for_a_while() -> None:
+        os.kill(victim, signal.SIGSTOP)
+        threading.Timer(3.0, os.kill, (victim, signal.SIGCONT)).start()
+
+    with once_written(marks, 6, stop_for_a_while):
+        outcome = run_map(marked(marks, SLOW), list(range(40)))
+    assert outcome.errors == {}
+    assert outcome.results == [i * i for i in range(40)]
+    assert outcome.seconds < WITHIN
+
+
+def test_an_element_that_kills_its_engine_is_named_and_not_tried_a_third_time(session: Session, marks: Path) -> None:
+    session.start_engines(1)
+    source = marked(marks, "if i == 7:\n    os.kill(os.getpid(), 9)\ntime.sleep(0.05)\no = i")
+    outcome = run_map(source, list(range(30)))
+    assert "element 7 (7)" in outcome.message
+    assert "2 times" in outcome.message
+    assert len(list(marks.glob("7-*"))) == 2
+    assert {int(path.name.split("-")[0]) for path in marks.iterdir()} >= set(range(7))
+    assert outcome.seconds < 2 * WITHIN  # two deaths, each noticed by itself
+
+
+def test_an_engine_that_joins_in_the_middle_gets_work(session: Session, marks: Path) -> None:
+    threads = []
+
+    def join() -> None:
+        thread = threading.Thread(target=session.start_engines, args=(1,))
+        thread.start()
+        threads.append(thread)
+
+    with once_written(marks, 6, join):
+        outcome = run_map(marked(marks, SLOW), list(range(300)))
+    threads[0].join(WITHIN)
+    assert outcome.results == [i * i for i in range(300)]
+    assert len({path.name.split("-")[1] for path in marks.iterdir()}) == 3
+
+
+def test_a_map_that_finds_a_controller_without_engines_starts_some(session: Session) -> None:
+    session.stop_engines(list(session.client().ids))
+    assert run_map(SLOW, [1, 2, 3]).results == [1, 4, 9]
+
+
+@pytest.mark.parametrize("element", ["time.sleep(3600)", "while True: pass"])
+def test_cancel_gives_control_back_within_two_seconds_and_the_next_run_works(
+    session: Session, marks: Path, element: str
+) -> None:
+    view = View()
+
+    def cancel_when_running() -> None:
+        view.action = view.cancel
+
+    with once_written(marks, 2, cancel_when_running):
+        outcome = run_map(marked(marks, element), list(range(100)), view)
+    assert view.aborted_at is not None
+    assert time.monotonic() - view.aborted_at < 2.0
+    assert outcome.results is None
+    again = run_map("o = i + 1", [1, 2, 3])
+    assert again.results == [2, 3, 4]
+    assert len(list(marks.iterdir())) <= 4  # what waited was dropped
+
+
+def test_cancel_twice_in_a_row_works(session: Session) -> None:
+    for _ in range(2):
+        view = View()
+        view.action = view.cancel
+        run_map("import time\ntime.sleep(60)\no = i", list(range(10)), view)
+        assert view.aborted_at is not None
+        assert time.monotonic() - view.aborted_at < 2.0
+    assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
+
+
+def test_progress_is_reported_while_elements_run(session: Session) -> None:
+    view = View()
+    outcome = run_map(SLOW, list(range(20)), view)
+    assert outcome.results == [i * i for i in range(20)]
+    assert len(view.fractions) >= 10 * outcome.seconds / 2  # twice as seldom as promised, for a busy machine
+    assert view.fractions == sorted(view.fractions)
+    assert view.fractions[-1] == 1.0
