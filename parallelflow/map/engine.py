@@ -130,7 +130,7 @@ def _packed_outcome(outcome: ChunkOutcome, port: str) -> list[Any]:
                 outcome.values = {i: v for i, v in outcome.values.items() if i < index}
                 outcome.failure = Failure(
                     index,
-                    f"The result on output '{port}', of type {type(shown).__qualname__}, cannot be sent back"
+                    f"The result on output '{port}', of type {type(shown).__name__}, cannot be sent back"
                     f" from an engine: {error}",
                     "".join(traceback.format_exception(error)),
                     None,

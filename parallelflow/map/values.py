@@ -45,7 +45,7 @@ class CannotTravel(Exception):
     """A value that cannot be turned into bytes; `str()` says which type and why."""
 
     def __init__(self, value: Any, cause: BaseException):
-        self.type_name = type(value).__qualname__
+        self.type_name = type(value).__name__
         super().__init__(f"a value of type {self.type_name} cannot be pickled: {cause}")
 
 
@@ -111,6 +111,6 @@ def short(value: Any, longest: int = 60) -> str:
     try:
         text = repr(value)
     except Exception:  # a message about a broken value must not break
-        text = f"<{type(value).__qualname__}>"
+        text = f"<{type(value).__name__}>"
     text = " ".join(text.split())
     return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -1,0 +1,119 @@
+"""The same work three ways: as a workflow with either Map, and as a plain Python function."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from vistrails.core.interpreter.noncached import Interpreter
+from vistrails.core.modules.module_registry import get_module_registry
+from vistrails.core.vistrail.controller import VistrailController
+from vistrails.core.vistrail.pipeline import Pipeline
+from vistrails.db.domain import IdScope
+
+BASIC = "org.vistrails.vistrails.basic"
+SERIAL = "org.vistrails.vistrails.control_flow"
+OURS = "org.vistrails.parallelflow"
+
+# What one element does, as the text of a PythonSource and as a function. CPU work spins until the thread has used so
+# much processor time, so that it is the same work on a busy machine.
+SOURCES = {
+    "trivial": "o = i",
+    "sleep": "import time\ntime.sleep({seconds})\no = i",
+    "cpu": "import time\nend = time.thread_time() + {seconds}\nwhile time.thread_time() < end:\n    pass\no = i",
+}
+
+
+def plain_function(kind: str, seconds: float) -> Callable[[Any], Any]:
+    """Return the work as a function that any engine or worker process can be sent."""
+    body = SOURCES[kind].format(seconds=seconds).replace("\n", "\n    ")
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(f"def work(i):\n    {body}\n    return o", names)
+    return names["work"]  # type: ignore[no-any-return]
+
+
+class Workflow:
+    """A list, a PythonSource and a Map over it.
+
+    :param map_package: which Map.
+    :param kind: 'trivial', 'sleep' or 'cpu'.
+    :param seconds: the work per element.
+    :param constant: the size in bytes of a value on another port of the PythonSource; 0 for none.
+    """
+
+    def __init__(self, map_package: str, kind: str, seconds: float = 0.0, constant: int = 0):
+        self._scope = IdScope()
+        self._pipeline = Pipeline()
+        source = SOURCES[kind].format(seconds=seconds)
+        self._elements = self._add("PythonSource", {"source": "o = elements"}, outputs={"o": "List"})
+        self._function = self._add("PythonSource", {"source": source}, {"i": "Variant", "c": "Variant"}, {"o": "Variant"})
+        self._map = self._add("Map", {"InputPort": "['i']", "OutputPort": "o"}, package=map_package)
+        self._connect(self._function, "self", self._map, "FunctionPort")
+        self._connect(self._elements, "o", self._map, "InputList")
+        if constant:
+            code = f"import numpy\no = numpy.random.default_rng(0).integers(0, 255, {constant}, dtype='u1')"
+            large = self._add("PythonSource", {"source": code}, outputs={"o": "Variant"})
+            self._connect(large, "o", self._function, "c")
+
+    def _add(
+        self,
+        name: str,
+        presets: dict[str, str],
+        inputs: dict[str, str] | None = None,
+        outputs: dict[str, str] | None = None,
+        package: str = BASIC,
+    ) -> Any:
+        module = VistrailController.create_module_static(self._scope, package, name)
+        registry = get_module_registry()
+        for ports, kind in ((inputs, "input"), (outputs, "output")):
+            for port, port_type in (ports or {}).items():
+                spec = registry.create_port_spec(port, kind, None, f"({BASIC}:{port_type})")
+                spec.id = self._scope.getNewId(spec.vtType)
+                module.add_port_spec(spec)
+        values = [(port, [quote(text) if port == "source" else text]) for port, text in presets.items()]
+        for function in VistrailController.create_functions_static(self._scope, module, values):
+            module.add_function(function)
+        self._pipeline.add_module(module)
+        return module
+
+    def _connect(self, source: Any, output: str, target: Any, port: str) -> None:
+        connection = VistrailController.create_connection_static(self._scope, source, output, target, port)
+        self._pipeline.add_connection(connection)
+
+    def run(self, elements: int) -> float:
+        """Run it over so many elements.
+
+        :returns: seconds that the Map took, its checks and its log included, without the rest of the workflow.
+        :raises RuntimeError: when it did not give the right results.
+        """
+        source = self._pipeline.modules[self._elements.id].functions[0]
+        source.params[0].strValue = quote(f"o = list(range({elements}))")
+        clock = _Clock(self._map.id)
+        done = Interpreter.get().execute(self._pipeline, view=clock)
+        if done.errors:
+            raise RuntimeError(str(next(iter(done.errors.values())).msg))
+        if done.objects[self._map.id].get_output("Result") != list(range(elements)):
+            raise RuntimeError("the Map gave wrong results")
+        return clock.seconds
+
+
+class _Clock:
+    """A VisTrails view that takes the time from when a module begins to compute until it has succeeded."""
+
+    def __init__(self, module_id: int):
+        self._module_id = module_id
+        self._started = 0.0
+        self.seconds = 0.0
+
+    def set_module_computing(self, module_id: int) -> None:
+        if module_id == self._module_id:
+            self._started = time.perf_counter()
+
+    def set_module_success(self, module_id: int) -> None:
+        if module_id == self._module_id and not self.seconds:
+            self.seconds = time.perf_counter() - self._started
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **more: None

@@ -1,0 +1,75 @@
+"""How many elements travel together, with a made-up clock: durations are told, none is waited for."""
+
+from __future__ import annotations
+
+import pytest
+
+from parallelflow.map import chunks
+from parallelflow.map.chunks import ChunkPolicy
+
+
+def play(elements: int, cost: float, engines: int = 2, nbytes: int = 100) -> list[int]:
+    """Hand out a whole list whose elements cost `cost` seconds each; return the chunks' sizes."""
+    policy = ChunkPolicy(elements)
+    sizes = []
+    while size := policy.next_size(engines):
+        sizes.append(size)
+        policy.sent(size, size * nbytes)
+        policy.measured(size, size * cost)
+    return sizes
+
+
+@pytest.mark.parametrize("cost", [1e-6, 0.001, 0.01, 0.1, 10.0])
+@pytest.mark.parametrize("elements", [1, 2, 17, 1000, 100_000])
+def test_every_element_is_handed_out_once(elements: int, cost: float) -> None:
+    assert sum(play(elements, cost)) == elements
+
+
+def test_slow_elements_travel_alone() -> None:
+    assert set(play(50, 2.0)) == {1}
+
+
+def test_fast_elements_travel_in_hundreds() -> None:
+    assert max(play(10_000, 0.0001)) == chunks.MOST_ELEMENTS
+
+
+def test_nothing_is_known_of_the_first_so_it_travels_alone() -> None:
+    assert play(10_000, 0.0001)[0] == 1
+
+
+def test_a_chunk_lasts_no_longer_than_its_target() -> None:
+    assert max(play(10_000, 0.01)) * 0.01 <= chunks.TARGET_DURATION
+
+
+def test_chunks_shrink_towards_the_end_so_that_no_engine_waits_long() -> None:
+    sizes = play(2000, 0.01, engines=4)
+    assert sizes[-1] * 0.01 <= 2 * chunks.SHORTEST_DURATION
+    half = sizes[len(sizes) // 2 :]
+    assert half == sorted(half, reverse=True)
+
+
+def test_many_engines_share_a_short_list() -> None:
+    sizes = play(200, 0.001, engines=100)
+    assert max(sizes) <= 2
+
+
+def test_large_elements_do_not_pile_up_in_a_chunk() -> None:
+    sizes = play(1000, 0.0001, nbytes=10_000_000)
+    assert max(sizes) * 10_000_000 <= chunks.MOST_BYTES
+
+
+def test_the_size_follows_when_elements_become_slower() -> None:
+    policy = ChunkPolicy(100_000)
+    policy.next_size(2)
+    policy.measured(1, 0.0001)
+    fast = policy.next_size(2)
+    for _ in range(10):
+        policy.measured(1, 1.0)
+    assert policy.next_size(2) == 1 < fast
+
+
+def test_a_chunk_that_completed_nothing_says_nothing_about_the_cost() -> None:
+    policy = ChunkPolicy(100)
+    policy.next_size(2)
+    policy.measured(0, 5.0)
+    assert policy.next_size(2) == 1
