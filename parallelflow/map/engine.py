@@ -44,7 +44,7 @@ from parallelflow.map.outcomes import (
 )
 
 if TYPE_CHECKING:
-    from parallelflow.map.plan import Content, Environment
+    from parallelflow.map.plan import Content, Environment, Package
 
 # Plans that an engine keeps ready; the one unused for longest makes room.
 MOST_PLANS = 8
@@ -159,6 +159,7 @@ def _start_vistrails(environment: Environment) -> None:
         "errorLog": False,
         "dotVistrails": own_folder,
         "singleInstance": False,
+        "loadPackages": False,  # those of the start-up file need not be those that are enabled by now
     }
     if environment.user_packages and os.path.isdir(environment.user_packages):
         options["userPackageDir"] = environment.user_packages
@@ -170,6 +171,11 @@ def _start_vistrails(environment: Environment) -> None:
             application = vistrails.core.application.init(options, args=[])
         except SystemExit as error:  # VisTrails' way to say that it cannot start
             raise Refused(f"VisTrails did not start there:\n{said.getvalue()}") from error
+        for package in environment.packages:
+            with contextlib.suppress(
+                Refused
+            ):  # one that needs a window, for instance; a plan says what it cannot do without
+                _enable_package(package)
     # VisTrails watches every import, to reload packages; an engine never reloads any, and a watched import statement
     # inside a module's compute() costs up to a millisecond.
     builtins.__import__ = plain_import
@@ -189,21 +195,25 @@ def _host() -> Host:
     return Host(platform.node(), os.getpid(), offset.total_seconds(), fields)
 
 
-def _enable_packages(content: Content) -> None:
+def _enable_package(package: Package) -> None:
+    """Enable a package, whose dependencies are enabled.
+
+    :raises Refused: when it is not there, does not load, or is of another version.
+    """
     from vistrails.core.packagemanager import get_package_manager
-    from vistrails.tests.utils import enable_package
 
     manager = get_package_manager()
-    for package in content.packages:
-        name = f"the package '{package.codepath}' ({package.identifier}, version {package.version})"
-        if not manager.has_package(package.identifier):
-            try:
-                enable_package(package.identifier)
-            except Exception as error:
-                raise Refused(f"it lacks {name}: {error or type(error).__name__}") from error
-        found = manager.get_package(package.identifier).version
-        if found != package.version:
-            raise Refused(f"it has version {found} of {name}")
+    name = f"the VisTrails package '{package.codepath}' ({package.identifier}, version {package.version})"
+    if not manager.has_package(package.identifier):
+        if package.codepath not in manager.available_package_names_list():
+            raise Refused(f"it lacks {name}; install it there")
+        try:
+            manager.late_enable_package(package.codepath)
+        except Exception as error:  # whatever its code does
+            raise Refused(f"it cannot load {name}: {error or type(error).__name__}") from error
+    found = manager.get_package(package.identifier).version
+    if found != package.version:
+        raise Refused(f"it has version {found} of {name}")
 
 
 def _add_subworkflows(content: Content) -> None:
@@ -281,7 +291,8 @@ class _ReadyPlan:
         from parallelflow.map.plan import restore_parameters
 
         self.content = content
-        _enable_packages(content)
+        for package in content.packages:
+            _enable_package(package)
         _add_subworkflows(content)
         self._machine = LogController.get_local_machine()
         self._interpreter = CachedInterpreter()

@@ -83,7 +83,6 @@ class Package:
 
     identifier: str
     codepath: str
-    prefix: str | None
     version: str
 
 
@@ -91,7 +90,8 @@ class Package:
 class Environment:
     """What an engine must know of the user's VisTrails to start one like it."""
 
-    startup: bytes  # VisTrails' startup.xml: enabled packages and their configurations
+    startup: bytes  # VisTrails' startup.xml: its configuration and that of its packages
+    packages: list[Package]  # those that are enabled, each after what it depends on
     user_packages: str | None
     path: list[str]
 
@@ -277,19 +277,28 @@ class _Needed:
         )
 
     def packages(self) -> list[Package]:
+        """Return the packages and all that they depend on, each after what it depends on."""
         manager = get_package_manager()
-        found = []
+        needed: set[str] = set()
         for identifier in self.identifiers:
             if manager.has_package(identifier):
-                package = manager.get_package(identifier)
-                found.append(Package(package.identifier, package.codepath, package.prefix, package.version))
-        return found
+                needed.update(manager.all_dependencies(manager.get_package(identifier).identifier))
+        return [package for package in _enabled_packages() if package.identifier in needed]
+
+
+def _enabled_packages() -> list[Package]:
+    """Return the packages that are enabled in this VisTrails, each after what it depends on."""
+    manager = get_package_manager()
+    in_order = manager.get_ordered_dependencies(manager.dependency_graph())
+    packages = [manager.get_package(identifier) for identifier in in_order if manager.has_package(identifier)]
+    return [Package(package.identifier, package.codepath, package.version) for package in packages]
 
 
 def environment() -> Environment:
     """Describe this VisTrails to engines that have none yet."""
     return Environment(
         startup=db_serialize(get_vistrails_application().startup),
+        packages=_enabled_packages(),
         user_packages=get_vistrails_directory("userPackageDir"),
         path=[entry for entry in sys.path if entry],
     )

@@ -12,13 +12,13 @@ class ChunkProgress(NamedTuple):
 
     :ivar engine: the number of the engine that has them, or None while they wait for one.
     :ivar first: the first one's index in the user's list.
-    :ivar count: how many they are.
+    :ivar elements: how many they are.
     :ivar since: when they were sent, in seconds since the epoch.
     """
 
     engine: int | None
     first: int
-    count: int
+    elements: int
     since: float
 
 

@@ -1,0 +1,184 @@
+"""What an engine says of a plan that it cannot run, and when plans and elements are sent. On real engines."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from vistrails.core.interpreter.noncached import Interpreter
+from workflows import OURS, Flow
+
+import parallelflow
+from parallelflow.cluster import Session
+from parallelflow.map import engine, execution, plan, scheduler, values
+from parallelflow.map.outcomes import PlanMissing, PlanReady, PlanRefused
+
+
+def flow_over(elements: int, source: str = "o = i", **ports: str) -> tuple[Flow, int]:
+    flow = Flow()
+    function = flow.python(source, {"i": "Variant", **ports}, {"o": "Variant"})
+    flow.map(function, "i", "o", repr(list(range(elements))))
+    return flow, function
+
+
+def execute(flow: Flow) -> Any:
+    done = Interpreter.get().execute(flow.build(OURS))
+    (map_id,) = [module.id for module in flow.build(OURS).module_list if module.name == "Map"]
+    if done.errors:
+        raise done.errors[next(iter(done.errors))]
+    return done.objects[map_id].get_output("Result")
+
+
+@pytest.fixture
+def client(vistrails: Any, on_shared_cluster: Session) -> Any:
+    return on_shared_cluster.client()
+
+
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[plan.Plan]]:
+    """The plans that Maps make."""
+    made: list[plan.Plan] = []
+
+    def keep(*arguments: Any) -> plan.Plan:
+        made.append(plan.make_plan(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(execution, "make_plan", keep)
+    return made
+
+
+def install(client: Any, content: Any, version: str = parallelflow.__version__) -> Any:
+    packed = values.pack(content)
+    view = client[client.ids[0]]
+    return view.apply_sync(engine.install, values.identity(packed), version, plan.environment(), *packed)
+
+
+@pytest.fixture
+def content(client: Any, plans: list[plan.Plan]) -> plan.Content:
+    """A plan's content that engines can run."""
+    execute(flow_over(2)[0])
+    return plans[0].content
+
+
+def test_an_engine_that_can_run_a_plan_says_where_it_is(client: Any, content: plan.Content) -> None:
+    answer = install(client, content)
+    assert isinstance(answer, PlanReady)
+    assert answer.host.pid == client[client.ids[0]].apply_sync(os.getpid)
+
+
+def test_an_engine_with_another_version_of_ours_says_so(client: Any, content: plan.Content) -> None:
+    answer = install(client, dataclasses.replace(content, output_port="new"), version="0.0.9")
+    assert isinstance(answer, PlanRefused)
+    assert parallelflow.__version__ in answer.reason
+    assert "0.0.9" in answer.reason
+
+
+def test_an_engine_that_lacks_a_package_says_which(client: Any, content: plan.Content) -> None:
+    missing = plan.Package("org.example.nowhere", "nowhere", "3.1")
+    answer = install(client, dataclasses.replace(content, packages=[*content.packages, missing]))
+    assert isinstance(answer, PlanRefused)
+    assert "lacks the VisTrails package 'nowhere' (org.example.nowhere, version 3.1)" in answer.reason
+    assert answer.host
+
+
+def test_an_engine_with_another_version_of_a_package_says_which(client: Any, content: plan.Content) -> None:
+    first, *rest = content.packages
+    other = dataclasses.replace(first, version="99.0")
+    answer = install(client, dataclasses.replace(content, packages=[other, *rest]))
+    assert isinstance(answer, PlanRefused)
+    assert "99.0" in answer.reason
+    assert first.codepath in answer.reason
+
+
+def test_a_refusal_fails_the_map_with_the_engine_and_its_host(
+    client: Any, monkeypatch: pytest.MonkeyPatch, vistrails: Any
+) -> None:
+    missing = plan.Package("org.example.nowhere", "nowhere", "3.1")
+    monkeypatch.setattr(plan._Needed, "packages", lambda self: [missing])
+    with pytest.raises(
+        Exception, match=r"Engine \d+ on \S+ cannot run this Map: it lacks the VisTrails package 'nowhere'"
+    ):
+        execute(flow_over(3, "o = i  # refused")[0])
+
+
+def test_a_chunk_of_an_unknown_plan_is_answered_by_asking_for_it(client: Any) -> None:
+    answer = client[client.ids[0]].apply_sync(engine.run, "no such plan", 0, "00" * 20, None, *values.pack([1]))
+    assert isinstance(answer, PlanMissing)
+
+
+class Sent:
+    """Counts what the client sends."""
+
+    def __init__(self, client: Any, monkeypatch: pytest.MonkeyPatch):
+        self.bytes = 0
+        self.plans = 0
+        send = client.session.send
+
+        def counting(stream: Any, msg_or_type: Any, *arguments: Any, **more: Any) -> Any:
+            buffers = more.get("buffers") or ()
+            self.bytes += sum(memoryview(buffer).nbytes for buffer in buffers)
+            return send(stream, msg_or_type, *arguments, **more)
+
+        monkeypatch.setattr(client.session, "send", counting)
+        send_plan = scheduler.Scheduler._send_plan
+
+        def counting_plans(self_: Any, engine_id: int) -> None:
+            before = len(self_._installs)
+            send_plan(self_, engine_id)
+            self.plans += len(self_._installs) - before
+
+        monkeypatch.setattr(scheduler.Scheduler, "_send_plan", counting_plans)
+
+
+def test_a_large_value_on_another_port_is_sent_once_per_engine(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = Sent(client, monkeypatch)
+    flow, function = flow_over(200, "import time\ntime.sleep(0.005)\no = i + int(c[0])", c="Variant")
+    size = 10_000_000
+    large = flow.python(f"import numpy\no = numpy.ones({size}, 'u1')", {}, {"o": "Variant"})
+    flow.connect(large, "o", function, "c")
+    assert execute(flow) == [i + 1 for i in range(200)]
+    assert sent.plans == 2
+    assert sent.bytes <= 1.05 * size * 2
+
+
+def test_a_second_run_sends_nothing_but_elements(client: Any, monkeypatch: pytest.MonkeyPatch, marks: Path) -> None:
+    source = (
+        f"import os, time\nopen(os.path.join({str(marks)!r}, str(os.getpid())), 'w').close()\ntime.sleep(0.05)\no = i"
+    )
+    flow, _ = flow_over(8, source)
+    while len(list(marks.iterdir())) < 2:  # until both engines have had some of it
+        assert execute(flow) == list(range(8))
+    sent = Sent(client, monkeypatch)
+    assert execute(flow) == list(range(8))
+    assert sent.plans == 0
+    assert sent.bytes < 20_000
+
+
+def test_changed_elements_do_not_change_the_plan(client: Any, plans: list[plan.Plan]) -> None:
+    execute(flow_over(3)[0])
+    execute(flow_over(5)[0])
+    execute(flow_over(5, "o = -i")[0])
+    first, second, third = (each.identity for each in plans)
+    assert first == second != third
+
+
+def test_arrays_in_elements_and_results_keep_their_bits(client: Any) -> None:
+    flow, function = flow_over(2, "o = c * 2 if i else c")
+    inner = flow.python("import numpy\no = numpy.arange(50000.) / 3", {}, {"o": "Variant"})
+    flow.specs[function].inputs = {"i": "Variant", "c": "Variant"}
+    flow.connect(inner, "o", function, "c")
+    one, two = execute(flow)
+    assert np.array_equal(one, np.arange(50000.0) / 3)
+    assert np.array_equal(two, np.arange(50000.0) / 3 * 2)
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> Path:
+    folder = tmp_path / "marks"
+    folder.mkdir()
+    return folder
