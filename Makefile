@@ -1,0 +1,44 @@
+# Parallel Flow for VisTrails. `make` alone lists what there is.
+
+# The Python that the environment is made with, and the place of the environment.
+PYTHON ?= python3
+VENV ?= .venv
+
+BIN = $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo vistrails test check bench docs clean
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup:  ## make or update the environment: VisTrails, this project, the tools
+	@command -v "$(PYTHON)" > /dev/null || { \
+	  echo "make setup: there is no '$(PYTHON)' here; this project needs Python 3.10 or later." \
+	    "Install it (on Debian, as root: apt-get install python3 python3-venv)," \
+	    "or name yours, as in: make setup PYTHON=python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -m host "$(VENV)"
+
+demo: setup  ## run the example: a map over a cluster that it starts and stops
+	@$(BIN)/python examples/demo.py
+
+vistrails: setup  ## open VisTrails' window with this package enabled
+	@$(BIN)/python -m host.vistrails_window $(FILES)
+
+test: setup  ## run all tests
+	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest
+
+check: setup  ## lint, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup  ## measure speed and size against the serial Map and others
+	@$(BIN)/python benchmarks/run.py
+
+docs: setup  ## build the user's guide into docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+clean:  ## delete everything that the other targets made, the environment too
+	rm -rf "$(VENV)" build dist docs/_build *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

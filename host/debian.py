@@ -1,0 +1,206 @@
+"""What comes from Debian: VisTrails itself, and the system libraries that Qt's wheels take for granted.
+
+VisTrails' package is downloaded and unpacked, not installed: its 215 dependencies are not wanted, and nothing of it
+needs root.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from host import SetupError
+
+RELEASE = "bookworm"
+VERSION = "3.0~git+9dc22bd.dfsg.1-1.1"
+FILE = f"vistrails_{VERSION}_all.deb"
+SHA256 = "0bf66ab386df30d2b36ba325beb36cd7c695ff390598b89aa19c0e553f998441"
+
+
+def fetch(folder: Path) -> Path:
+    """Return the path of VisTrails' Debian package in `folder`, downloading it unless it is there already."""
+    package = folder / FILE
+    if not _is_whole(package):
+        for tool in ("apt-get", "dpkg-deb"):
+            if shutil.which(tool) is None:
+                raise SetupError(
+                    f"VisTrails comes from Debian 12 ({RELEASE}), but this machine has no '{tool}'."
+                    " Run this on Debian 12, for instance in a container."
+                )
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            os.replace(_download(Path(scratch)), package)
+    return package
+
+
+def unpack(package: Path, target: Path) -> Path:
+    """Unpack the Debian package below `target` and return the folder that holds the Python packages."""
+    result = _run(["dpkg-deb", "--extract", str(package), str(target)])
+    if result.returncode:
+        raise SetupError(f"dpkg-deb could not unpack {package}: {_reason(result)}")
+    return target / "usr/lib/python3/dist-packages"
+
+
+def _is_whole(package: Path) -> bool:
+    return package.exists() and hashlib.sha256(package.read_bytes()).hexdigest() == SHA256
+
+
+def _download(folder: Path) -> Path:
+    command = ["download", f"vistrails={VERSION}"]
+    result = _apt_get(command, cwd=folder)
+    if result.returncode:
+        # The system's package lists are missing or too old. Refreshing those would need root, so use lists of our own.
+        private = _private_lists(folder / "apt")
+        update = _apt_get([*private, "update"])
+        result = _apt_get([*private, *command], cwd=folder)
+        if result.returncode:
+            codename = _os_release().get("VERSION_CODENAME")
+            if codename != RELEASE:
+                advice = f"Only Debian 12 ({RELEASE}) has that version, and this machine runs {_system_name()}."
+            else:
+                advice = "Is there a network, and are Debian's own sources in /etc/apt?"
+            reason = _reason(update if "Failed to fetch" in update.stderr else result)
+            raise SetupError(f"apt-get could not download vistrails {VERSION} ({reason}). {advice}")
+    package = next(folder.glob("vistrails_*.deb"))
+    if not _is_whole(package):
+        raise SetupError(f"apt-get downloaded a vistrails {VERSION} whose SHA-256 is not {SHA256}; not using it.")
+    return package
+
+
+def _private_lists(folder: Path) -> list[str]:
+    for name in ("state/lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True)
+    # Dir::State also moves dpkg's status file; without one, apt refuses to work.
+    (folder / "state/status").touch()
+    options = {
+        "Dir::State": "state",
+        "Dir::State::lists": "state/lists",
+        "Dir::State::status": "state/status",
+        "Dir::Cache": "cache",
+    }
+    return [f"-o{key}={folder / value}" for key, value in options.items()]
+
+
+# ---- system libraries ----
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that PyQt5's wheels or the tests take from the system, and Debian's package that has it.
+
+    `what` is a library's soname, a program's name or a pattern of font files.
+    """
+
+    what: str
+    package: str
+    is_there: Callable[[str], bool]
+
+
+def _library(name: str) -> bool:
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
+
+
+def _program(name: str) -> bool:
+    return shutil.which(name) is not None
+
+
+def _font(pattern: str) -> bool:
+    return any(Path("/usr/share/fonts").rglob(pattern))
+
+
+# From ldd on PyQt5's modules that VisTrails imports and on the platform plugins `offscreen` and `xcb`.
+NEEDS = (
+    Need("libGL.so.1", "libgl1", _library),
+    Need("libfontconfig.so.1", "libfontconfig1", _library),
+    Need("libfreetype.so.6", "libfreetype6", _library),
+    Need("libgthread-2.0.so.0", "libglib2.0-0", _library),
+    Need("libX11.so.6", "libx11-6", _library),
+    Need("*.[ot]tf", "fonts-dejavu-core", _font),
+    Need("libEGL.so.1", "libegl1", _library),
+    Need("libX11-xcb.so.1", "libx11-xcb1", _library),
+    Need("libdbus-1.so.3", "libdbus-1-3", _library),
+    Need("libxcb-glx.so.0", "libxcb-glx0", _library),
+    Need("libxcb-icccm.so.4", "libxcb-icccm4", _library),
+    Need("libxcb-image.so.0", "libxcb-image0", _library),
+    Need("libxcb-keysyms.so.1", "libxcb-keysyms1", _library),
+    Need("libxcb-randr.so.0", "libxcb-randr0", _library),
+    Need("libxcb-render-util.so.0", "libxcb-render-util0", _library),
+    Need("libxcb-render.so.0", "libxcb-render0", _library),
+    Need("libxcb-shape.so.0", "libxcb-shape0", _library),
+    Need("libxcb-shm.so.0", "libxcb-shm0", _library),
+    Need("libxcb-sync.so.1", "libxcb-sync1", _library),
+    Need("libxcb-util.so.1", "libxcb-util1", _library),
+    Need("libxcb-xfixes.so.0", "libxcb-xfixes0", _library),
+    Need("libxcb-xinerama.so.0", "libxcb-xinerama0", _library),
+    Need("libxcb-xkb.so.1", "libxcb-xkb1", _library),
+    Need("libxkbcommon-x11.so.0", "libxkbcommon-x11-0", _library),
+    Need("libxkbcommon.so.0", "libxkbcommon0", _library),
+    Need("Xvfb", "xvfb", _program),
+)
+
+
+def missing_needs() -> list[Need]:
+    """Return what of `NEEDS` is missing; the thing itself is looked for, so that it counts wherever it comes from."""
+    return [need for need in NEEDS if not need.is_there(need.what)]
+
+
+def install_command(needs: Sequence[Need]) -> list[str]:
+    """Return the one command that, as root, installs the packages of `needs`."""
+    return ["apt-get", "install", "--yes", "--no-install-recommends", *sorted({need.package for need in needs})]
+
+
+def install(needs: Sequence[Need]) -> None:
+    """Install the packages of `needs`; must run as root. Raises `SetupError` if apt-get cannot."""
+    command = install_command(needs)[1:]
+    result = _apt_get(command)
+    if result.returncode:  # the system's package lists are missing or too old
+        _apt_get(["update"])
+        result = _apt_get(command)
+    if result.returncode:
+        raise SetupError(f"'apt-get {' '.join(command)}' failed: {_reason(result)}")
+
+
+def _apt_get(arguments: Sequence[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    # APT::Sandbox::User: apt's own user may not write where we download to.
+    # DPkg::Lock::Timeout: on a machine that has just started, its own updater may hold apt's lock for a moment.
+    options = ["-oAPT::Sandbox::User=root", "-oDPkg::Lock::Timeout=120", "--quiet=2"]
+    return _run(["apt-get", *options, *arguments], cwd=cwd)
+
+
+def _run(command: Sequence[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        return subprocess.run(
+            command, cwd=cwd, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(command, 127, "", f"there is no '{command[0]}' on this machine")
+
+
+def _reason(result: subprocess.CompletedProcess[str]) -> str:
+    """The line in which apt or dpkg says why it failed; its other lines repeat that, or are about something else."""
+    lines = (result.stderr.strip() or result.stdout.strip() or f"exit status {result.returncode}").splitlines()
+    telling = [line for line in lines if line.startswith(("E: ", "W: Failed to fetch", "dpkg-deb: error: "))]
+    return (telling or lines)[0].strip()
+
+
+def _os_release() -> dict[str, str]:
+    try:
+        return platform.freedesktop_os_release()
+    except OSError:
+        return {}
+
+
+def _system_name() -> str:
+    return _os_release().get("PRETTY_NAME") or platform.system()

@@ -1,0 +1,217 @@
+"""The project's virtual environment: its steps, and what makes them safe to repeat and to interrupt.
+
+A stamp in the environment says what it was made from. While that is true there is nothing to do. The stamp says
+"unfinished" until the last step is done, so an environment that was interrupted half-way is known as such, and is made
+anew; one that is whole but out of date is updated; one without a stamp is somebody else's, and is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from host import SetupError, debian, repairs, wheel
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / "build" / "host"
+
+_EXTRAS = "dev,docs,bench"
+_STAMP = "made-by-host"
+_UNFINISHED = "unfinished\n"
+
+# Starts Qt, imports what VisTrails' window cannot do without, and looks for this project the way VisTrails does.
+_CHECK = """
+import PyQt5.QtOpenGL, PyQt5.QtSvg, PyQt5.QtWidgets, qtconsole, vistrails.core.application
+from pkg_resources import iter_entry_points
+application = PyQt5.QtWidgets.QApplication([])
+names = [point.module_name for point in iter_entry_points("vistrails.packages")]
+assert "parallelflow.ipyparallel_flow" in names, "VisTrails would not find this project's entry point"
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Make or update the environment; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m host", description="Make the project's virtual environment.")
+    parser.add_argument("directory", nargs="?", type=Path, default=ROOT / ".venv")
+    directory = parser.parse_args(arguments).directory.absolute()
+    try:
+        note = setup(directory)
+    except (SetupError, OSError) as error:
+        print(f"make setup: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("make setup: interrupted; the next 'make setup' starts where it has to", file=sys.stderr)
+        return 130
+    if note:
+        print(f"make setup: {note}", file=sys.stderr)
+    return 0
+
+
+def setup(directory: Path) -> str:
+    """Make the environment in `directory`, or bring it up to date, or find that there is nothing to do.
+
+    Returns a sentence for the user if the system lacks something that a window needs, else "". Raises `SetupError`.
+    """
+    with _lock():
+        note = _system_libraries()
+        stamp = directory / _STAMP
+        fingerprint = _fingerprint(directory)
+        if _reads(stamp) == fingerprint and _python(directory).exists():
+            return note
+        if importlib.util.find_spec("ensurepip") is None:
+            raise SetupError(
+                f"{sys.executable} cannot make virtual environments: it has no 'ensurepip'."
+                " On Debian, install python3-venv as root: apt-get install python3-venv"
+            )
+        vistrails = _vistrails_wheel()
+        if not _is_whole(directory, fingerprint):
+            _make_anew(directory)
+        stamp.write_text(_UNFINISHED, encoding="utf-8")
+        _install(directory, vistrails)
+        try:
+            _check(directory)
+        except SetupError as error:
+            raise SetupError(f"{error}\n{note}".strip()) from None
+        stamp.write_text(fingerprint, encoding="utf-8")
+        return note
+
+
+# ---- whether there is anything to do ----
+
+
+def _fingerprint(directory: Path) -> str:
+    """Two lines: which Python and place the environment is tied to, and a hash of all that it is made from."""
+    content = hashlib.sha256()
+    for source in [*sorted((ROOT / "host").glob("*.py")), ROOT / "setup.py"]:
+        content.update(f"{source.relative_to(ROOT)}\n".encode() + source.read_bytes())
+    package = (ROOT / "parallelflow" / "__init__.py").read_text(encoding="utf-8").splitlines()
+    content.update("".join(line for line in package if line.startswith("__version__")).encode())  # setup.py reads it
+    version = ".".join(map(str, sys.version_info[:3]))
+    return f"Python {version} from {sys.base_prefix} in {directory} for {ROOT}\n{content.hexdigest()}\n"
+
+
+def _reads(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _is_whole(directory: Path, fingerprint: str) -> bool:
+    """Whether the environment was finished, here and with this Python, though perhaps from other sources."""
+    return (
+        _reads(directory / _STAMP).partition("\n")[0] == fingerprint.partition("\n")[0] and _python(directory).exists()
+    )
+
+
+def _python(directory: Path) -> Path:
+    return directory / "bin" / "python"
+
+
+@contextlib.contextmanager
+def _lock() -> Iterator[None]:
+    """Hold the clone's lock: two setups at once would write to the same files.
+
+    What a setup runs inherits the lock, so that it is held until a pip that outlives a killed setup has ended, too.
+    """
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "lock", "w", encoding="utf-8") as file:
+        os.set_inheritable(file.fileno(), True)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say("waiting for another 'make setup' to end")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+# ---- the steps ----
+
+
+def _system_libraries() -> str:
+    """Install what is missing on the system, or else return the sentence that says how."""
+    missing = debian.missing_needs()
+    failure = ""
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        _say("installing Debian packages: " + " ".join(sorted({need.package for need in missing})))
+        try:
+            debian.install(missing)
+        except SetupError as error:
+            failure = f"{error}\n"
+        missing = debian.missing_needs()
+    if not missing:
+        return ""
+    things = ", ".join(need.what for need in missing)
+    command = " ".join(debian.install_command(missing))
+    return f"{failure}VisTrails' window, and the tests that open one, lack {things}; as root, run: {command}"
+
+
+def _vistrails_wheel() -> Path:
+    """Return the repaired VisTrails' wheel, which is kept under the hash of the code that made it."""
+    code = b"".join(Path(str(module.__file__)).read_bytes() for module in (debian, repairs, wheel))
+    target = CACHE / hashlib.sha256(code).hexdigest()[:16] / wheel.NAME
+    if not target.exists():
+        _say(f"preparing VisTrails from Debian's {debian.FILE}")
+        package = debian.fetch(CACHE)
+        with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+            tree = debian.unpack(package, Path(scratch))
+            repairs.apply(tree / "vistrails")
+            target.parent.mkdir(exist_ok=True)
+            wheel.build(tree, target)
+    return target
+
+
+def _make_anew(directory: Path) -> None:
+    if directory.exists():
+        if any(directory.iterdir()) and not (directory / _STAMP).exists():
+            raise SetupError(
+                f"{directory} was not made by 'make setup'; move it away, or name another place with VENV=."
+            )
+        shutil.rmtree(directory)
+    _say(f"making a virtual environment in {directory}")
+    directory.mkdir(parents=True)
+    (directory / _STAMP).write_text(_UNFINISHED, encoding="utf-8")
+    base = getattr(sys, "_base_executable", sys.executable)  # this Python may be the environment that was just deleted
+    _run([base, "-m", "venv", str(directory)], "could not make a virtual environment")
+
+
+def _install(directory: Path, vistrails: Path) -> None:
+    pip = [str(_python(directory)), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+    failure = "pip could not install {}; is there a network, and a package registry that pip can reach?"
+    _say("installing VisTrails, this project and their dependencies from Python's package registry")
+    # The environment's own setuptools builds the project, which saves downloading another one to do it.
+    _run([*pip, "setuptools>=70.1,<80.9"], failure.format("setuptools"))
+    # The same version number may hold other repairs than the installed one.
+    _run([*pip, "--no-deps", "--force-reinstall", str(vistrails)], failure.format("VisTrails"))
+    project = f"{ROOT}[{_EXTRAS}]"
+    _run([*pip, "--no-build-isolation", "vistrails==3.0", "--editable", project], failure.format("the dependencies"))
+
+
+def _check(directory: Path) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        environment = {**os.environ, "HOME": home, "QT_QPA_PLATFORM": "offscreen"}
+        _run([str(_python(directory)), "-c", _CHECK], "the new environment does not work", environment)
+
+
+def _run(command: Sequence[str], failure: str, environment: dict[str, str] | None = None) -> None:
+    result = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, close_fds=False
+    )
+    if result.returncode:
+        lines = (result.stdout + result.stderr).strip().splitlines() or [f"exit status {result.returncode}"]
+        errors = [line for line in lines if line.startswith("ERROR:")]
+        raise SetupError(f"{failure}\n  " + "\n  ".join(errors or lines[-3:]))
+
+
+def _say(what: str) -> None:
+    print(f"make setup: {what}", flush=True)

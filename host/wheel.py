@@ -1,0 +1,74 @@
+"""Makes an ordinary distribution of the repaired VisTrails: one wheel, package data and metadata included.
+
+The format: https://packaging.python.org/en/latest/specifications/binary-distribution-format/
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterator
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+
+NAME = "vistrails-3.0-py3-none-any.whl"
+_DIST_INFO = "vistrails-3.0.dist-info"
+
+# VisTrails' own list names two packages that only optional parts of it use, and none of these.
+REQUIRES = (
+    "PyQt5",
+    "numpy",
+    "scipy",
+    "qtconsole",  # gui/shell.py does not start without it
+    "ipykernel",
+    "setuptools<81",  # VisTrails finds its packages' entry points through pkg_resources
+)
+
+
+def build(packages: Path, wheel: Path) -> None:
+    """Write the file `wheel` from the folder `packages`, which holds ``vistrails`` and Debian's egg-info beside it.
+
+    The same input makes the same bytes. The file appears only when it is whole.
+    """
+    unfinished = wheel.with_name(wheel.name + ".unfinished")
+    record = []
+    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in _contents(packages):
+            archive.writestr(_entry(name), data)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+            record.append(f"{name},sha256={digest},{len(data)}\n")
+        record.append(f"{_DIST_INFO}/RECORD,,\n")
+        archive.writestr(_entry(f"{_DIST_INFO}/RECORD"), "".join(record))
+    os.replace(unfinished, wheel)
+
+
+def _contents(packages: Path) -> Iterator[tuple[str, bytes]]:
+    for file in sorted((packages / "vistrails").rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts:
+            yield file.relative_to(packages).as_posix(), file.read_bytes()
+    yield f"{_DIST_INFO}/METADATA", _metadata(packages / "vistrails-3.0.egg-info" / "PKG-INFO")
+    yield f"{_DIST_INFO}/WHEEL", b"Wheel-Version: 1.0\nGenerator: host\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    yield f"{_DIST_INFO}/top_level.txt", b"vistrails\n"
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name)  # dated 1980, the same every time
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o100644 << 16
+    return entry
+
+
+def _metadata(pkg_info: Path) -> bytes:
+    original = Parser().parsestr(pkg_info.read_text(encoding="utf-8"))
+    metadata = Message()
+    metadata["Metadata-Version"] = "2.1"
+    for key in ("Name", "Version", "Summary", "Home-page", "Author", "Author-email", "License", "Keywords"):
+        metadata[key] = original[key]
+    metadata["Requires-Python"] = ">=3.10"
+    for requirement in REQUIRES:
+        metadata["Requires-Dist"] = requirement
+    metadata.set_payload(original.get_payload())
+    return metadata.as_bytes()

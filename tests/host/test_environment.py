@@ -1,0 +1,271 @@
+"""``make setup``: nothing to do when nothing changed, a sentence when something is missing, nothing half-made."""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from host import SetupError, debian, environment
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run(clone: Path) -> Run:
+    """Runs a command in the clone, by default the setup, and returns what it said."""
+
+    def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command or (sys.executable, "-m", "host"),
+            cwd=clone,
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def assert_fails_with_a_sentence(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert result.returncode != 0
+    assert "make setup: " in result.stderr
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+# ---- something is missing ----
+
+
+@pytest.mark.parametrize("name", ["__init__.py", "__main__.py"])
+def test_an_old_python_can_read_what_tells_it_that_it_is_too_old(name: str) -> None:
+    ast.parse((environment.ROOT / "host" / name).read_text(encoding="utf-8"), feature_version=(3, 4))
+
+
+def test_a_python_that_is_too_old_is_told(run: Run) -> None:
+    code = "import runpy, sys; sys.version_info = (3, 6, 15); runpy.run_module('host', run_name='__main__')"
+    assert_fails_with_a_sentence(run(sys.executable, "-c", code), "is Python 3.6", "3.10 or later")
+
+
+def test_a_python_that_is_not_there_is_missed(run: Run) -> None:
+    assert_fails_with_a_sentence(run("make", "setup", "PYTHON=no-such-python"), "no 'no-such-python'", "3.10 or later")
+
+
+def test_a_python_without_ensurepip_is_told_what_to_install(run: Run, clone: Path) -> None:
+    code = "import runpy, sys; sys.modules['ensurepip'] = None; runpy.run_module('host', run_name='__main__')"
+    assert_fails_with_a_sentence(run(sys.executable, "-c", code), "python3-venv")
+    assert not (clone / ".venv").exists()
+
+
+def test_a_machine_without_apt_get_is_told_what_it_takes(run: Run, clone: Path) -> None:
+    assert_fails_with_a_sentence(run(PATH=str(clone)), "no 'apt-get'", "Debian 12")
+    assert not (clone / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("codename", "complaint", "advice"),
+    [
+        ("trixie", "E: Version '3.0' for 'vistrails' was not found", "Only Debian 12"),
+        ("bookworm", "W: Failed to fetch a list  Could not connect", "Is there a network"),
+    ],
+)
+def test_a_debian_that_has_no_vistrails_to_offer_is_told_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codename: str, complaint: str, advice: str
+) -> None:
+    apt_get = tmp_path / "bin" / "apt-get"
+    apt_get.parent.mkdir()
+    apt_get.write_text(f'#!/bin/sh\necho "{complaint}" >&2\nexit 100\n')
+    apt_get.chmod(0o755)
+    shutil.copy(apt_get, apt_get.with_name("dpkg-deb"))
+    monkeypatch.setenv("PATH", str(apt_get.parent), prepend=os.pathsep)
+    monkeypatch.setattr(debian, "_os_release", lambda: {"VERSION_CODENAME": codename})
+    with pytest.raises(SetupError, match=advice) as failure:
+        debian.fetch(tmp_path)
+    assert complaint in str(failure.value)
+
+
+def test_a_downloaded_package_that_is_not_the_expected_one_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apt_get = tmp_path / "bin" / "apt-get"
+    apt_get.parent.mkdir()
+    apt_get.write_text("#!/bin/sh\necho other > vistrails_3_all.deb\n")
+    apt_get.chmod(0o755)
+    monkeypatch.setenv("PATH", str(apt_get.parent), prepend=os.pathsep)
+    with pytest.raises(SetupError, match="SHA-256"):
+        debian.fetch(tmp_path)
+    assert not list(tmp_path.glob("*.deb"))
+
+
+def test_missing_libraries_are_named_with_the_one_command_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = (
+        debian.Need("libc.so.6", "libc6", debian._library),
+        debian.Need("libnone.so.1", "libnone1", debian._library),
+        debian.Need("no-such-program", "nothing", debian._program),
+    )
+    monkeypatch.setattr(debian, "NEEDS", needs)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    note = environment._system_libraries()
+    assert "lack libnone.so.1, no-such-program; as root, run: apt-get install" in note
+    assert note.endswith("libnone1 nothing")
+
+
+def test_nothing_is_asked_of_apt_get_when_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debian, "NEEDS", (debian.Need("libc.so.6", "libc6", debian._library),))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("something was run"))
+    assert environment._system_libraries() == ""
+
+
+def test_without_a_package_registry_there_is_a_sentence_and_no_environment_that_passes_for_whole(
+    run: Run, clone: Path, keep_wheels: Callable[[], None], tmp_path: Path
+) -> None:
+    keep_wheels()
+    # Port 9 is 'discard': nothing answers.
+    offline = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull}
+    offline |= {"PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": "", "PIP_CACHE_DIR": str(tmp_path / "pip")}
+    result = run(**offline)
+    assert_fails_with_a_sentence(result, "pip could not install", "is there a network")
+    assert (clone / ".venv" / environment._STAMP).read_text() == environment._UNFINISHED
+
+
+# ---- repeating and interrupting: the steps without what takes minutes ----
+
+
+class Steps:
+    """Stands in for venv, pip and the check, and notes which ran; `stop` is the one that fails."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.stop = ""
+
+    def __call__(self, command: Sequence[str], _failure: str, _environment: object = None) -> None:
+        step = "venv" if "venv" in command else "check" if "-c" in command else "pip"
+        self.ran.append(step)
+        if step == self.stop:
+            raise KeyboardInterrupt
+        if step == "venv":
+            python = Path(command[-1]) / "bin" / "python"
+            python.parent.mkdir()
+            python.touch()
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
+    steps = Steps()
+    monkeypatch.setattr(environment, "_run", steps)
+    monkeypatch.setattr(environment, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(environment, "_vistrails_wheel", lambda: tmp_path / "a.whl")
+    monkeypatch.setattr(environment, "_system_libraries", lambda: "")
+    return steps
+
+
+def test_nothing_is_done_when_nothing_changed(steps: Steps, tmp_path: Path) -> None:
+    environment.setup(tmp_path / "venv")
+    assert steps.ran == ["venv", "pip", "pip", "pip", "check"]
+    steps.ran.clear()
+    environment.setup(tmp_path / "venv")
+    assert steps.ran == []
+
+
+@pytest.mark.parametrize("step", ["venv", "pip", "check"])
+def test_an_environment_whose_making_was_interrupted_is_made_anew(steps: Steps, tmp_path: Path, step: str) -> None:
+    steps.stop = step
+    assert environment.main([str(tmp_path / "venv")]) == 130
+    (tmp_path / "venv" / "left over").touch()
+    steps.stop = ""
+    steps.ran.clear()
+    environment.setup(tmp_path / "venv")
+    assert steps.ran[0] == "venv"
+    assert not (tmp_path / "venv" / "left over").exists()
+
+
+def test_an_environment_that_was_made_from_something_else_is_updated(steps: Steps, tmp_path: Path) -> None:
+    environment.setup(tmp_path / "venv")
+    stamp = tmp_path / "venv" / environment._STAMP
+    stamp.write_text(stamp.read_text().partition("\n")[0] + "\nanother hash\n")
+    steps.ran.clear()
+    environment.setup(tmp_path / "venv")
+    assert steps.ran == ["pip", "pip", "pip", "check"]
+
+
+def test_an_environment_whose_update_was_interrupted_is_made_anew(steps: Steps, tmp_path: Path) -> None:
+    test_an_environment_that_was_made_from_something_else_is_updated(steps, tmp_path)
+    stamp = tmp_path / "venv" / environment._STAMP
+    stamp.write_text(stamp.read_text().partition("\n")[0] + "\nanother hash\n")
+    steps.stop = "pip"
+    assert environment.main([str(tmp_path / "venv")]) == 130
+    steps.stop = ""
+    steps.ran.clear()
+    environment.setup(tmp_path / "venv")
+    assert steps.ran[0] == "venv"
+
+
+def test_an_environment_of_another_python_is_made_anew(steps: Steps, tmp_path: Path) -> None:
+    environment.setup(tmp_path / "venv")
+    stamp = tmp_path / "venv" / environment._STAMP
+    stamp.write_text(stamp.read_text().replace("Python 3.", "Python 2."))
+    steps.ran.clear()
+    environment.setup(tmp_path / "venv")
+    assert steps.ran[0] == "venv"
+
+
+def test_a_folder_of_somebody_else_is_left_alone(steps: Steps, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").touch()
+    with pytest.raises(SetupError, match="was not made by 'make setup'"):
+        environment.setup(tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "chapter1.tex").exists()
+    assert steps.ran == []
+
+
+def test_two_setups_at_once_take_turns(clone: Path) -> None:
+    lock = clone / "build" / "host" / "lock"
+    lock.parent.mkdir(parents=True)
+    # Without apt-get it ends with a sentence as soon as it has its turn.
+    command = [sys.executable, "-m", "host"]
+    variables = {**os.environ, "PATH": str(clone)}
+    with open(lock, "w", encoding="utf-8") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        second = subprocess.Popen(
+            command, cwd=clone, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert second.stdout is not None
+        assert "waiting for another 'make setup'" in second.stdout.readline()
+        assert second.poll() is None
+    _, said = second.communicate(timeout=60)
+    assert "no 'apt-get'" in said
+
+
+def test_what_a_killed_setup_has_left_running_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(environment, "CACHE", tmp_path)
+    running, go = tmp_path / "running", tmp_path / "go"
+    script = f"touch {running}; while [ ! -e {go} ]; do sleep 0.02; done"
+    with ThreadPoolExecutor() as threads, open(tmp_path / "lock", "w", encoding="utf-8") as another:
+        with environment._lock():
+            pip = threads.submit(environment._run, ["sh", "-c", script], "it failed")
+            wait_until(running.exists)
+        # The setup has let go of the lock, as when it is killed; its pip has not.
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        go.touch()
+        pip.result(timeout=30)
+        fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,71 @@
+"""The table of repairs: it fits Debian's VisTrails exactly, and says so loudly where it does not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from host import SetupError
+from host.repairs import REPAIRS, Edit, Repair, apply
+
+HELLO = Repair("greeting", "3.11", "for the test", (Edit("a.py", "hello", "good day"),))
+
+
+@pytest.mark.filterwarnings("ignore:.*invalid escape sequence")
+def test_the_repairs_fit_debians_vistrails_and_what_they_leave_compiles(unpacked: Path) -> None:
+    apply(unpacked)
+    for pattern in {edit.files for repair in REPAIRS for edit in repair.edits}:
+        for file in unpacked.glob(pattern):
+            compile(file.read_bytes(), file, "exec", dont_inherit=True)
+
+
+def test_applying_the_repairs_twice_fails_loudly_for_each(unpacked: Path) -> None:
+    apply(unpacked)
+    for repair in REPAIRS:
+        for edit in repair.edits:
+            with pytest.raises(SetupError, match=re.escape(f"'{repair.name}' does not fit")):
+                apply(unpacked, [Repair(repair.name, repair.since, repair.reason, (edit,))])
+
+
+def test_the_repairs_leave_the_rest_of_a_file_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_bytes("1\r\n# hello \\1 ä\n\n".encode())
+    apply(tmp_path, [HELLO])
+    assert (tmp_path / "a.py").read_bytes() == "1\r\n# good day \\1 ä\n\n".encode()
+
+
+def test_a_repair_whose_text_is_missing_fails_loudly(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("goodbye")
+    with pytest.raises(SetupError, match=r"'greeting' does not fit: .* not have the text 'hello' .*vistrails/a\.py"):
+        apply(tmp_path, [HELLO])
+    assert (tmp_path / "a.py").read_text() == "goodbye"
+
+
+def test_a_repair_whose_text_is_there_too_often_fails_loudly(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("hello hello")
+    with pytest.raises(SetupError, match=r"'greeting' does not fit: .* 2 times there, not 1 .*vistrails/a\.py"):
+        apply(tmp_path, [HELLO])
+
+
+def test_a_repair_whose_file_is_missing_fails_loudly(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"'greeting' does not fit: .* no such file .*vistrails/a\.py"):
+        apply(tmp_path, [HELLO])
+
+
+def test_each_file_of_a_repair_must_hold_its_text(tmp_path: Path) -> None:
+    for name, text in (("a.py", "hello hello"), ("b.py", "goodbye")):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(SetupError, match=r"vistrails/b\.py"):
+        apply(tmp_path, [Repair("greetings", "any", "for the test", (Edit("*.py", "hello", "good day", times=2),))])
+
+
+@pytest.mark.parametrize("repair", REPAIRS, ids=lambda repair: repair.name)
+def test_each_repair_says_why_and_since_when(repair: Repair) -> None:
+    assert repair.reason.endswith(".")
+    assert re.fullmatch(r"any|3\.\d+", repair.since)
+    assert repair.edits
+
+
+def test_repairs_have_names_of_their_own() -> None:
+    assert len({repair.name for repair in REPAIRS}) == len(REPAIRS)

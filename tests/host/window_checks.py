@@ -1,0 +1,173 @@
+"""Checks of what only VisTrails' window shows; `test_vistrails_window` runs this in a process of its own.
+
+``python window_checks.py SETTINGS RESULTS`` writes, as JSON, each check's name and the traceback of its
+failure, or null.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+BASIC = "org.vistrails.vistrails.basic"
+
+
+def check_the_window_opens_without_a_question(application: Any) -> None:
+    from PyQt5.QtWidgets import QDialog
+
+    windows = [widget for widget in application.topLevelWidgets() if widget.isVisible()]
+    assert [type(widget).__name__ for widget in windows] == ["QVistrailsWindow"]
+    assert not any(isinstance(widget, QDialog) for widget in windows)
+
+
+def check_the_projects_package_is_enabled(_application: Any) -> None:
+    from vistrails.core.packagemanager import get_package_manager
+
+    assert get_package_manager().has_package("org.vistrails.parallelflow")
+
+
+def check_the_module_palette_is_painted(_application: Any) -> None:
+    from vistrails.gui.module_palette import QModulePalette
+
+    tree = QModulePalette.instance().treeWidget
+    tree.expandAll()
+    tree.resize(300, 2000)
+    assert not tree.grab().isNull()
+
+
+def check_a_module_is_drawn_for_dragging(application: Any) -> None:
+    from vistrails.core.modules.module_registry import get_module_registry
+
+    view = application.builderWindow.get_current_controller().current_pipeline_view
+    item = view.scene().add_tmp_module(get_module_registry().get_descriptor_by_name(BASIC, "String"))
+    assert view.paintModuleToPixmap(item).width() > 0
+    view.scene().delete_tmp_module()
+
+
+def check_modules_are_pasted(application: Any) -> None:
+    application.builderWindow.get_current_controller().current_pipeline_view.pasteFromClipboard()
+
+
+def check_the_editors_of_python_source_and_string_open(application: Any) -> None:
+    from vistrails.gui.modules.python_source_configure import PythonEditor
+    from vistrails.gui.modules.string_configure import TextEditor
+
+    for editor in (PythonEditor, TextEditor):
+        widget = editor(application.builderWindow)
+        widget.setPlainText("o = 1")
+        assert widget.toPlainText() == "o = 1"
+
+
+def check_colors_are_shown(_application: Any) -> None:
+    from vistrails.gui.modules.constant_configuration import QColorWidget
+    from vistrails.gui.modules.paramexplore import PEColorChooserButton
+
+    assert QColorWidget().colorFromString("1.0,0.5,0.2").getRgb() == (255, 127, 51, 255)
+    button = PEColorChooserButton(SimpleNamespace(value=""))
+    button.set_value("1.0,0.5,0.2")
+    assert button.qcolor.getRgb() == (255, 127, 51, 255)
+
+
+def check_a_message_with_markup_is_shown_as_it_is(_application: Any) -> None:
+    from PyQt5.QtWidgets import QListWidgetItem
+    from vistrails.gui.debug import DebugView
+
+    item = QListWidgetItem()
+    item.setData(32, "WARNING\nnow\nhere\n1 < 2 & 3")
+    view = DebugView()
+    view.showMessage(item, None)
+    assert "1 < 2 & 3" in view.text.toPlainText()
+
+
+def check_the_workspace_is_searched(_application: Any) -> None:
+    from PyQt5.QtWidgets import QTreeWidget
+    from vistrails.gui.collection.workspace import QCollectionWidget
+
+    QCollectionWidget.run_search(QTreeWidget(), SimpleNamespace(match=lambda _entity: True))
+
+
+def check_the_spreadsheet_is_painted_and_resized(_application: Any) -> None:
+    from PyQt5.QtWidgets import QHeaderView
+    from vistrails.packages.spreadsheet.spreadsheet_controller import spreadsheetController
+
+    window = spreadsheetController.findSpreadsheetWindow()
+    window.show()
+    for size in (900, 500):
+        window.resize(size, size)
+        window.grab()
+    headers = [header for header in window.findChildren(QHeaderView) if header.count()]
+    assert headers
+    for header in headers:
+        header.resizeSection(0, 123)
+    window.close()
+
+
+def check_a_package_may_import_a_lazy_module(_application: Any) -> None:
+    # Forget numpy.random, and import it the way a package's own `import` does.
+    import numpy as np
+    from vistrails.core.packagemanager import get_package_manager
+
+    for name in [name for name in sys.modules if name.startswith("numpy.random")]:
+        del sys.modules[name]
+    vars(np).pop("random", None)
+    package = get_package_manager().get_package_by_codepath("controlflow")
+    package.import_override(__import__, "numpy.random", None, None, (), 0, True)
+
+
+def check_an_exported_subworkflow_package_is_read(application: Any) -> None:
+    import tempfile
+
+    from vistrails.gui.vistrail_controller import VistrailController
+
+    controller = application.builderWindow.get_current_controller()
+    with tempfile.TemporaryDirectory() as folder:
+        init = Path(folder) / "__init__.py"
+        init.write_text("identifier = 'a.b'\nname = 'b'\nversion = '1'\n_subworkflows = []\n_dependencies = []\n")
+        # It asks for the folder, and for nothing else if it can read the package there.
+        controller.do_save_dir_prompt = lambda: folder
+        VistrailController.export_abstractions(controller, [])
+        assert "_subworkflows.extend([])" in init.read_text()
+
+
+def main(settings: Path, results: Path) -> None:
+    """Open the window, run the checks inside its event loop, write what failed."""
+    from host import vistrails_window
+
+    raised: list[str] = []  # by Qt's callbacks, which have nobody to raise to
+
+    def run(application: Any) -> None:
+        sys.excepthook = lambda *error: raised.append("".join(traceback.format_exception(*error)))
+        outcome: dict[str, str | None] = {}
+        for name in CHECKS:
+            raised.clear()
+            try:
+                globals()[name](application)
+                application.processEvents()
+            except Exception:
+                raised.append(traceback.format_exc())
+            outcome[name.removeprefix("check_")] = "\n".join(raised) or None
+        results.write_text(json.dumps(outcome))
+        os._exit(0)  # Python's own exit may end in a segmentation fault after a window was open
+
+    def in_event_loop(application: Any) -> int:
+        from PyQt5 import QtCore
+        from PyQt5.QtWidgets import QApplication
+
+        QtCore.QTimer.singleShot(0, lambda: run(application))
+        return int(QApplication.exec_())
+
+    from vistrails.gui import application as gui
+
+    gui.VistrailsApplicationSingleton.exec_ = in_event_loop
+    vistrails_window.main([], settings)
+
+
+CHECKS = [name for name in dir() if name.startswith("check_")]
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
