@@ -3,7 +3,7 @@
     python benchmarks/run.py            every figure, and the plots for the user's guide
     python benchmarks/run.py --quick    three rounds instead of five, and no plots
 
-Ratios are taken round by round, so that they hold on a machine whose speed drifts; medians with the lowest and highest are
+Ratios are taken round by round, so that they hold on a machine whose speed drifts; medians with the extremes are
 printed. The share of the ideal time is elements x work / engines / measured time.
 """
 
@@ -86,8 +86,9 @@ def _vistrails(home: Path) -> Iterator[Any]:
         enable_package("org.vistrails.parallelflow")
     global START_UP
     START_UP = time.perf_counter() - started
-    from parallelflow.cluster import get_session
     from vistrails.core.packagemanager import get_package_manager
+
+    from parallelflow.cluster import get_session
 
     get_package_manager().get_package_configuration("ipyparallel_flow").engines = ENGINES
     session = get_session()

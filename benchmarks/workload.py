@@ -48,7 +48,9 @@ class Workflow:
         self._pipeline = Pipeline()
         source = SOURCES[kind].format(seconds=seconds)
         self._elements = self._add("PythonSource", {"source": "o = elements"}, outputs={"o": "List"})
-        self._function = self._add("PythonSource", {"source": source}, {"i": "Variant", "c": "Variant"}, {"o": "Variant"})
+        self._function = self._add(
+            "PythonSource", {"source": source}, {"i": "Variant", "c": "Variant"}, {"o": "Variant"}
+        )
         self._map = self._add("Map", {"InputPort": "['i']", "OutputPort": "o"}, package=map_package)
         self._connect(self._function, "self", self._map, "FunctionPort")
         self._connect(self._elements, "o", self._map, "InputList")
