@@ -70,9 +70,13 @@ def main() -> None:
             quick = by_hand(folder, arguments.engines, "--HeartMonitor.period=500")
             start, stop = ours(arguments.engines)
             rows.append((hand, quick, start, stop))
-            print(f"round {number + 1}: by hand {hand:.2f} s, with our heartbeat {quick:.2f} s; ours {start:.2f} s, stop {stop:.2f} s")
+            print(
+                f"round {number + 1}: by hand {hand:.2f} s, with our heartbeat {quick:.2f} s; ours {start:.2f} s, stop {stop:.2f} s"
+            )
         hand, quick, start, stop = (statistics.median(column) for column in zip(*rows, strict=True))
-        print(f"{arguments.engines} engines ready, against by hand:                    {start / hand:.2f}   (must be at most 1.2)")
+        print(
+            f"{arguments.engines} engines ready, against by hand:                    {start / hand:.2f}   (must be at most 1.2)"
+        )
         print(f"{arguments.engines} engines ready, against by hand with our heartbeat: {start / quick:.2f}")
         print(f"start {start:.2f} s, stop {stop:.2f} s (medians); load {psutil.getloadavg()[0]:.1f}")
 

@@ -14,7 +14,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,11 @@ from .tree import Identity, lives
 
 log = logging.getLogger(__name__)
 
-STALE_WITHIN = 2.5
-"""Seconds after which a connection file that nobody answers counts as stale, unless a controller is seen to be there."""
-
-_PROBE = 1.5  # seconds for one round of connection attempts; the kernel of a machine that exists answers in milliseconds
+_PROBE = 1.0  # seconds for one round of connection attempts; ZeroMQ greets in milliseconds
+_ANSWER = 1.5  # seconds for the hub on this machine to answer, before somebody looks who that is
 _EVERY = 1.0  # seconds between two rounds of the watch
 _REFUSED_ROUNDS = 2  # one refusal can be a scheduler that has not bound its socket yet
-_SILENT_ROUNDS = 6  # rounds without any answer to connection attempts, each of _EVERY + _PROBE seconds: 15 s
+_SILENT_ROUNDS = 7  # rounds without an answer to connection attempts, each of _EVERY + _PROBE seconds
 _PING_EVERY = 5  # rounds
 _PING_ROUNDS = 15  # rounds, not seconds: a client that was itself held up must not blame the hub
 
@@ -76,52 +74,46 @@ def read_connection_file(path: Path) -> dict[str, Any] | None:
 
 
 def listening(urls: dict[str, str], timeout: float) -> dict[str, bool | None]:
-    """Whether somebody listens at each of some addresses.
+    """Whether a ZeroMQ socket listens at each of some addresses.
+
+    ZeroMQ greets whoever connects, from a thread of its own and so even while its program is busy. That
+    the kernel accepts a connection says less: the hub's children hold its sockets open after its death.
 
     :param urls: ZeroMQ addresses (tcp or ipc) by name
     :param timeout: seconds for all of them together
-    :returns: by name True, False if the kernel there says that nobody does, None if there is no answer at all
+    :returns: by name True if it greets, False if the kernel there says that nobody listens, None if there
+        is no answer
     """
-    answers: dict[str, bool | None] = {}
+    answers: dict[str, bool | None] = dict.fromkeys(urls)
     waiting: dict[int, tuple[str, socket.socket]] = {}
     poller = select.poll()
     try:
         for name, url in urls.items():
-            try:
+            with suppress(OSError, ValueError):
                 opened, code = _begin_connect(url)
-            except OSError:
-                answers[name] = None
-                continue
-            if code == 0:
-                answers[name] = not _to_itself(opened)
-                opened.close()
-            elif code in _IN_PROGRESS:
-                waiting[opened.fileno()] = (name, opened)
-                poller.register(opened, select.POLLOUT)
-            else:
-                answers[name] = _verdict(code)
-                opened.close()
+                if code in _REFUSED:
+                    answers[name] = False
+                    opened.close()
+                elif code == 0 or code in _IN_PROGRESS:
+                    waiting[opened.fileno()] = (name, opened)
+                    poller.register(opened, select.POLLIN)
+                else:
+                    opened.close()
         end = time.monotonic() + timeout
         while waiting and (left := end - time.monotonic()) > 0:
             for descriptor, _ in poller.poll(left * 1000):
                 name, opened = waiting.pop(descriptor)
                 poller.unregister(descriptor)
-                code = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                answers[name] = _verdict(code) if code else not _to_itself(opened)
+                answers[name] = _greeting(opened)
                 opened.close()
     finally:
-        for name, opened in waiting.values():
-            answers[name] = None
+        for _, opened in waiting.values():
             opened.close()
     return answers
 
 
 _IN_PROGRESS = (errno.EINPROGRESS, errno.EAGAIN)
 _REFUSED = (errno.ECONNREFUSED, errno.ENOENT)  # ENOENT: the file of an ipc address is gone
-
-
-def _verdict(code: int) -> bool | None:
-    return False if code in _REFUSED else None
 
 
 def _begin_connect(url: str) -> tuple[socket.socket, int]:
@@ -132,10 +124,9 @@ def _begin_connect(url: str) -> tuple[socket.socket, int]:
     else:
         host, _, port = address.rpartition(":")
         host = host.strip("[]")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        opened = socket.socket(family, socket.SOCK_STREAM)
+        opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         target = (host, int(port))
-        # Close with a reset, so that looking every second does not fill the kernel's tables with waiting connections.
+        # Close with a reset, so that looking every second does not fill the kernel's tables.
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     try:
         opened.setblocking(False)
@@ -145,30 +136,48 @@ def _begin_connect(url: str) -> tuple[socket.socket, int]:
         raise
 
 
-def _to_itself(opened: socket.socket) -> bool:
-    # A connection to a free port of the local range can meet itself.
-    with suppress(OSError):
-        return bool(opened.family != socket.AF_UNIX and opened.getsockname() == opened.getpeername())
-    return False
+def _greeting(opened: socket.socket) -> bool | None:
+    """The answer of an address whose socket has something to say."""
+    code = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        return False if code in _REFUSED else None
+    try:
+        # The first byte of ZMTP's greeting, https://rfc.zeromq.org/spec/23/
+        return True if opened.recv(1) == b"\xff" else None
+    except OSError as error:
+        return False if error.errno in _REFUSED else None
 
 
-def listener(port: int) -> Identity | None:
-    """The process on this machine that listens on a TCP port; None if there is none or it is another user's."""
-    with suppress(psutil.Error, RuntimeError):
-        for entry in psutil.net_connections("tcp"):
-            if entry.status == psutil.CONN_LISTEN and entry.laddr and entry.laddr.port == port and entry.pid:
-                return Identity.of(entry.pid)
-    return None
+def find_controller(port: int) -> Identity | None:
+    """The hub's process, if it runs on this machine and we may look at it.
+
+    :param port: the hub's TCP port
+    """
+    # The table of all connections names only one of the processes that share a socket.
+    found = {process.pid: process for process in psutil.process_iter() if _is_controller(process, port)}
+    # The hub's children have inherited its sockets. If it is dead, they are all that is left.
+    tops = [process for process in found.values() if _parent(process) not in found]
+    return Identity.of(tops[0].pid) if len(tops) == 1 else None
 
 
-def is_controller(identity: Identity | None) -> bool:
-    """Whether a process looks like an ipyparallel controller."""
-    process = identity.process() if identity is not None else None
-    if process is None:
-        return False
+def listening_ports(process: psutil.Process) -> set[int]:
+    """The TCP ports that a process listens on."""
+    # psutil 6 renamed the method.
+    method = getattr(process, "net_connections", None) or process.connections
+    return {entry.laddr.port for entry in method("tcp") if entry.status == psutil.CONN_LISTEN}
+
+
+def _parent(process: psutil.Process) -> int:
+    with suppress(psutil.Error):
+        return int(process.ppid())
+    return 0
+
+
+def _is_controller(process: psutil.Process, port: int) -> bool:
     with suppress(psutil.Error):
         line = " ".join(process.cmdline())
-        return lives(process) and ("ipyparallel" in line or "ipcontroller" in line)
+        likely = "ipyparallel" in line or "ipcontroller" in line or "ipcluster" in line
+        return likely and lives(process) and port in listening_ports(process)
     return False
 
 
@@ -203,70 +212,81 @@ def connect(profile_dir: Path, timeout: float) -> Connection:
     info = read_connection_file(path)
     if info is None:
         raise ConnectError(f"No controller runs for the IPython profile '{name}'.", gone=True)
-    interface = str(info["interface"])
-    scheme, _, address = interface.partition("://")
+    scheme, _, address = str(info["interface"]).partition("://")
     here = _here(info.get("location"))
-    loopback = address in ("127.0.0.1", "localhost", "::1", "[::1]") or scheme == "ipc"
-    anywhere = address in ("*", "0.0.0.0")
     tunnelled = bool(info.get("ssh")) and not here
-    patience = timeout
+    if not here and not tunnelled and (address in _LOOPBACK or scheme == "ipc"):
+        raise ConnectError(
+            f"The cluster of the IPython profile '{name}' runs on {info['location']} and can be reached from"
+            f" there only. Start VisTrails there, let that controller listen on a network address"
+            f" (c.IPController.ip), or choose another profile. If that cluster is long gone, remove {path}."
+        )
     if not tunnelled:
-        if loopback and not here:
-            raise ConnectError(
-                f"The cluster of the IPython profile '{name}' runs on {info['location']} and can be reached from there only."
-                f" Start VisTrails there, let that controller listen on a network address (c.IPController.ip), or choose"
-                f" another profile. If that cluster is long gone, remove {path}."
-            )
-        host = ("127.0.0.1" if here else ip_for_host(str(info["location"]))) if anywhere else address
-        url = f"{scheme}://{host}:{info['registration']}"
-        answer = listening({"hub": url}, _PROBE)["hub"]
+        if address in _ANYWHERE:
+            address = "127.0.0.1" if here else ip_for_host(str(info["location"]))
+        answer = listening({"hub": f"{scheme}://{address}:{info['registration']}"}, _PROBE)["hub"]
         if answer is False:
-            raise ConnectError(f"The controller that the connection file {path} names no longer runs.", gone=True)
-        if answer is None:
+            raise ConnectError(f"The controller that {path} names no longer runs.", gone=True)
+        if answer is None and not here:
             raise ConnectError(
-                f"The controller of the IPython profile '{name}' on {info['location']} cannot be reached. Check the network"
-                f" or choose another profile; if that cluster is long gone, remove {path}."
+                f"The controller of the IPython profile '{name}' on {info['location']} cannot be reached. Check"
+                f" the network, or choose another profile; if that cluster is long gone, remove {path}."
             )
-        if here:
-            patience = min(timeout, STALE_WITHIN)
-    try:
-        client = _client(info, profile_dir, patience)
-    except TimeoutError:
-        owner = listener(int(info["registration"])) if here and scheme == "tcp" else None
-        if here and not is_controller(owner):
-            raise ConnectError(f"Nobody answers at the address in the connection file {path}.", gone=True) from None
-        if patience >= timeout:
-            raise _silent(name, info, owner, timeout) from None
-        try:
-            client = _client(info, profile_dir, timeout - patience)
-        except TimeoutError:
-            raise _silent(name, info, owner, timeout) from None
+    else:
+        answer = True
+    patience = _ANSWER if here else timeout
+    client = _client(info, profile_dir, min(timeout, patience)) if answer else None
+    if client is None and here and scheme == "tcp":
+        owner = _writer(path, int(info["registration"]))
+        if owner is None:
+            raise ConnectError(f"Nobody answers at the address in the connection file {path}.", gone=True)
+        # It is busy, or stopped; either way its files must not be touched.
+        client = _client(info, profile_dir, timeout - patience)
+        if client is None:
+            raise _silent(name, f"process {owner.pid}", timeout)
+    if client is None:
+        raise _silent(name, f"on {info['location']}", timeout)
     return Connection(profile_dir, client, info, here)
 
 
-def _silent(name: str, info: dict[str, Any], owner: Identity | None, timeout: float) -> ConnectError:
-    who = f"process {owner.pid}" if owner is not None else f"on {info['location']}"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+_ANYWHERE = ("*", "0.0.0.0")
+
+
+def _writer(path: Path, port: int) -> Identity | None:
+    """The controller on this machine that wrote a connection file, if it lives."""
+    owner = find_controller(port)
+    with suppress(OSError):
+        # The hub opens its sockets before it writes the file: a younger process took over its port.
+        if owner is not None and owner.create_time > path.stat().st_mtime + 1:
+            return None
+    return owner
+
+
+def _silent(name: str, who: str, timeout: float) -> ConnectError:
     return ConnectError(
         f"The controller of the IPython profile '{name}' ({who}) runs, but has not answered for {timeout:.0f} seconds."
         f" Wait until it is less busy, or stop it, or choose another profile."
     )
 
 
-def _client(info: dict[str, Any], profile_dir: Path, timeout: float) -> Any:
+def _client(info: dict[str, Any], profile_dir: Path, timeout: float) -> Any | None:
+    """A client that is connected; None if there is no answer in time."""
     # A context of its own: what is still unsent to a dead controller must hold up neither others nor the exit.
     context = zmq.Context()
     context.linger = 0
     try:
-        # No password: with one the client would ask for it on the terminal.
+        # Without the password, a client that needs an ssh tunnel would ask for it on the terminal.
         return ipyparallel.Client(
             dict(info), profile_dir=str(profile_dir), timeout=max(0.1, timeout), context=context, password=False
         )
     except TimeoutError:
         _destroy(context)
-        raise
+        return None
     except Exception as error:
         _destroy(context)
-        raise ConnectError(f"The controller of the IPython profile '{profile.name_of(profile_dir)}' refused us: {error}") from error
+        name = profile.name_of(profile_dir)
+        raise ConnectError(f"The controller of the IPython profile '{name}' refused us: {error}") from error
 
 
 def _destroy(context: zmq.Context[Any]) -> None:
@@ -287,12 +307,18 @@ class Connection:
         self._lost: str | None = None
         self._closed = False
         self._owner_pid = os.getpid()
+        self.each_round: Callable[[], None] = lambda: None
+        """Called by the watch in each of its rounds, about once a second; must not wait for anything."""
         self._urls = self._addresses()
         self._lock = threading.Lock()
         self._watchers = 0
         self._stop = threading.Event()
         self._controller: Identity | None = None
         self._controller_known = False
+        # The client's own handler closes its sockets in the middle of reading from one of them.
+        client._notification_handlers["shutdown_notification"] = lambda message: self._lose(
+            "The controller was shut down."
+        )
 
     def _addresses(self) -> dict[str, str]:
         """The address that each of the client's sockets is connected to, by name of the controller's part."""
@@ -314,31 +340,57 @@ class Connection:
 
     @property
     def controller(self) -> Identity | None:
-        """The controller's main process, if it runs on this machine and under this user; found once."""
-        if not self._controller_known:
-            if self.here and self.url.startswith("tcp://"):
-                self._controller = listener(int(self.url.rpartition(":")[2]))
-            self._controller_known = True
+        """The hub's process, if it runs on this machine and under this user; looked for once."""
+        self._find_controller()
         return self._controller
+
+    def _find_controller(self) -> None:
+        if not self._controller_known and self.here and self.url.startswith("tcp://"):
+            self._controller = find_controller(int(self.url.rpartition(":")[2]))
+        self._controller_known = True
 
     @property
     def lost(self) -> str | None:
         """A sentence if a part of the controller is known to be gone, else None. Never blocks; see :meth:`watched`."""
-        if self._lost is None and not self._closed and self.client._closed:
-            self._lost = "The controller was shut down."
+        if self.client._closed:
+            self._lose("The controller was shut down.")
         return self._lost
 
+    def _lose(self, sentence: str | None) -> None:
+        # The first reason stays: what follows are its consequences.
+        if sentence is not None and self._lost is None:
+            self._lost = sentence
+
     def check(self) -> str | None:
-        """Look now, once, and return what :attr:`lost` says then. Takes milliseconds unless a machine is gone."""
+        """Look now, once, and return what :attr:`lost` says then. Takes milliseconds if all is well."""
         if self.lost is None:
-            refused = self._refused(listening(self._urls, _PROBE))
-            if refused:
-                self._lost = refused
+            answers = listening(self._urls, _PROBE)
+            self._lose(self._gone([part for part, answer in answers.items() if answer is False]))
+            self._lose(self._dead())
         return self._lost
+
+    def _gone(self, parts: list[str]) -> str | None:
+        """The sentence for parts of the controller that are gone."""
+        if not parts:
+            return None
+        if len(parts) == len(self._urls):
+            return f"The controller at {self.url} is gone."
+        names = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+        verb = "is" if len(parts) == 1 else "are"
+        return f"The controller's {names} {verb} gone; the cluster at {self.url} must be stopped and started again."
+
+    def _dead(self) -> str | None:
+        """The sentence for a hub whose process is known and gone."""
+        if self._controller is not None and self._controller.process() is None:
+            return (
+                f"The controller's hub, process {self._controller.pid}, is gone; the cluster at {self.url} must be"
+                f" stopped and started again."
+            )
+        return None
 
     def ready(self) -> bool:
         """Whether every part of the controller has its sockets open already."""
-        return all(listening(self._urls, _PROBE).values())
+        return all(answer is True for answer in listening(self._urls, _PROBE).values())
 
     @contextmanager
     def watched(self) -> Iterator[Connection]:
@@ -360,23 +412,18 @@ class Connection:
                     self._stop.set()
 
     def _watch(self, stop: threading.Event) -> None:
-        refusals: dict[str, int] = {}
+        refusals = dict.fromkeys(self._urls, 0)
         silences = 0
         ping: Any = None
         unanswered = 0
         rounds = 0
+        self._find_controller()
         while not stop.is_set() and self.lost is None:
             answers = listening(self._urls, _PROBE)
             for part, answer in answers.items():
-                refusals[part] = refusals.get(part, 0) + 1 if answer is False else 0
-            silences = silences + 1 if any(answer is None for answer in answers.values()) else 0
-            gone = [part for part, count in refusals.items() if count >= _REFUSED_ROUNDS]
-            if gone:
-                self._lost = self._refused(dict.fromkeys(gone, False))
-                return
-            if silences >= _SILENT_ROUNDS:
-                self._lost = f"The machine {self.location}, on which the controller runs, can no longer be reached."
-                return
+                refusals[part] = refusals[part] + 1 if answer is False else 0
+            silent = ", ".join(part for part, answer in answers.items() if answer is None)
+            silences = silences + 1 if silent else 0
             if ping is None:
                 if rounds % _PING_EVERY == 0:
                     ping, unanswered = self._ping(), 0
@@ -384,9 +431,13 @@ class Connection:
                 ping = None
             else:
                 unanswered += 1
-                if unanswered >= _PING_ROUNDS:
-                    self._lost = f"The controller's hub at {self.url} has not answered for {_PING_ROUNDS * _EVERY:.0f} seconds."
-                    return
+            self._lose(self._gone([part for part, count in refusals.items() if count >= _REFUSED_ROUNDS]))
+            self._lose(self._dead())
+            if silences >= _SILENT_ROUNDS:
+                self._lose(f"The controller on {self.location} no longer answers ({silent}).")
+            if unanswered >= _PING_ROUNDS:
+                self._lose(f"The controller's hub at {self.url} has not answered for {_PING_ROUNDS} seconds.")
+            self.each_round()
             rounds += 1
             stop.wait(_EVERY)
 
@@ -396,24 +447,13 @@ class Connection:
         except (OSError, zmq.ZMQError, RuntimeError):
             return None
 
-    def _refused(self, answers: dict[str, bool | None]) -> str | None:
-        gone = [part for part, answer in answers.items() if answer is False]
-        if not gone:
-            return None
-        if len(gone) == len(self._urls):
-            return f"The controller at {self.url} is gone."
-        parts = gone[0] if len(gone) == 1 else ", ".join(gone[:-1]) + " and " + gone[-1]
-        verb = "is" if len(gone) == 1 else "are"
-        return f"The controller's {parts} {verb} gone; the cluster at {self.url} must be stopped and started again."
-
     def close(self) -> None:
         """Close the client; the cluster goes on."""
         if self._closed:
             return
         self._closed = True
         self._stop.set()
-        if self._lost is None:
-            self._lost = "The connection was closed."
+        self._lose("The connection was closed.")
         if os.getpid() != self._owner_pid:
             return  # a forked child must not touch its parent's sockets
         with suppress(Exception):

@@ -1,7 +1,8 @@
-"""The controller and engine processes that we start: started in time, known at each moment, stopped for certain.
+"""The controller and engine processes that we start: in time, known at each moment, stopped for certain.
 
-Everything runs in sessions of its own with a private log, carries a token that its descendants inherit, and is on record
-with the profile before it is started. Nothing here talks to the hub: who waits for registrations is told which uuids to expect.
+Everything runs in a session of its own with a private log, carries a token that its descendants
+inherit, and is on record with the profile before it is started. Nothing here talks to the hub: who
+waits for registrations hands in a function that tells which uuids the hub knows.
 """
 
 from __future__ import annotations
@@ -9,24 +10,25 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import subprocess
-import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from . import profile
-from .connection import listening
-from .errors import ClusterError, StartError, StopError
-from .record import Entry, Record, now
+from . import ipcluster, profile
+from .connection import listening, listening_ports
+from .errors import StartError, StopError
+from .launchers import Command, Job, controller_command, engine_command
+from .record import Entry, Record
 from .settings import Settings
-from .tree import Identity, end, environment, members, own_identity
+from .tree import Identity, Root, end, environment, members, own_identity
 from .waiting import Wait
 
 log = logging.getLogger(__name__)
@@ -35,15 +37,18 @@ CONTROLLER = "controller"
 ENGINE = "engine"
 JOB = "job"
 
-# An engine counts as registered after one and a half heartbeats on average, and ipyparallel's own period is 3 s. The
-# time after which a silent engine is given up stays what it is: 30 s.
+# An engine counts as registered after one and a half heartbeats on average, and ipyparallel's own period
+# is 3 s. The time after which a silent engine is given up stays what it is: 30 s.
 _HEARTBEAT_MS = 500
 _HEARTBEAT_MISSES = 60
 
+_REAP_EVERY = 0.5  # seconds
 _TAIL_LINES = 15
 _TAIL_BYTES = 8192
 _KEEP_LOGS = 20
-_PORT_TAKEN = "Address already in use"
+_LOG_LIMIT = 32 * 2**20  # bytes
+_TRIM_EVERY = 10.0  # seconds
+_KEEP_DIED = 100
 
 # These would make a process join another cluster than the profile's.
 _FOREIGN = ("IPP_CONNECTION_INFO", "IPP_CLUSTER_ID", "IPP_PROFILE_DIR")
@@ -51,21 +56,26 @@ _FOREIGN = ("IPP_CONNECTION_INFO", "IPP_CLUSTER_ID", "IPP_PROFILE_DIR")
 
 @dataclass
 class Started:
-    """One process that we started, or found on record and took over.
+    """One process that we started, or found on record and took over; or one job.
 
     :param entry: what is on record about it
     :param popen: our handle on it, if this process is its parent
+    :param job: the job, if it is one
     :param registered: whether it became ready
+    :param exit_status: as ``subprocess`` has it, once it is known
     """
 
     entry: Entry
     popen: subprocess.Popen[bytes] | None = None
+    job: Job | None = None
     registered: bool = False
-    exit_status: int | None = field(default=None)
+    exit_status: int | None = None
 
     @property
     def running(self) -> bool:
-        """Whether its leader runs at this moment."""
+        """Whether its leader runs at this moment, as far as can be known."""
+        if self.job is not None:
+            return not self.job.ended
         if self.popen is not None:
             status = self.popen.poll()
             if status is not None:
@@ -79,12 +89,54 @@ class Started:
         """How it ended, as the end of a sentence."""
         if self.exit_status is None:
             return "ended"
-        return f"was killed by signal {-self.exit_status}" if self.exit_status < 0 else f"ended with exit status {self.exit_status}"
+        if self.exit_status < 0:
+            return f"was killed by signal {-self.exit_status}"
+        return f"ended with exit status {self.exit_status}"
 
     @property
-    def log_path(self) -> Path:
-        """Its log."""
-        return Path(self.entry.log_path)
+    def log_path(self) -> Path | None:
+        """Its log, if it has one."""
+        return Path(self.entry.log_path) if self.entry.log_path else None
+
+    @property
+    def uuids(self) -> set[str]:
+        """The identities at the hub of the engines that it is."""
+        if self.job is not None:
+            return self.job.uuids
+        return {self.entry.uuid} if self.entry.uuid else set()
+
+
+class _Reaper:
+    """Collects children that have ended, in a thread that lives while there are any.
+
+    To others, such as ``ipcluster stop``, a child that nobody has collected looks as if it still ran.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._pid = 0
+
+    def add(self, child: subprocess.Popen[bytes]) -> None:
+        """Collect a child when it ends."""
+        with self._lock:
+            if self._pid != os.getpid():
+                self._children, self._pid = [], os.getpid()
+            self._children.append(child)
+            if len(self._children) == 1:
+                threading.Thread(target=self._run, name="parallelflow-reaper", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(_REAP_EVERY)
+            with self._lock:
+                self._children = [child for child in self._children if child.poll() is None]
+                if not self._children:
+                    return
+
+
+_reaper = _Reaper()
+os.register_at_fork(after_in_child=_reaper.__init__)  # type: ignore[misc]
 
 
 class ProcessManager:
@@ -99,12 +151,13 @@ class ProcessManager:
         self.settings = settings
         self.record = Record(profile_dir)
         self._started: dict[str, Started] = {}
-        self._lost: list[Started] = []
+        self._died: list[Started] = []
         self._unswept: list[Started] = []
         self._lock = threading.RLock()
+        self._trimmed = time.monotonic()
         self._owner = own_identity()
 
-    # What there is
+    # Know
 
     @property
     def started(self) -> list[Started]:
@@ -114,13 +167,12 @@ class ProcessManager:
 
     @property
     def died(self) -> list[Started]:
-        """What was ours and ended without being told to."""
-        self.notice()
+        """What was ours and ended without being told to, the latest last."""
         with self._lock:
-            return list(self._lost)
+            return list(self._died)
 
     def alive(self) -> list[Started]:
-        """Those that live at this moment."""
+        """What is ours and lives at this moment."""
         self.notice()
         return self.started
 
@@ -129,31 +181,48 @@ class ProcessManager:
         return next((s for s in self.alive() if s.entry.kind == CONTROLLER), None)
 
     def engines(self) -> dict[str, Started]:
-        """The engines that are ours and live, by uuid."""
-        return {s.entry.uuid: s for s in self.alive() if s.entry.kind == ENGINE}
+        """The engines that are ours and live, by uuid; those of a job share one value."""
+        return {identity: s for s in self.alive() for identity in s.uuids}
 
     def notice(self) -> None:
         """Find out which of ours have died since; :meth:`sweep` ends what they left running."""
         with self._lock:
-            dead = [s for s in self._started.values() if s.entry.here and s.entry.kind != JOB and not s.running]
+            dead = [s for s in self._started.values() if not s.running]
             for started in dead:
                 del self._started[started.entry.token]
-                self._lost.append(started)
-                self._unswept.append(started)
+            self._died = (self._died + dead)[-_KEEP_DIED:]
+            self._unswept += dead
+        self._trim_logs()
         for started in dead:
             log.warning("The %s with process id %d %s", started.entry.kind, started.entry.pid, started.ending)
 
     def sweep(self) -> None:
-        """End what processes of ours that died by themselves have left running, and take them off the record."""
+        """End what those of ours that died by themselves have left running, and take them off the record."""
         self.notice()
         with self._lock:
             dead, self._unswept = self._unswept, []
         if not dead:
             return
         end([started.entry.root for started in dead], self.settings.stop_timeout)
-        if any(started.entry.kind == CONTROLLER for started in dead):
-            self._remove_stale_files()
-        self.record.remove(*(started.entry.token for started in dead))
+        self._forget(dead)
+
+    def remaining(self) -> list[psutil.Process]:
+        """Every process on this machine that is left of what is ours, leaders and descendants."""
+        return members(started.entry.root for started in self.started)[0]
+
+    def log_tail(self, started: Started) -> str:
+        """The last lines of a process's log, with every connection key blanked out."""
+        text = ""
+        if started.job is not None:
+            text = started.job.output()
+        elif started.log_path is not None:
+            with suppress(OSError), open(started.log_path, "rb") as file:
+                file.seek(0, os.SEEK_END)
+                file.seek(max(0, file.tell() - _TAIL_BYTES))
+                text = file.read().decode("utf-8", "replace")
+        for secret in profile.secrets(self.profile_dir):
+            text = text.replace(secret, "(key)")
+        return "\n".join(text.rstrip().splitlines()[-_TAIL_LINES:])
 
     # Start
 
@@ -163,39 +232,42 @@ class ProcessManager:
         The caller holds the profile's start lock and knows that no controller answers.
 
         :raises StartError: if the process cannot be started
+        :raises ProfileError: if the profile's configuration has an error in it
         """
         own = profile.config(self.profile_dir, "ipcontroller")
-        cluster = profile.config(self.profile_dir, "ipcluster").get("Cluster", {})
-        arguments = [f"--profile-dir={self.profile_dir}"]
+        how = controller_command(self.profile_dir)
+        options = [f"--profile-dir={self.profile_dir}"]
         if "HeartMonitor" not in own:
-            arguments.append(f"--HeartMonitor.period={_HEARTBEAT_MS}")
-            arguments.append(f"--HeartMonitor.max_heartmonitor_misses={_HEARTBEAT_MISSES}")
+            options.append(f"--HeartMonitor.period={_HEARTBEAT_MS}")
+            options.append(f"--HeartMonitor.max_heartmonitor_misses={_HEARTBEAT_MISSES}")
         if self.settings.encryption:
-            arguments.append("--IPController.enable_curve=True")
-        if cluster.get("controller_ip"):
-            arguments.append(f"--ip={cluster['controller_ip']}")
-        if cluster.get("controller_location"):
-            arguments.append(f"--location={cluster['controller_location']}")
-        arguments += [str(argument) for argument in cluster.get("controller_args", [])]
+            options.append("--IPController.enable_curve=True")
         if not own.get("IPController", {}).get("reuse_files"):
             # Left by a controller that was killed; engines would take them for the new one's.
             for path in (profile.client_file(self.profile_dir), profile.engine_file(self.profile_dir)):
                 with suppress(FileNotFoundError):
                     path.unlink()
                     log.info("Removed the stale connection file %s", path)
-        return self._launch(CONTROLLER, "ipyparallel.controller", [arguments], umask=0o077)[0]
+        return self._launch(CONTROLLER, how, [options], [""], umask=0o077)[0]
 
     def launch_engines(self, n: int, connection_file: Path | None = None) -> list[Started]:
-        """Start engines on this machine; they are not registered when this returns.
+        """Start engines; they are not registered when this returns.
+
+        They run on this machine, unless the profile's configuration has them started elsewhere: then
+        there must be a controller already, and one job is returned for all of them.
 
         :param n: how many
         :param connection_file: what they connect by; they wait for it to appear
-        :raises StartError: if the processes cannot be started
+        :raises StartError: if they cannot be started
+        :raises ProfileError: if the profile's configuration has an error in it
         """
-        identities = [str(uuid.uuid4()) for _ in range(n)]
+        how = engine_command(self.profile_dir)
+        if how is None:
+            return [self._launch_job(n)]
         path = connection_file or profile.engine_file(self.profile_dir)
         limit = self.settings.start_timeout
-        arguments = [
+        uuids = [str(uuid.uuid4()) for _ in range(n)]
+        options = [
             [
                 f"--profile-dir={self.profile_dir}",
                 f"--IPEngine.url_file={path}",
@@ -203,36 +275,51 @@ class ProcessManager:
                 f"--IPEngine.timeout={limit:g}",
                 f"--Session.session={identity}",
             ]
-            for identity in identities
+            for identity in uuids
         ]
-        return self._launch(ENGINE, "ipyparallel.engine", arguments, uuids=identities)
+        return self._launch(ENGINE, how, options, uuids)
+
+    @property
+    def starts_engines_here(self) -> bool:
+        """Whether engines are started on this machine, so that they can start together with a controller.
+
+        :raises ProfileError: if the profile's configuration has an error in it
+        """
+        return engine_command(self.profile_dir) is not None
+
+    def _entry(self, kind: str, identity: str = "") -> Entry:
+        token = uuid.uuid4().hex
+        path = profile.log_dir(self.profile_dir) / f"parallelflow-{kind}-{token[:12]}.log"
+        return Entry(
+            token=token,
+            kind=kind,
+            host=socket.gethostname(),
+            uuid=identity,
+            log_path="" if kind == JOB else str(path),
+            started=time.time(),
+            owner_pid=self._owner.pid,
+            owner_create_time=self._owner.create_time,
+        )
 
     def _launch(
-        self, kind: str, module: str, arguments: Sequence[Sequence[str]], uuids: Sequence[str] = (), umask: int = -1
+        self,
+        kind: str,
+        how: Command,
+        options: Sequence[Sequence[str]],
+        uuids: Sequence[str],
+        umask: int = -1,
     ) -> list[Started]:
         self._prune_logs()
-        entries = []
-        for number in range(len(arguments)):
-            token = uuid.uuid4().hex
-            entries.append(
-                Entry(
-                    token=token,
-                    kind=kind,
-                    host=os.uname().nodename,
-                    uuid=uuids[number] if uuids else "",
-                    log_path=str(profile.log_dir(self.profile_dir) / f"parallelflow-{kind}-{token[:12]}.log"),
-                    started=now(),
-                    owner_pid=self._owner.pid,
-                    owner_create_time=self._owner.create_time,
-                )
-            )
+        entries = [self._entry(kind, identity) for identity in uuids]
         self.record.put(*entries)
         batch: list[Started] = []
         try:
-            for entry, options in zip(entries, arguments, strict=True):
-                popen = self._popen(entry, [sys.executable, "-m", module, *options], umask)
+            for entry, own in zip(entries, options, strict=True):
+                popen = self._popen(entry, how, own, umask)
+                _reaper.add(popen)
                 identity = Identity.of(popen.pid)
-                started = Started(replace(entry, pid=popen.pid, create_time=identity.create_time if identity else now()), popen)
+                created = identity.create_time if identity is not None else time.time()
+                started = Started(replace(entry, pid=popen.pid, create_time=created), popen)
                 batch.append(started)
                 with self._lock:
                     self._started[entry.token] = started
@@ -243,14 +330,16 @@ class ProcessManager:
             raise
         return batch
 
-    def _popen(self, entry: Entry, command: list[str], umask: int) -> subprocess.Popen[bytes]:
+    def _popen(self, entry: Entry, how: Command, options: Sequence[str], umask: int) -> subprocess.Popen[bytes]:
         env = environment(entry.token)
         for name in _FOREIGN:
             env.pop(name, None)
+        env.update(how.environment)
         try:
             output = os.open(entry.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, profile.PRIVATE_FILE)
         except OSError as error:
             raise StartError(f"No log can be written to {entry.log_path}: {error.strerror}.") from error
+        command = [*how.command, *options, *how.arguments]
         try:
             return subprocess.Popen(
                 command,
@@ -266,6 +355,26 @@ class ProcessManager:
         finally:
             os.close(output)
 
+    def _launch_job(self, n: int) -> Started:
+        entry = self._entry(JOB)
+        self.record.put(entry)
+        started = Started(entry, job=Job(self.profile_dir, entry.token))
+        with self._lock:
+            self._started[entry.token] = started
+        try:
+            assert started.job is not None
+            started.job.start(n, self.settings.start_timeout)
+            self._save_job(started)
+        except BaseException:
+            self.stop([started], quick=True)
+            raise
+        return started
+
+    def _save_job(self, started: Started) -> None:
+        assert started.job is not None
+        started.entry = replace(started.entry, job=started.job.save())
+        self.record.put(started.entry)
+
     def wait_for_controller(self, controller: Started, wait: Wait) -> None:
         """Wait until a controller that was launched has written its connection files and listens.
 
@@ -273,12 +382,12 @@ class ProcessManager:
         """
         while True:
             if not controller.running:
-                raise self._failed(f"The controller {controller.ending} before it was ready.", controller)
+                raise self.failure(f"The controller {controller.ending} before it was ready.", controller)
             if self._is_up(controller):
                 controller.registered = True
                 return
             if wait.over:
-                raise self._failed(f"The controller was not ready within {wait.timeout:.0f} seconds.", controller)
+                raise self.failure(f"The controller was not ready within {wait.timeout:.0f} seconds.", controller)
             wait.pause("Starting the controller", 0.1)
 
     def _is_up(self, controller: Started) -> bool:
@@ -295,82 +404,111 @@ class ProcessManager:
             return True
         # The files may be another controller's, started by hand at the same moment.
         with suppress(psutil.Error):
-            return any(
-                entry.status == psutil.CONN_LISTEN and entry.laddr.port == port for entry in _connections(process) if entry.laddr
-            )
+            return port in listening_ports(process)
         return False
 
-    def wait_for_engines(self, engines: Sequence[Started], registered: Callable[[], Collection[str]], wait: Wait) -> None:
+    def wait_for_engines(
+        self, engines: Sequence[Started], registered: Callable[[], Collection[str]], wait: Wait
+    ) -> set[str]:
         """Wait until engines that were launched are registered.
 
-        :param engines: the engines
+        :param engines: what :meth:`launch_engines` returned
         :param registered: returns the uuids that the hub knows
         :param wait: how long
-        :raises StartError: if some end instead, or are not registered by the deadline; those that are stay
+        :returns: their uuids
+        :raises StartError: if some end instead, or are not registered by the deadline; the others stay
         """
+        strangers = set(registered()) - {identity for s in self.started for identity in s.uuids}
+        wanted = sum(s.job.n if s.job is not None else 1 for s in engines)
         while True:
             known = set(registered())
             for engine in engines:
-                engine.registered = engine.registered or engine.entry.uuid in known
+                if engine.job is not None:
+                    others = {identity for s in self.started if s is not engine for identity in s.uuids}
+                    engine.job.uuids = known - strangers - others
+                    engine.registered = len(engine.job.uuids) >= engine.job.n
+                else:
+                    engine.registered = engine.registered or engine.entry.uuid in known
             missing = [engine for engine in engines if not engine.registered]
             if not missing:
-                return
+                for engine in engines:
+                    if engine.job is not None:
+                        self._save_job(engine)
+                return {identity for engine in engines for identity in engine.uuids}
+            ready = len(known & {identity for engine in engines for identity in engine.uuids})
             dead = [engine for engine in missing if not engine.running]
-            ready = len(engines) - len(missing)
             if wait.over or len(dead) == len(missing):
                 worst = dead[0] if dead else missing[0]
-                count = f"{len(missing)} of {len(engines)} engines" if len(engines) > 1 else "The engine"
+                count = f"{wanted - ready} of {wanted} engines" if wanted > 1 else "The engine"
+                who = f"process {worst.entry.pid}" if worst.job is None else worst.job.name
                 why = worst.ending if dead else f"had not registered after {wait.timeout:.0f} seconds"
-                raise self._failed(f"{count} did not start: process {worst.entry.pid} {why}.", worst)
-            wait.pause(f"Starting engines: {ready} of {len(engines)} ready", 0.3 + 0.7 * ready / len(engines))
+                raise self.failure(f"{count} did not start: {who} {why}.", worst)
+            wait.pause(f"Starting engines: {ready} of {wanted} ready", 0.3 + 0.7 * ready / wanted)
 
-    def _failed(self, message: str, started: Started) -> StartError:
+    def failure(self, message: str, started: Started) -> StartError:
+        """An error about a process, with the end of its log."""
         return StartError(message, started.log_path, self.log_tail(started))
-
-    def log_tail(self, started: Started) -> str:
-        """The last lines of a process's log, with every connection key blanked out."""
-        try:
-            with open(started.log_path, "rb") as file:
-                file.seek(0, os.SEEK_END)
-                file.seek(max(0, file.tell() - _TAIL_BYTES))
-                text = file.read().decode("utf-8", "replace")
-        except OSError:
-            return ""
-        for secret in profile.secrets(self.profile_dir):
-            text = text.replace(secret, "(key)")
-        return "\n".join(text.rstrip().splitlines()[-_TAIL_LINES:])
 
     def _prune_logs(self) -> None:
         """Remove all but the newest logs of processes that are gone."""
         in_use = {entry.log_path for entry in self.record.read()}
         with suppress(OSError):
-            logs = sorted(
-                (path for path in profile.log_dir(self.profile_dir).glob("parallelflow-*.log") if str(path) not in in_use),
-                key=lambda path: path.stat().st_mtime,
-            )
-            for path in logs[: max(0, len(logs) - _KEEP_LOGS)]:
+            logs = [
+                path for path in profile.log_dir(self.profile_dir).glob("parallelflow-*.log") if str(path) not in in_use
+            ]
+            logs.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+            for path in logs[_KEEP_LOGS:]:
                 path.unlink(missing_ok=True)
+
+    def _trim_logs(self) -> None:
+        """Empty logs that have become too long: a controller writes some lines for every task."""
+        if time.monotonic() - self._trimmed < _TRIM_EVERY:
+            return
+        self._trimmed = time.monotonic()
+        for started in self.started:
+            with suppress(OSError):
+                if started.log_path is not None and started.log_path.stat().st_size > _LOG_LIMIT:
+                    os.truncate(started.log_path, 0)  # its process appends, so it goes on at the new end
+
+    def show_to_ipcluster(self) -> None:
+        """Write, or remove, the file by which ``ipcluster list`` and ``ipcluster stop`` see what is ours."""
+        controller = self.controller()
+        if controller is not None:
+            engines = [s.entry for s in self.started if s.entry.kind == ENGINE]
+            ipcluster.write(self.profile_dir, controller.entry, engines)
 
     # Stop, let go, take over
 
     def stop(
-        self, which: Iterable[Started] | None = None, *, quick: bool = False, pause: Callable[[], None] | None = None
+        self,
+        which: Iterable[Started] | None = None,
+        *,
+        quick: bool = False,
+        limit: float | None = None,
+        pause: Callable[[], None] | None = None,
     ) -> None:
         """Stop processes with everything that they started, politely, then for certain.
 
-        :param which: those of :attr:`started`; default: all
+        :param which: some of :attr:`started`; default: all
         :param quick: give them little time to end by themselves
+        :param limit: seconds, if not what the settings say
         :param pause: called between two looks
         :raises StopError: if something still lives when the time limit is over
         """
         chosen = list(which) if which is not None else self.started
         if not chosen:
             return
-        chosen = [started for started in chosen if started.entry.kind != JOB]
         with self._lock:
             for started in chosen:
                 self._started.pop(started.entry.token, None)
-        limit = self.settings.stop_timeout
+        limit = limit or self.settings.stop_timeout
+        problem = ""
+        for started in chosen:
+            if started.job is not None:
+                try:
+                    started.job.stop(limit / 2)
+                except StopError as error:
+                    problem = str(error)
         roots = [started.entry.root for started in chosen]
         hub_stays = not any(started.entry.kind == CONTROLLER for started in chosen)
         left = end(roots, limit / 3 if quick else limit, pause, hub_stays=hub_stays)
@@ -379,23 +517,30 @@ class ProcessManager:
         for started in chosen:
             if started.popen is not None:
                 with suppress(subprocess.TimeoutExpired):
-                    started.popen.wait(0.5)
-                    started.exit_status = started.popen.returncode
+                    started.exit_status = started.popen.wait(0.5)
         if left:
+            pids = ", ".join(str(process.pid) for process in left)
+            problem = f"These processes could not be stopped within {limit:.0f} seconds: {pids}."
+        if problem:
             with self._lock:
                 self._started.update((started.entry.token, started) for started in chosen)
-            pids = ", ".join(str(process.pid) for process in left)
-            raise StopError(f"These processes could not be stopped within {limit:.0f} seconds: {pids}.")
-        if any(started.entry.kind == CONTROLLER for started in chosen):
-            self._remove_stale_files()
+            raise StopError(problem)
         for started in chosen:
             # A log is worth keeping only if something went wrong.
-            if started.registered:
+            if started.registered and started.log_path is not None:
                 started.log_path.unlink(missing_ok=True)
-        self.record.remove(*(started.entry.token for started in chosen))
+        self._forget(chosen)
 
-    def _remove_stale_files(self) -> None:
-        """Remove the connection files that a killed controller of ours left behind; never those of one that listens."""
+    def _forget(self, gone: Sequence[Started]) -> None:
+        for started in gone:
+            if started.entry.kind == CONTROLLER:
+                self._remove_connection_files()
+                ipcluster.remove(self.profile_dir, started.entry)
+                (profile.log_dir(self.profile_dir) / "engines.json").unlink(missing_ok=True)
+        self.record.remove(*(started.entry.token for started in gone))
+
+    def _remove_connection_files(self) -> None:
+        """Remove what a killed controller of ours left behind; never the files of one that listens."""
         if profile.config(self.profile_dir, "ipcontroller").get("IPController", {}).get("reuse_files"):
             return
         for path in (profile.client_file(self.profile_dir), profile.engine_file(self.profile_dir)):
@@ -412,31 +557,31 @@ class ProcessManager:
             self._started.clear()
         self.record.change(lambda old: [replace(e, let_go=True) if e.token in tokens else e for e in old])
 
-    def adopt(self, entries: Iterable[Entry], let_go: bool) -> None:
+    def adopt(self, entries: Iterable[Entry], let_go: bool) -> list[Started]:
         """Take over processes that are on record.
 
         :param entries: those that live
         :param let_go: whether they are to run on when this VisTrails exits
+        :returns: the processes; a job that its launcher no longer knows is taken off the record instead
         """
-        mine = [
-            replace(entry, owner_pid=self._owner.pid, owner_create_time=self._owner.create_time, let_go=let_go)
-            for entry in entries
-        ]
-        self.record.put(*mine)
-        with self._lock:
-            for entry in mine:
+        adopted = []
+        for old in entries:
+            entry = replace(old, owner_pid=self._owner.pid, owner_create_time=self._owner.create_time, let_go=let_go)
+            with self._lock:
                 known = self._started.get(entry.token)
-                self._started[entry.token] = Started(entry, known.popen if known else None, registered=True)
-
-    def remaining(self) -> list[psutil.Process]:
-        """Every process that is left of what is ours, leaders and descendants."""
-        return members(started.entry.root for started in self.started)
-
-
-def _connections(process: psutil.Process) -> list[Any]:
-    # psutil 6 renamed the method.
-    method = getattr(process, "net_connections", None) or process.connections
-    return list(method("tcp"))
-
-
-__all__ = ["CONTROLLER", "ENGINE", "JOB", "ClusterError", "ProcessManager", "Started"]
+            started = Started(entry, registered=True)
+            if known is not None:
+                started.popen, started.job = known.popen, known.job
+            elif entry.kind == JOB:
+                try:
+                    started.job = Job(self.profile_dir, entry.token, entry.job or {})
+                except Exception as error:
+                    log.info("A job that an earlier VisTrails started is over: %s", error)
+                    end([Root(entry.token, None)], self.settings.stop_timeout)
+                    self.record.remove(entry.token)
+                    continue
+            adopted.append(started)
+        self.record.put(*(started.entry for started in adopted))
+        with self._lock:
+            self._started.update((started.entry.token, started) for started in adopted)
+        return adopted

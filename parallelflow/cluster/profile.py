@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from IPython.core.application import ENV_CONFIG_DIRS, SYSTEM_CONFIG_DIRS
 from IPython.core.profiledir import ProfileDir
 from IPython.paths import get_ipython_dir
 from traitlets.config.loader import Config, ConfigFileNotFound, JSONFileConfigLoader, PyFileConfigLoader
@@ -92,7 +93,9 @@ def create(name: str) -> Path:
             log.info("Made the IPython profile '%s' in %s", name, folder)
         make_private(folder)
     except OSError as error:
-        raise ProfileError(f"The IPython profile '{name}' could not be made in {folder}: {error.strerror or error}.") from error
+        raise ProfileError(
+            f"The IPython profile '{name}' could not be made in {folder}: {error.strerror or error}."
+        ) from error
     return folder
 
 
@@ -141,21 +144,22 @@ def cluster_file(folder: Path) -> Path:
 
 
 def config(folder: Path, application: str) -> Config:
-    """What the profile's own configuration says about one of ipyparallel's applications.
+    """What the configuration of a profile, and the system's, say about one of ipyparallel's applications.
 
     :param folder: the profile's folder
     :param application: ``ipcontroller``, ``ipengine`` or ``ipcluster``
     :raises ProfileError: if a configuration file has an error in it
     """
     merged = Config()
-    for loader, suffix in ((PyFileConfigLoader, "py"), (JSONFileConfigLoader, "json")):
-        name = f"{application}_config.{suffix}"
-        try:
-            merged.merge(loader(name, path=str(folder)).load_config())
-        except ConfigFileNotFound:
-            continue
-        except Exception as error:
-            raise ProfileError(f"{folder / name} cannot be read: {error}. Correct that file.") from error
+    for place in (*reversed(SYSTEM_CONFIG_DIRS), *reversed(ENV_CONFIG_DIRS), str(folder)):
+        for loader, suffix in ((PyFileConfigLoader, "py"), (JSONFileConfigLoader, "json")):
+            path = Path(place) / f"{application}_config.{suffix}"
+            try:
+                merged.merge(loader(path.name, path=place).load_config())
+            except ConfigFileNotFound:
+                continue
+            except Exception as error:
+                raise ProfileError(f"{path} cannot be read: {error}. Correct that file.") from error
     return merged
 
 

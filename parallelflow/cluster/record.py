@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -21,7 +20,7 @@ from typing import Any
 from . import profile
 from .errors import ClusterError
 from .tree import Identity, Root
-from .waiting import POLL, Wait
+from .waiting import Wait
 
 log = logging.getLogger(__name__)
 
@@ -167,11 +166,3 @@ class Record:
     def remove(self, *tokens: str) -> None:
         """Take processes off the record."""
         self.change(lambda old: [entry for entry in old if entry.token not in tokens])
-
-
-def now() -> float:
-    """Seconds since the epoch, as the record has them."""
-    return time.time()
-
-
-__all__ = ["POLL", "VERSION", "Entry", "Record", "locked", "now"]

@@ -21,6 +21,7 @@ import zmq
 from .connection import Connection
 from .processes import Started
 from .state import EngineState
+from .tree import Identity, descendants
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class _Known:
     answered: float = 0.0
     question: Any = None
     process: psutil.Process | None = None
+    identity: Identity | None = None
     cpu_time: float = 0.0
     measured: float = 0.0
     cpu_percent: float | None = None
@@ -68,18 +70,46 @@ class Roster:
         :returns: the engines by number, and how many tasks wait for one
         """
         with self._lock:
-            engines: dict[int, str] = dict(self._connection.client._engines)
-            for uuid in set(self._known) - set(engines.values()):
-                del self._known[uuid]
-            for uuid in engines.values():
-                known = self._known.setdefault(uuid, _Known(uuid, time.time()))
-                if known.pid is None and uuid in ours:
-                    known.host, known.pid = ours[uuid].entry.host, ours[uuid].entry.pid
-                    known.first_seen = ours[uuid].entry.started
+            engines = self._enter(ours)
             self._count()
             self._ask()
+            self._find_local()
             self._measure()
-            return tuple(self._state(number, uuid, uuid in ours) for number, uuid in sorted(engines.items())), self._unassigned
+            return tuple(
+                self._state(number, uuid, uuid in ours) for number, uuid in sorted(engines.items())
+            ), self._unassigned
+
+    def locate(self) -> None:
+        """Find out where engines run, as :meth:`look` does, without counting and measuring. Never waits."""
+        with self._lock:
+            self._enter({})
+            self._ask()
+            self._find_local()
+
+    def local(self, uuid: str) -> Identity | None:
+        """The process of an engine on this machine, as far as it is known."""
+        known = self._known.get(uuid)
+        return known.identity if known is not None else None
+
+    def _enter(self, ours: dict[str, Started]) -> dict[int, str]:
+        engines: dict[int, str] = dict(self._connection.client._engines)
+        for uuid in set(self._known) - set(engines.values()):
+            del self._known[uuid]
+        for uuid in engines.values():
+            known = self._known.setdefault(uuid, _Known(uuid, time.time()))
+            if known.pid is None and uuid in ours and ours[uuid].entry.pid:
+                known.host, known.pid = ours[uuid].entry.host, ours[uuid].entry.pid
+                known.first_seen = ours[uuid].entry.started
+        return engines
+
+    def _find_local(self) -> None:
+        here = socket.gethostname()
+        for known in self._known.values():
+            if known.process is None and known.pid is not None and known.host == here:
+                with suppress(psutil.Error):
+                    known.process = psutil.Process(known.pid)
+                    known.identity = Identity(known.pid, known.process.create_time())
+                    known.first_seen = min(known.first_seen, known.identity.create_time)
 
     def _send(self, stream: str, kind: str, content: dict[str, Any], ident: bytes | None = None) -> Any:
         client = self._connection.client
@@ -129,16 +159,13 @@ class Roster:
                 known.memory = content.get("kernel_memory")
 
     def _measure(self) -> None:
-        here = socket.gethostname()
-        local = {known.pid: known for known in self._known.values() if known.host == here and known.pid is not None}
+        local = {known.identity.pid: known for known in self._known.values() if known.identity is not None}
         if not local:
             return
-        below = _descendants(set(local))
+        below = descendants(local)
         for pid, known in local.items():
+            assert known.process is not None
             try:
-                if known.process is None:
-                    known.process = psutil.Process(pid)
-                    known.first_seen = min(known.first_seen, known.process.create_time())
                 cpu, memory = 0.0, 0
                 with known.process.oneshot():
                     times = known.process.cpu_times()
@@ -178,23 +205,3 @@ class Roster:
             memory=known.memory,
             since=known.first_seen,
         )
-
-
-def _descendants(pids: set[int]) -> dict[int, list[psutil.Process]]:
-    """The descendants of some processes, in one look at the process table; engines' nannies are left out."""
-    parents: dict[int, int] = {}
-    processes: dict[int, psutil.Process] = {}
-    for process in psutil.process_iter(["ppid"]):
-        parents[process.pid] = process.info["ppid"] or 0
-        processes[process.pid] = process
-    below: dict[int, list[psutil.Process]] = {}
-    for pid, process in processes.items():
-        above = parents[pid]
-        for _ in range(64):
-            if above in pids:
-                below.setdefault(above, []).append(process)
-                break
-            if above <= 1:
-                break
-            above = parents.get(above, 0)
-    return below

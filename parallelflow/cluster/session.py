@@ -1,17 +1,18 @@
-"""A session: one VisTrails' dealings with clusters. Everything above this room uses this object and nothing else of it."""
+"""A session: one VisTrails' dealings with clusters.
+
+Everything above this room uses this object, and what it hands out.
+"""
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
 import time
-import types
 import uuid
+import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,29 +21,43 @@ from typing import Any
 import zmq
 
 from . import profile as profiles
-from .connection import Connection, connect, is_controller
+from .connection import Connection, connect
 from .errors import ClusterError, ConnectError, ControllerLost, NoEngines, StartError, StopError
-from .processes import CONTROLLER, ENGINE, JOB, ProcessManager, Started
+from .guard import Guard
+from .processes import CONTROLLER, JOB, ProcessManager, Started
 from .questions import BatchQuestions, Orphan, Questions
 from .record import Entry, Record, locked
 from .roster import Roster
 from .settings import Settings
-from .state import LEFT, OTHER_VISTRAILS, OTHERS, VISTRAILS, ClusterState, ControllerState, ProcessState
-from .tree import Root, end, own_identity
+from .state import (
+    LEFT,
+    OTHER_VISTRAILS,
+    OTHERS,
+    VISTRAILS,
+    ClusterState,
+    ControllerState,
+    EngineState,
+    ProcessState,
+)
+from .tree import Identity, Root, end, own_identity
 from .waiting import Cancel, Progress, Wait
 
 log = logging.getLogger(__name__)
 
-_PORT_TAKEN = "Address already in use"
-_TRIES = 3
-_UNREGISTER_WITHIN = 2.0
+_TRIES = 3  # ipcontroller picks free ports first and binds them later, so others can take them
+_SCHEDULERS_WITHIN = 5.0  # seconds from a hub that answers to schedulers that do
+_STARTED_UP_AFTER = 15.0  # seconds from a hub's start; what does not listen then is gone
+_UNREGISTER_WITHIN = 2.0  # seconds until the hub has noticed that an engine is gone
+_ENGINES_SHARE = 0.5  # of the time limit for stopping: what engines may take that others started
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
 class Session:
     """One VisTrails' dealings with clusters.
 
-    Its methods may be called from any thread; those that change something wait for each other. :meth:`state` and the
-    properties never wait for them.
+    Its methods may be called from any thread; those that change something wait for each other.
+    :meth:`state` and the properties never wait for them.
 
     :param settings: returns the preferences, validated; called anew whenever they matter
     :param questions: who answers questions; default: the preferences
@@ -51,16 +66,20 @@ class Session:
     def __init__(self, settings: Callable[[], Settings] = Settings, questions: Questions | None = None) -> None:
         self._settings = settings
         self._questions: Questions = questions or BatchQuestions(settings)
+        self._guard = Guard(self._last_act)
+        self._forget()
+        _sessions.add(self)
+
+    def _forget(self) -> None:
+        """Start from nothing; also what a forked child does, whose parent owns everything."""
         self._lock = threading.RLock()
-        self._chosen: str | None = None  # the profile, once something depends on it
+        self._ending = False
+        self._chosen: str | None = None
         self._profile_dir: Path | None = None
         self._manager: ProcessManager | None = None
         self._connection: Connection | None = None
         self._roster: Roster | None = None
-        self._owner_pid = os.getpid()
         self._record_settled = False
-        self._previous_handlers: dict[int, Any] = {}
-        self._at_exit_registered = False
 
     # What there is
 
@@ -80,11 +99,18 @@ class Session:
 
         :raises ClusterError: if there is no such profile
         """
-        if self._manager is None:
-            with self._lock:
-                if self._manager is None:
-                    self._manager = ProcessManager(self._open(), self._settings())
-        return self._manager
+        with self._lock:
+            if self._manager is None:
+                self._manager = ProcessManager(self._open(), self._settings())
+            return self._manager
+
+    def _open(self) -> Path:
+        """The profile's folder. The profile now stays what it is until it is changed or the session closes."""
+        if self._profile_dir is None:
+            name = self.profile
+            self._profile_dir = profiles.locate(name)
+            self._chosen = name
+        return self._profile_dir
 
     # Connect
 
@@ -92,24 +118,32 @@ class Session:
         """Connect to the profile's controller, if one runs; nothing is started.
 
         :returns: the connection, or None if there is no controller
-        :raises ClusterError: if there is no such profile, or there may be a controller that does not answer
+        :raises ClusterError: if there is no such profile, or there may be a controller but it does not
+            answer or is damaged
         """
-        with self._locked(Wait(self._settings().start_timeout)):
-            return self._connect(Wait(self._settings().connect_timeout))
+        wait = self._wait(self._settings().connect_timeout)
+        with self._locked(wait):
+            return self._connect(wait)
 
-    def client(self, start: bool = True, progress: Progress | None = None, cancelled: Cancel | None = None) -> Any:
+    def client(
+        self,
+        start: bool = True,
+        progress: Progress | None = None,
+        cancelled: Cancel | None = None,
+    ) -> Any:
         """A connected ``ipyparallel.Client`` with at least one engine, starting a cluster if there is none.
 
         :param start: whether controller and engines may be started, if the preferences or the user agree
-        :param progress: called with a text and a fraction from 0 to 1, at least 10 times a second while waiting, in the
-            calling thread; an exception that it raises stops what was just started and comes out of here
+        :param progress: called with a text and a fraction from 0 to 1, at least 10 times a second while
+            waiting, in the calling thread; an exception that it raises stops what was just started
+            and comes out of here
         :param cancelled: asked as often; True stops what was just started and raises :class:`Cancelled`
         :raises ClusterError: if there is no engine in the end; its text is a sentence for the user
         """
         settings = self._settings()
-        wait = Wait(settings.start_timeout, progress, cancelled)
+        wait = self._wait(settings.start_timeout, progress, cancelled)
         with self._locked(wait):
-            connection = self._connect(wait)
+            connection = self._connect(wait, repair=start)
             if connection is not None and connection.client.ids:
                 return connection.client
             if not start or settings.start == "never":
@@ -119,7 +153,7 @@ class Session:
             count: int | None = settings.engines or os.cpu_count() or 1
             if settings.start == "ask":
                 count = self._questions.start_cluster(self.profile, count or 1)
-                wait = Wait(settings.start_timeout, progress, cancelled)
+                wait = self._wait(settings.start_timeout, progress, cancelled)
             if not count:
                 raise NoEngines("No engines are running, and none were to be started.")
             self._start(count, wait, only_if_none=True)
@@ -135,46 +169,78 @@ class Session:
             f" ipcluster start --profile={self.profile}"
         )
 
-    def _connect(self, wait: Wait) -> Connection | None:
-        """The connection if it is good, else a new one, else None."""
+    def _connect(self, wait: Wait, repair: bool = False) -> Connection | None:
+        """The connection if it is good, else a new one, else None.
+
+        :param repair: whether a controller of ours that is damaged is stopped, as if there were none
+        """
+        damaged = ""
         if self._connection is not None:
             if self._connection.check() is None:
                 return self._connection
+            damaged = self._connection.url
             self._disconnect()
         folder = self._open()
         self._settle_record(folder)
         patience = self._settings().connect_timeout
         try:
-            self._connection = wait.call(lambda: connect(folder, patience), "Connecting to the controller", 0.0)
+            connection = wait.call(
+                lambda: connect(folder, patience),
+                "Connecting to the controller",
+                0.0,
+                discard=lambda late: late.close(),
+            )
         except ConnectError as error:
             if error.gone:
                 log.debug("%s", error)
                 return None
             raise
-        self._roster = Roster(self._connection)
-        log.info("Connected to the controller at %s", self._connection.url)
-        return self._connection
+        problem = connection.check() if connection.url == damaged else self._missing_part(connection, wait)
+        if problem is not None:
+            connection.close()
+            mine = self.processes.controller()
+            if mine is None or not repair:
+                raise ControllerLost(problem)
+            log.warning("%s", problem)
+            self._stop_ours(self.processes.started)
+            return None
+        connection.each_round = lambda: self._report_dead_engines(connection)
+        self._connection, self._roster = connection, Roster(connection)
+        log.info("Connected to the controller at %s", connection.url)
+        return connection
+
+    def _missing_part(self, connection: Connection, wait: Wait) -> str | None:
+        """A sentence if a part of the controller is gone. One that just starts gets some time."""
+        patience = Wait(_SCHEDULERS_WITHIN)
+        while not connection.ready():
+            hub = connection.controller
+            if hub is not None and time.time() - hub.create_time > _STARTED_UP_AFTER:
+                return connection.check()
+            if patience.over:
+                return connection.check()
+            wait.pause("Waiting for the schedulers", 0.2)
+        return None
+
+    def _report_dead_engines(self, connection: Connection) -> None:
+        """Tell the hub which engines of ours are dead. It would notice after 30 s if their nannies died too."""
+        manager = self._manager
+        if manager is None:
+            return
+        numbers = {identity: number for number, identity in _engines(connection).items()}
+        manager.notice()
+        for started in manager.died:
+            number = numbers.get(started.entry.uuid)
+            if number is not None:
+                _send(connection, "_query_stream", "unregistration_request", {"id": number})
 
     def _disconnect(self) -> None:
         connection, self._connection, self._roster = self._connection, None, None
         if connection is not None:
             connection.close()
 
-    def _open(self) -> Path:
-        """The profile's folder; from now on the profile stays what it is until it is changed or the session closes."""
-        if os.getpid() != self._owner_pid:
-            self._forget_parent()
-        if self._profile_dir is None:
-            name = self.profile
-            self._profile_dir = profiles.locate(name)
-            self._chosen = name
-        return self._profile_dir
-
     # Start
 
-    def start_engines(
-        self, n: int, progress: Progress | None = None, cancelled: Cancel | None = None
-    ) -> list[int]:
+    def start_engines(self, n: int, progress: Progress | None = None, cancelled: Cancel | None = None) -> list[int]:
         """Start engines, and a controller if there is none.
 
         :param n: how many engines
@@ -185,80 +251,85 @@ class Session:
         """
         if n < 1:
             raise ClusterError(f"The number of engines to start must be at least 1, not {n}.")
-        wait = Wait(self._settings().start_timeout, progress, cancelled)
+        wait = self._wait(self._settings().start_timeout, progress, cancelled)
         with self._locked(wait):
             uuids = self._start(n, wait, only_if_none=False)
             assert self._connection is not None
             return sorted(number for number, identity in _engines(self._connection).items() if identity in uuids)
 
     def _start(self, n: int, wait: Wait, only_if_none: bool) -> set[str]:
-        folder = self._open()
-        self._manager = self._manager or ProcessManager(folder, self._settings())
-        manager = self._manager
+        """Start engines and, if need be, a controller; only one VisTrails does so on a profile at a time."""
+        manager = self.processes
         manager.settings = self._settings()
-        lock = profiles.security_dir(folder) / "parallelflow-start.lock"
-        with locked(lock, wait, "another VisTrails, which is just starting a cluster on this profile"):
+        lock = profiles.security_dir(manager.profile_dir) / "parallelflow-start.lock"
+        what = "another VisTrails, which is just starting a cluster on this profile"
+        with locked(lock, wait, what):
             # Whoever held the lock may have started what we want.
-            connection = self._connect(wait)
+            connection = self._connect(wait, repair=True)
             if only_if_none and connection is not None and connection.client.ids:
                 return set()
             manager.sweep()
-            self._guard_exit()
+            for left in profiles.security_dir(manager.profile_dir).glob(_WAITING.format("*")):
+                left.unlink(missing_ok=True)
+            self._guard.arm()
             for attempt in range(_TRIES):
                 try:
-                    return self._start_once(n, connection, manager, wait, only_if_none)
+                    return self._start_once(n, manager, wait, keep_some=only_if_none)
                 except StartError as error:
-                    # ipcontroller picks free ports first and binds them later.
-                    if _PORT_TAKEN not in error.log_tail or attempt == _TRIES - 1:
+                    if "Address already in use" not in error.log_tail or attempt == _TRIES - 1:
                         raise
                     log.info("A port that the controller had picked was taken; trying again")
         raise AssertionError
 
-    def _start_once(
-        self, n: int, connection: Connection | None, manager: ProcessManager, wait: Wait, keep_some: bool
-    ) -> set[str]:
-        waiting_file: Path | None = None
+    def _start_once(self, n: int, manager: ProcessManager, wait: Wait, keep_some: bool) -> set[str]:
+        folder = manager.profile_dir
+        connection = self._connection
         batch: list[Started] = []
+        engines: list[Started] = []
+        waiting_file: Path | None = None
         try:
-            wait.report("Starting the controller" if connection is None else "Starting engines", 0.0)
             if connection is None:
-                # Engines start together with their controller, which saves a second: they wait for a file of their own,
-                # which gets complete contents at once, and which nobody can have left behind.
+                wait.report("Starting the controller", 0.0)
                 controller = manager.launch_controller()
                 batch.append(controller)
-                waiting_file = profiles.security_dir(manager.profile_dir) / f"parallelflow-engine-{uuid.uuid4().hex}.json"
-                engines = manager.launch_engines(n, waiting_file)
-                batch += engines
+                if manager.starts_engines_here:
+                    # Started together with their controller, engines are ready a second earlier. They wait
+                    # for a file of their own, which appears complete, and which nobody can have left behind.
+                    name = _WAITING.format(uuid.uuid4().hex)
+                    waiting_file = profiles.security_dir(folder) / name
+                    engines = manager.launch_engines(n, waiting_file)
+                    batch += engines
                 manager.wait_for_controller(controller, wait)
-                profiles.write_private(waiting_file, profiles.engine_file(manager.profile_dir).read_text(encoding="utf-8"))
-                connection = self._connect(wait)
+                if waiting_file is not None:
+                    text = profiles.engine_file(folder).read_text(encoding="utf-8")
+                    profiles.write_private(waiting_file, text)
+                try:
+                    connection = self._connect(wait)
+                except ConnectError as error:
+                    raise manager.failure(f"{error}", controller) from error
                 if connection is None:
-                    raise StartError("The controller started but does not answer.", controller.log_path)
-            else:
-                if not profiles.engine_file(manager.profile_dir).exists():
-                    raise StartError(
-                        f"Engines cannot be started on this machine: {profiles.engine_file(manager.profile_dir)} is missing,"
-                        f" by which they would find the controller on {connection.location}. Copy it from there."
-                    )
+                    raise manager.failure("The controller started but does not answer.", controller)
+            if not engines:
+                wait.report("Starting engines", 0.2)
+                self._check_engine_file(connection, folder)
                 engines = manager.launch_engines(n)
                 batch += engines
             client = connection.client
             try:
-                manager.wait_for_engines(engines, lambda: dict(client._engines).values(), wait)
+                uuids = manager.wait_for_engines(engines, lambda: dict(client._engines).values(), wait)
             except StartError as error:
-                ready = [engine for engine in engines if engine.registered]
-                manager.stop([engine for engine in engines if not engine.registered], quick=True)
+                ready = [engine for engine in engines if engine.uuids & set(dict(client._engines).values())]
+                manager.stop([engine for engine in engines if engine not in ready], quick=True)
                 if not ready:
                     raise
+                batch = []
                 if not keep_some:
-                    batch = []
                     raise
                 log.warning("%s", error)
-                engines = ready
-            while not connection.ready() and not wait.over:
-                wait.pause("Waiting for the schedulers", 1.0)
+                uuids = {identity for engine in ready for identity in engine.uuids}
+            manager.show_to_ipcluster()
             wait.report("The cluster is ready", 1.0)
-            return {engine.entry.uuid for engine in engines}
+            return uuids
         except BaseException:
             if any(started.entry.kind == CONTROLLER for started in batch):
                 self._disconnect()
@@ -268,39 +339,53 @@ class Session:
             if waiting_file is not None:
                 waiting_file.unlink(missing_ok=True)
 
+    @staticmethod
+    def _check_engine_file(connection: Connection, folder: Path) -> None:
+        path = profiles.engine_file(folder)
+        if not path.exists():
+            raise StartError(
+                f"No engines can be started from this machine: {path} is missing, by which they would find"
+                f" the controller on {connection.location}. Copy it from there."
+            )
+
     # Know
 
     def state(self) -> ClusterState:
-        """The cluster as it is now, for a table that is refreshed every second. Takes milliseconds; starts nothing."""
+        """The cluster as it is now, for a table that is refreshed every second.
+
+        Takes milliseconds, sends no task to any engine, starts nothing and never waits for other methods.
+        """
         manager, connection, roster = self._manager, self._connection, self._roster
         alive = manager.alive() if manager is not None else []
-        ours = {started.entry.uuid: started for started in alive if started.entry.kind == ENGINE}
-        controller = None
-        engines: tuple[Any, ...] = ()
+        died = manager.died if manager is not None else []
+        controller: ControllerState | None = None
+        engines: tuple[EngineState, ...] = ()
         unassigned = 0
         lost = connection.lost if connection is not None else None
         if connection is not None and roster is not None:
             controller = self._controller_state(connection, alive)
             if lost is None:
-                engines, unassigned = roster.look(ours)
+                engines, unassigned = roster.look({identity: s for s in alive for identity in s.uuids})
         return ClusterState(
             profile=self.profile,
             controller=controller,
             lost=lost,
             engines=engines,
             processes=tuple(_process_state(started) for started in alive),
-            died=tuple(_process_state(started) for started in (manager.died if manager is not None else [])),
+            died=tuple(_process_state(started, started.ending) for started in died),
             unassigned=unassigned,
         )
 
-    def _controller_state(self, connection: Connection, alive: Sequence[Started]) -> ControllerState:
+    @staticmethod
+    def _controller_state(connection: Connection, alive: Sequence[Started]) -> ControllerState:
         mine = next((started for started in alive if started.entry.kind == CONTROLLER), None)
         identity = mine.entry.identity if mine is not None else connection.controller
         started_by = OTHERS
         if mine is not None:
             started_by = LEFT if mine.entry.let_go else VISTRAILS
-        elif identity is not None and any(entry.identity == identity for entry in Record(connection.profile_dir).read()):
-            started_by = OTHER_VISTRAILS
+        elif identity is not None:
+            recorded = {entry.pid for entry in Record(connection.profile_dir).read() if entry.here}
+            started_by = OTHER_VISTRAILS if identity.pid in recorded else OTHERS
         return ControllerState(
             url=connection.url,
             host=connection.location,
@@ -318,115 +403,165 @@ class Session:
         :param ids: their numbers at the hub; unknown ones are ignored
         :raises ClusterError: if one still lives after the time limit
         """
-        with self._locked(Wait(self._settings().start_timeout)):
-            connection = self._connect(Wait(self._settings().connect_timeout))
+        wait = self._wait(self._settings().start_timeout)
+        with self._locked(wait):
+            connection = self._connect(wait)
             if connection is None:
                 raise ControllerLost("There is no controller any more, so engines have no numbers.")
-            chosen = {number: identity for number, identity in _engines(connection).items() if number in set(ids)}
-            ours = self.processes.engines()
-            self.processes.stop([ours[identity] for identity in chosen.values() if identity in ours])
-            others = {number: identity for number, identity in chosen.items() if identity not in ours}
-            self._stop_by_hub(connection, others)
+            chosen = {n: identity for n, identity in _engines(connection).items() if n in set(ids)}
+            manager = self.processes
+            manager.settings = self._settings()
+            whole = [s for s in manager.alive() if s.uuids and s.uuids <= set(chosen.values())]
+            single = {identity for started in whole if started.job is None for identity in started.uuids}
+            limit = manager.settings.stop_timeout
+            others = {n: identity for n, identity in chosen.items() if identity not in single}
+            self._stop_by_hub(connection, others, limit * _ENGINES_SHARE)
+            manager.stop(whole, limit=limit * (1 - _ENGINES_SHARE if others else 1))
             self._unregister(connection, chosen)
+            manager.show_to_ipcluster()
+            left = sorted(n for n, identity in others.items() if _engines(connection).get(n) == identity)
+            if left:
+                raise StopError(
+                    f"These engines did not stop within {limit:.0f} seconds: {', '.join(map(str, left))}."
+                    f" Stop their processes on the machines they run on."
+                )
 
     def stop_started(self) -> None:
         """Stop everything that is ours; if the controller is, every engine connected to it ends as well.
 
         :raises ClusterError: if something still lives after the time limit
         """
-        with self._locked(Wait(self._settings().start_timeout)):
+        wait = self._wait(self._settings().start_timeout)
+        with self._locked(wait):
+            self._settle_record(self._open())
             self._stop_ours(self.processes.started)
 
     def _stop_ours(self, which: Sequence[Started]) -> None:
         manager = self.processes
-        connection = self._connection if self._connection is not None and self._connection.check() is None else None
-        controller_too = any(started.entry.kind == CONTROLLER for started in which)
-        if connection is not None:
-            engines = _engines(connection)
-            mine = {started.entry.uuid for started in which if started.entry.kind == ENGINE}
-            if controller_too:
-                # Those that others started must hear of it while there is a controller to tell them.
-                self._stop_by_hub(connection, {n: identity for n, identity in engines.items() if identity not in mine})
+        manager.settings = self._settings()
+        limit = manager.settings.stop_timeout
+        connection = self._connection
+        if connection is not None and connection.check() is not None:
+            connection = None
+        with_controller = any(started.entry.kind == CONTROLLER for started in which)
+        own = {identity for started in which if started.job is None for identity in started.uuids}
+        jobs = {identity for started in which if started.job is not None for identity in started.uuids}
+        engines = _engines(connection) if connection is not None else {}
+        # Engines that are not our processes must hear of it while there is a controller to tell them.
+        by_hub = {
+            n: identity
+            for n, identity in engines.items()
+            if identity in jobs or (with_controller and identity not in own)
+        }
         try:
-            manager.stop(which)
+            if connection is not None and by_hub:
+                self._stop_by_hub(connection, by_hub, limit * _ENGINES_SHARE)
+                limit *= 1 - _ENGINES_SHARE
+            manager.stop(which, limit=limit)
             manager.sweep()
         finally:
-            if controller_too:
+            if with_controller:
                 self._disconnect()
             elif connection is not None:
-                self._unregister(connection, {n: identity for n, identity in engines.items() if identity in mine})
-            if not manager.started:
-                self._unguard_exit()
+                mine = {n: identity for n, identity in engines.items() if identity in own | jobs}
+                self._unregister(connection, mine)
+                manager.show_to_ipcluster()
+            if all(started.entry.let_go for started in manager.started):
+                self._guard.disarm()
 
     def shutdown_cluster(self) -> None:
-        """Stop the whole cluster that the profile names: every engine, then the controller, whoever started them.
+        """Stop the profile's whole cluster, whoever started it: every engine, then the controller.
 
         :raises ClusterError: if there is none, or something still lives after the time limit
         """
-        with self._locked(Wait(self._settings().start_timeout)):
-            connection = self._connect(Wait(self._settings().connect_timeout))
+        wait = self._wait(self._settings().start_timeout)
+        with self._locked(wait):
+            connection = self._connect(wait)
             manager = self.processes
-            mine = manager.controller()
-            if connection is None:
-                if not manager.started:
-                    raise ControllerLost(
-                        f"No controller runs for the IPython profile '{self.profile}'; there is nothing to shut down."
-                    )
+            manager.settings = self._settings()
+            if connection is None and not manager.started:
+                raise ControllerLost(
+                    f"No controller runs for the IPython profile '{self.profile}'; there is nothing to shut down."
+                )
+            if connection is None or manager.controller() is not None:
                 self._stop_ours(manager.started)
                 return
-            if mine is not None:
-                self._stop_ours(manager.started)
-                return
-            identity = connection.controller
-            ours = {started.entry.uuid for started in manager.started}
-            self._stop_by_hub(connection, {n: i for n, i in _engines(connection).items() if i not in ours})
-            manager.stop()
-            limit = self._settings().stop_timeout
-            _send(connection, "_query_stream", "shutdown_request", {})
-            deadline = time.monotonic() + limit / 2
-            try:
-                while time.monotonic() < deadline and connection.check() is None:
-                    time.sleep(0.05)
-                if is_controller(identity):
-                    # It agreed or it hangs; either way this very process is what the user wants gone.
-                    left = end([Root("", identity)], limit / 2)
-                    if left:
-                        raise StopError(f"The controller, process {left[0].pid}, could not be stopped.")
-                elif connection.check() is None:
-                    raise StopError(f"The controller on {connection.location} does not obey; stop it there.")
-            finally:
-                self._disconnect()
+            self._shut_down_others(connection, manager)
 
-    def _stop_by_hub(self, connection: Connection, engines: dict[int, str]) -> None:
-        """Stop engines that are not our processes: by request, then by a signal from their nannies."""
-        limit = self._settings().stop_timeout
+    def _shut_down_others(self, connection: Connection, manager: ProcessManager) -> None:
+        limit = manager.settings.stop_timeout
+        start = time.monotonic()
+        identity = connection.controller
+        own = {i for s in manager.started if s.job is None for i in s.uuids}
+        others = {n: i for n, i in _engines(connection).items() if i not in own}
+        try:
+            self._stop_by_hub(connection, others, limit * _ENGINES_SHARE)
+            manager.stop(limit=max(1.0, limit * 0.7 - (time.monotonic() - start)))
+            # What ipcluster started is also watched by it; it cleans up after the controller.
+            _send(connection, "_query_stream", "shutdown_request", {})
+            deadline = time.monotonic() + min(2.5, limit / 4)
+            while time.monotonic() < deadline and connection.check() is None:
+                time.sleep(0.05)
+            if identity is not None and identity.process() is not None:
+                # Whether it agreed or hangs: this very process is what the user wants gone.
+                left = end([Root("", identity)], max(1.0, limit - (time.monotonic() - start)))
+                if left:
+                    raise StopError(f"The controller, process {left[0].pid}, could not be stopped.")
+            elif connection.check() is None:
+                raise StopError(f"The controller on {connection.location} does not obey; stop it there.")
+        finally:
+            self._disconnect()
+
+    def _stop_by_hub(self, connection: Connection, engines: dict[int, str], limit: float) -> None:
+        """Stop engines that are not our processes, by signals from their nannies.
+
+        An engine's nanny tells the hub when the engine has ended. A request to shut down comes last, for
+        engines without a nanny: the hub takes an engine's consent for its end, which a busy one may be far
+        from. Those on this machine that nothing helps with are ended as processes.
+        """
+        if not engines:
+            return
         start = time.monotonic()
         steps: list[tuple[float, str, dict[str, Any]]] = [
-            (0.0, "shutdown_request", {"restart": False}),
-            (0.15, "signal_request", {"sig": "SIGCONT"}),
-            (0.15, "signal_request", {"sig": "SIGTERM"}),
-            (0.25, "signal_request", {"sig": "SIGINT"}),
-            (0.35, "signal_request", {"sig": "SIGKILL"}),
+            (0.0, "signal_request", {"sig": "SIGTERM"}),
+            (0.0, "signal_request", {"sig": "SIGCONT"}),
+            (0.2, "signal_request", {"sig": "SIGINT"}),
+            (0.45, "signal_request", {"sig": "SIGKILL"}),
+            (0.6, "shutdown_request", {"restart": False}),
         ]
-        while left := {n: identity for n, identity in engines.items() if _engines(connection).get(n) == identity}:
-            elapsed = time.monotonic() - start
-            while steps and elapsed >= steps[0][0] * limit:
+        here: set[Identity] = set()
+        while left := {n: i for n, i in engines.items() if _engines(connection).get(n) == i}:
+            elapsed = (time.monotonic() - start) / limit
+            here |= self._local(left.values())
+            while steps and elapsed >= steps[0][0]:
                 _, kind, content = steps.pop(0)
                 for identity in left.values():
                     _send(connection, "_control_stream", kind, content, identity.encode())
-            if elapsed > limit or connection.lost is not None:
-                log.warning("These engines did not confirm that they stopped: %s", sorted(left))
-                return
+            if elapsed > 0.75 or connection.lost is not None:
+                break
             time.sleep(0.05)
+        end([Root("", identity) for identity in here], 0.25 * limit)
+        self._unregister(connection, left)
 
-    def _unregister(self, connection: Connection, engines: dict[int, str]) -> None:
-        """Wait until the hub knows that engines are gone; tell it if their nannies could not."""
-        deadline = time.monotonic() + _UNREGISTER_WITHIN
+    def _local(self, uuids: Collection[str]) -> set[Identity]:
+        """The processes of engines on this machine, as far as they are known by now."""
+        roster = self._roster
+        if roster is None:
+            return set()
+        roster.locate()
+        found = (roster.local(identity) for identity in uuids)
+        return {identity for identity in found if identity is not None}
+
+    @staticmethod
+    def _unregister(connection: Connection, engines: dict[int, str]) -> None:
+        """Wait until the hub knows that engines of ours are gone; tell it if their nannies could not."""
+        start = time.monotonic()
         told = False
         while left := [n for n, identity in engines.items() if _engines(connection).get(n) == identity]:
-            if time.monotonic() > deadline or connection.lost is not None:
+            elapsed = time.monotonic() - start
+            if elapsed > _UNREGISTER_WITHIN or connection.lost is not None:
                 return
-            if not told and time.monotonic() > deadline - _UNREGISTER_WITHIN / 2:
+            if not told and elapsed > _UNREGISTER_WITHIN / 2:
                 told = True
                 for number in left:
                     _send(connection, "_query_stream", "unregistration_request", {"id": number})
@@ -436,56 +571,70 @@ class Session:
 
     def let_go(self) -> None:
         """Disconnect and forget what is ours: it runs on, and the next VisTrails finds it."""
-        with self._locked(Wait(self._settings().start_timeout)):
-            self.processes.let_go()
-            self._disconnect()
-            self._reset()
+        with self._locked(self._wait(self._settings().start_timeout)):
+            try:
+                self.processes.let_go()
+            finally:
+                self._disconnect()
+                self._reset()
 
     def take_back(self) -> int:
         """Make what was left running on this profile ours again, so that it stops when this VisTrails exits.
 
         :returns: how many processes were taken back
         """
-        with self._locked(Wait(self._settings().start_timeout)):
-            folder = self._open()
-            entries = [e for e in Record(folder).read() if _left_alive(e) and (e.let_go or e.owner.process() is None)]
-            self.processes.adopt(entries, let_go=False)
-            if entries:
-                self._guard_exit()
-            return len(entries)
+        with self._locked(self._wait(self._settings().start_timeout)):
+            entries = [
+                entry for entry in Record(self._open()).read() if _lives(entry) and (entry.let_go or not _owned(entry))
+            ]
+            self._record_settled = True
+            taken = self.processes.adopt(entries, let_go=False)
+            if taken:
+                self._guard.arm()
+            return len(taken)
 
     def _settle_record(self, folder: Path) -> None:
-        """Deal with what is on record: forget what is gone, know what was let go, ask about orphans. Once a session."""
+        """Deal with what is on record, once: forget what is gone, know what was let go, ask about orphans."""
         if self._record_settled:
             return
         self._record_settled = True
         manager = self.processes
         me = own_identity()
-        entries = [entry for entry in Record(folder).read() if entry.here and entry.owner != me]
-        gone = [entry for entry in entries if not _left_alive(entry) and (entry.let_go or entry.owner.process() is None)]
-        end([entry.root for entry in gone], self._settings().stop_timeout)  # descendants of what is gone
-        manager.record.remove(*(entry.token for entry in gone))
+        mine = {started.entry.token for started in manager.started}
+        entries = [
+            entry
+            for entry in manager.record.read()
+            if entry.here and entry.token not in mine and (entry.let_go or entry.owner != me)
+        ]
+        gone = [entry for entry in entries if not _lives(entry) and (entry.let_go or not _owned(entry))]
+        if gone:
+            # Descendants may be left, and what a VisTrails was starting when it was killed.
+            end([entry.root for entry in gone], manager.settings.stop_timeout)
+            manager.record.remove(*(entry.token for entry in gone))
         left = [entry for entry in entries if entry not in gone]
         manager.adopt([entry for entry in left if entry.let_go], let_go=True)
-        orphans = [entry for entry in left if not entry.let_go and entry.owner.process() is None]
-        if not orphans:
-            return
+        orphans = [entry for entry in left if not entry.let_go and not _owned(entry)]
+        if orphans:
+            self._settle_orphans(manager, orphans)
+
+    def _settle_orphans(self, manager: ProcessManager, orphans: Sequence[Entry]) -> None:
         count = f"{len(orphans)} process{'es' if len(orphans) > 1 else ''}"
-        log.warning("Found %s that a VisTrails left behind which crashed or was killed", count)
-        answer = self._settings().orphans
+        log.warning("Found %s that a VisTrails left running which crashed or was killed", count)
+        answer = manager.settings.orphans
         if answer == "ask":
             answer = self._questions.orphans([Orphan(e.kind, e.pid, e.host, e.started) for e in orphans])
+        if answer == "leave":
+            log.warning("Leaving them as they are")
+            manager.adopt(orphans, let_go=True)
+            return
+        taken = manager.adopt(orphans, let_go=False)
         # Engines whose controller is gone are of no use to anybody.
-        if answer == "stop" or not self._answers(folder):
-            log.warning("Stopping %s", count)
-            manager.adopt(orphans, let_go=False)
-            tokens = {entry.token for entry in orphans}
-            manager.stop([started for started in manager.started if started.entry.token in tokens])
+        if answer == "stop" or not self._answers(manager.profile_dir):
+            log.warning("Stopping them")
+            manager.stop(taken)
         else:
-            log.warning("%s", f"Taking back {count}" if answer == "take back" else f"Leaving {count} as they are")
-            manager.adopt(orphans, let_go=answer != "take back")
-            if answer == "take back":
-                self._guard_exit()
+            log.warning("Taking them back: they are used, and end with this session")
+            self._guard.arm()
 
     def _answers(self, folder: Path) -> bool:
         try:
@@ -497,102 +646,80 @@ class Session:
     # Change, close
 
     def change_profile(self, name: str) -> None:
-        """Use another profile from now on. What this session started on the old one is stopped first.
+        """Use another profile from now on. The session is closed first, as at exit.
 
         :param name: the new profile's name
-        :raises ClusterError: if there is no such profile (nothing is changed then)
+        :raises ClusterError: if there is no such profile (nothing is changed then), or something of the
+            old one still lives after the time limit
         """
         profiles.locate(name)
-        with self._locked(Wait(self._settings().start_timeout)):
-            if name == self._chosen:
-                return
-            self.close()
-            self._chosen = name
+        with self._locked(self._wait(self._settings().start_timeout)):
+            if name != self._chosen:
+                self.close()
+                self._chosen = name
 
     def close(self) -> None:
-        """Disconnect and, as the preferences say, stop what is ours or let it go. The session can be used again.
+        """Disconnect and, as the preferences say, stop what is ours or let it go.
+
+        The session can be used again afterwards.
 
         :raises ClusterError: if something still lives after the time limit
         """
-        if os.getpid() != self._owner_pid:
-            self._forget_parent()
-            return
         with self._lock:
             try:
-                if self._manager is not None:
-                    manager = self._manager
-                    manager.settings = self._settings()
-                    if manager.settings.at_exit == "leave":
-                        manager.let_go()
-                    else:
-                        self._stop_ours([started for started in manager.started if not started.entry.let_go])
-                        manager.sweep()
+                if self._manager is None:
+                    return
+                if self._settings().at_exit == "leave":
+                    self._manager.let_go()
+                else:
+                    self._stop_ours([s for s in self._manager.started if not s.entry.let_go])
             finally:
                 self._disconnect()
                 self._reset()
 
     def _reset(self) -> None:
-        self._unguard_exit()
+        self._guard.disarm()
         self._manager = None
         self._profile_dir = None
         self._chosen = None
         self._record_settled = False
 
-    def _forget_parent(self) -> None:
-        """In a forked child: everything belongs to the parent."""
-        self._owner_pid = os.getpid()
-        self._lock = threading.RLock()
-        self._connection = self._roster = self._manager = self._profile_dir = self._chosen = None
-        self._record_settled = False
-        self._previous_handlers = {}
-
-    # Exit
-
-    def _guard_exit(self) -> None:
-        """While something of ours runs, see to it that it ends with this process, whichever way that ends."""
-        if not self._at_exit_registered:
-            atexit.register(self._at_exit)
-            self._at_exit_registered = True
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if number not in self._previous_handlers and signal.getsignal(number) == signal.SIG_DFL:
-                self._previous_handlers[number] = signal.signal(number, self._on_signal)
-
-    def _unguard_exit(self) -> None:
-        if self._at_exit_registered:
-            atexit.unregister(self._at_exit)
-            self._at_exit_registered = False
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number, previous in self._previous_handlers.items():
-            if signal.getsignal(number) == self._on_signal:
-                signal.signal(number, previous)
-        self._previous_handlers.clear()
-
-    def _at_exit(self) -> None:
-        if os.getpid() != self._owner_pid:
-            return
+    def _last_act(self) -> None:
+        """At the end of the process."""
+        self._ending = True  # whoever is waiting in another thread gives up
         try:
             self.close()
         except ClusterError as error:
             log.error("%s", error)
+        finally:
+            self._ending = False
 
-    def _on_signal(self, number: int, frame: types.FrameType | None) -> None:
-        self._at_exit()
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+    def _wait(self, timeout: float, progress: Progress | None = None, cancelled: Cancel | None = None) -> Wait:
+        thread = threading.current_thread()
+
+        def called_off() -> bool:
+            ending = self._ending and thread is not threading.main_thread()
+            return ending or (cancelled is not None and cancelled())
+
+        if progress is None and cancelled is None and thread is threading.main_thread():
+            return Wait(timeout)
+        return Wait(timeout, progress, called_off)
 
     @contextmanager
     def _locked(self, wait: Wait) -> Iterator[None]:
         while not self._lock.acquire(timeout=0.05):
             if wait.over:
-                raise ClusterError(f"Waited {wait.timeout:.0f} seconds for another action on the cluster to end; try again later.")
+                raise ClusterError(
+                    f"Waited {wait.timeout:.0f} seconds for another action on the cluster to end; try again later."
+                )
             wait.report("Waiting for another action on the cluster to end", 0.0)
         try:
             yield
         finally:
             self._lock.release()
+
+
+_WAITING = "parallelflow-engine-{}.json"
 
 
 def inside_engine() -> bool:
@@ -602,23 +729,29 @@ def inside_engine() -> bool:
 
 
 def _engines(connection: Connection) -> dict[int, str]:
+    """The engines that the client knows: uuids by number."""
     return dict(connection.client._engines)
 
 
-def _send(connection: Connection, stream: str, kind: str, content: dict[str, Any], ident: bytes | None = None) -> Any:
+def _send(connection: Connection, stream: str, kind: str, content: dict[str, Any], ident: bytes | None = None) -> None:
+    """Send a request and do not wait for the answer."""
     with suppress(OSError, zmq.ZMQError, RuntimeError):
-        return connection.client._send(getattr(connection.client, stream), kind, content=content, ident=ident)
+        client = connection.client
+        client._send(getattr(client, stream), kind, content=content, ident=ident)
 
 
-def _left_alive(entry: Entry) -> bool:
-    if not entry.here:
-        return False
+def _lives(entry: Entry) -> bool:
     if entry.kind == JOB:
-        return True
+        return entry.job is not None
     return entry.identity is not None and entry.identity.process(entry.token) is not None
 
 
-def _process_state(started: Started) -> ProcessState:
+def _owned(entry: Entry) -> bool:
+    """Whether the VisTrails that is to stop it still runs, or cannot be looked at from here."""
+    return not entry.here or entry.owner.process() is not None
+
+
+def _process_state(started: Started, ending: str = "") -> ProcessState:
     entry = started.entry
     return ProcessState(
         kind=entry.kind,
@@ -626,7 +759,7 @@ def _process_state(started: Started) -> ProcessState:
         host=entry.host or socket.gethostname(),
         since=entry.started,
         let_go=entry.let_go,
-        ending="" if started.exit_status is None else started.ending,
+        ending=ending,
         log_path=started.log_path,
     )
 
@@ -636,7 +769,7 @@ _session_lock = threading.Lock()
 
 
 def get_session() -> Session:
-    """The process-wide session; with default settings unless :func:`configure` said otherwise."""
+    """The process-wide session; with default preferences unless :func:`configure` said otherwise."""
     global _session
     with _session_lock:
         if _session is None:
@@ -656,3 +789,16 @@ def configure(settings: Callable[[], Settings], questions: Questions | None = No
     return session
 
 
+_inherited: list[Connection | None] = []  # kept for good in a forked child: deleting one would close its parent's
+
+
+def _after_fork() -> None:
+    global _session_lock
+    _session_lock = threading.Lock()
+    for session in list(_sessions):
+        _inherited.append(session._connection)
+        session._guard = Guard(session._last_act)
+        session._forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -111,5 +111,3 @@ class ClusterState:
     def hosts(self) -> frozenset[str]:
         """The machines that engines run on, as far as they are known."""
         return frozenset(engine.host for engine in self.engines if engine.host)
-
-

@@ -25,6 +25,9 @@ TOKENS = "PARALLELFLOW_TOKENS"
 # same process can differ by that much.
 _CLOCK_SHIFT = 2.0
 
+_DEAD = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+_DEPTH = 64  # generations to look up; process ids are reused, so the table is no tree for certain
+
 # When what happens to a process that does not end, as shares of the time limit.
 _INTERRUPT_AT = 0.1
 _KILL_AT = 0.3
@@ -74,7 +77,7 @@ def own_identity() -> Identity:
 def lives(process: psutil.Process) -> bool:
     """Whether a process still runs; a zombie does not."""
     try:
-        return bool(process.is_running() and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD))
+        return bool(process.is_running() and process.status() not in _DEAD)
     except psutil.NoSuchProcess:
         return False
     except psutil.Error:
@@ -105,6 +108,30 @@ def carriers(tokens: Collection[str]) -> list[psutil.Process]:
     return found
 
 
+def descendants(pids: Collection[int]) -> dict[int, list[psutil.Process]]:
+    """The living descendants of some processes, in one look at the process table however many they are.
+
+    :returns: by the process id of the nearest of them above
+    """
+    parents: dict[int, int] = {}
+    processes: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter(["ppid", "status"]):
+        if process.info["status"] not in _DEAD:
+            parents[process.pid] = process.info["ppid"] or 0
+            processes[process.pid] = process
+    below: dict[int, list[psutil.Process]] = {}
+    for pid, process in processes.items():
+        above = parents[pid]
+        for _ in range(_DEPTH):
+            if above in pids:
+                below.setdefault(above, []).append(process)
+                break
+            if above not in parents:
+                break
+            above = parents[above]
+    return below
+
+
 @dataclass(frozen=True)
 class Root:
     """What is to be ended: a process that was started, and all that came of it.
@@ -121,22 +148,22 @@ class Root:
         return self.identity.process(self.token) if self.identity is not None else None
 
 
-def members(roots: Iterable[Root]) -> list[psutil.Process]:
-    """Every living process of some trees: leaders, descendants and everything that carries their tokens."""
-    found: dict[int, psutil.Process] = {}
+def members(roots: Iterable[Root]) -> tuple[list[psutil.Process], set[int]]:
+    """Every living process of some trees: leaders, descendants and everything that carries their tokens.
+
+    :returns: the processes, and the process ids of those that are a leader or below one that lives
+    """
     roots = list(roots)
     tokens = {root.token for root in roots if root.token}
-    if tokens:
-        found.update((process.pid, process) for process in carriers(tokens))
-    for root in roots:
-        leader = root.leader()
-        if leader is None:
-            continue
-        found[leader.pid] = leader
-        with suppress(psutil.Error):
-            found.update((child.pid, child) for child in leader.children(recursive=True) if lives(child))
+    found = {process.pid: process for process in (carriers(tokens) if tokens else ())}
+    leaders = {leader.pid: leader for leader in (root.leader() for root in roots) if leader is not None}
+    led = set(leaders)
+    found.update(leaders)
+    for below in (descendants(leaders) if leaders else {}).values():
+        found.update((process.pid, process) for process in below)
+        led.update(process.pid for process in below)
     found.pop(os.getpid(), None)
-    return list(found.values())
+    return list(found.values()), led
 
 
 def end(
@@ -156,35 +183,35 @@ def end(
     """
     start = time.monotonic()
     seen: dict[int, psutil.Process] = {}
+    nannies: dict[int, bool] = {}
     told: set[tuple[int, int]] = set()
 
-    def tell(process: psutil.Process, number: signal.Signals) -> None:
-        if (process.pid, number) in told:
-            return
-        told.add((process.pid, number))
-        # psutil compares the creation time before it sends anything, so a reused process id is safe.
-        with suppress(psutil.Error):
-            process.send_signal(number)
+    def tell(process: psutil.Process, *numbers: signal.Signals) -> None:
+        for number in numbers:
+            if (process.pid, number) not in told:
+                told.add((process.pid, number))
+                # psutil compares the creation time before it sends anything, so a reused process id is safe.
+                with suppress(psutil.Error):
+                    process.send_signal(number)
 
     while True:
-        for process in members(roots):
+        found, led = members(roots)
+        for process in found:
             seen.setdefault(process.pid, process)
         alive = [process for process in seen.values() if lives(process)]
-        elapsed = time.monotonic() - start
-        if not alive or elapsed > limit:
+        elapsed = (time.monotonic() - start) / limit
+        if not alive or elapsed > 1:
             return alive
-        pids = {root.identity.pid for root in roots if root.identity is not None and root.leader() is not None}
+        leaders = {root.identity.pid for root in roots if root.identity is not None} & led
         for process in alive:
-            nanny = is_nanny(process)
-            if process.pid in pids:
-                tell(process, signal.SIGTERM)
-                tell(process, signal.SIGCONT)
-                if elapsed > _INTERRUPT_AT * limit:
+            nanny = hub_stays and nannies.setdefault(process.pid, is_nanny(process))
+            if process.pid in leaders:
+                tell(process, signal.SIGTERM, signal.SIGCONT)
+                if elapsed > _INTERRUPT_AT:
                     tell(process, signal.SIGINT)
-            elif not (nanny and hub_stays) and not _below_a_leader(process, pids):
-                tell(process, signal.SIGTERM)
-                tell(process, signal.SIGCONT)
-            if elapsed > (_KILL_NANNIES_AT if nanny and hub_stays else _KILL_AT) * limit:
+            elif not nanny and process.pid not in led:
+                tell(process, signal.SIGTERM, signal.SIGCONT)
+            if elapsed > (_KILL_NANNIES_AT if nanny else _KILL_AT):
                 if (process.pid, signal.SIGKILL) not in told:
                     log.info("Process %d does not end by itself; killing it", process.pid)
                 tell(process, signal.SIGKILL)
@@ -198,12 +225,5 @@ def is_nanny(process: psutil.Process) -> bool:
     """Whether a process is the nanny that ipyparallel starts beside each engine."""
     try:
         return "ipyparallel.engine.nanny" in process.cmdline()
-    except psutil.Error:
-        return False
-
-
-def _below_a_leader(process: psutil.Process, leaders: set[int]) -> bool:
-    try:
-        return any(parent.pid in leaders for parent in process.parents())
     except psutil.Error:
         return False

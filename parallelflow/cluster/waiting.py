@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Generic, TypeAlias, TypeVar
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from typing import TypeAlias, TypeVar
 
 from .errors import Cancelled
 
@@ -15,13 +18,6 @@ Cancel: TypeAlias = Callable[[], bool]
 
 POLL = 0.05
 """Seconds between two looks. Callers are promised at least 10 reports a second."""
-
-
-class _Outcome(Generic[_T]):
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.value: _T
-        self.error: BaseException | None = None
 
 
 class Wait:
@@ -67,28 +63,44 @@ class Wait:
         self.report(text, fraction)
         time.sleep(POLL)
 
-    def call(self, function: Callable[[], _T], text: str, fraction: float) -> _T:
+    def call(
+        self,
+        function: Callable[[], _T],
+        text: str,
+        fraction: float,
+        discard: Callable[[_T], object] = lambda value: None,
+    ) -> _T:
         """Run something that blocks, in a thread of its own, and go on reporting.
 
-        The function must have a time limit of its own. If the caller calls the wait off, its result is dropped.
-
-        :returns: what the function returns; :raises: what it raises
+        :param function: what blocks; it must have a time limit of its own
+        :param text: for the report
+        :param fraction: for the report
+        :param discard: what to do with the result if the caller calls the wait off meanwhile
+        :returns: what the function returns
+        :raises Exception: what the function raises
         """
         if self._progress is None and self._cancelled is None:
             return function()
-        outcome: _Outcome[_T] = _Outcome()
+        outcome: Future[_T] = Future()
 
         def run() -> None:
             try:
-                outcome.value = function()
+                outcome.set_result(function())
             except BaseException as error:
-                outcome.error = error
-            finally:
-                outcome.done.set()
+                outcome.set_exception(error)
+
+        def drop(late: Future[_T]) -> None:
+            if late.exception() is None:
+                discard(late.result())
 
         threading.Thread(target=run, name="parallelflow-wait", daemon=True).start()
-        while not outcome.done.wait(POLL):
-            self.report(text, fraction)
-        if outcome.error is not None:
-            raise outcome.error
-        return outcome.value
+        try:
+            while True:
+                with suppress(TimeoutError, FutureTimeoutError):
+                    return outcome.result(POLL)
+                if outcome.done():
+                    return outcome.result()
+                self.report(text, fraction)
+        except BaseException:
+            outcome.add_done_callback(drop)
+            raise

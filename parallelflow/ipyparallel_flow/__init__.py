@@ -23,7 +23,16 @@ _force_unload_pkg_list = ["parallelflow.ipyparallel_flow"]
 
 def package_dependencies() -> list[str]:
     """Return the packages that VisTrails must enable first: our Map is a Control Flow Map."""
-    return ["org.vistrails.vistrails.control_flow"]
+    from vistrails.core.packagemanager import get_package_manager
+
+    needed = "org.vistrails.vistrails.control_flow"
+    # Where the bundled package is enabled as well, VisTrails takes its identifier, an old one of ours, for us, and
+    # initializes us in its place: that, too, must not be before Control Flow, or VisTrails does not start.
+    graph = get_package_manager().dependency_graph()
+    for old in old_identifiers:
+        if old in graph.vertices and not graph.has_edge(old, needed):
+            graph.add_edge(old, needed)
+    return [needed]
 
 
 def package_requirements() -> None:

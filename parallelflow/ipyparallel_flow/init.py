@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vistrails.core import debug
+from vistrails.core.application import get_vistrails_application, is_running_gui
 from vistrails.core.packagemanager import get_package_manager
 
-from parallelflow.cluster import PREFERENCES, Settings, configure, get_session
+from parallelflow.cluster import PREFERENCES, ClusterError, Settings, configure, get_session
 from parallelflow.map.module import Map, MapChunk
 
 _modules = [Map, MapChunk]
@@ -22,18 +24,48 @@ def settings() -> Settings:
     return Settings.from_mapping({each.key: getattr(stored, each.key, None) for each in PREFERENCES})
 
 
+def _has_window() -> bool:
+    """Whether there is a window. VisTrails' graphical program says that a GUI runs in batch mode, too."""
+    return is_running_gui() and getattr(get_vistrails_application(), "builderWindow", None) is not None
+
+
 def initialize() -> None:
     """Tell the cluster room where the preferences are and whom to ask."""
-    configure(settings)
+    if _has_window():
+        from parallelflow.gui.controller import controller
+
+        configure(settings, controller().questions)
+    else:
+        configure(settings)
+    _switch_bundled_package_off()
+
+
+def _switch_bundled_package_off() -> None:
+    """Keep VisTrails from enabling the package that it bundles at the next start; workflows made with it get our Map."""
+    startup = get_vistrails_application().startup
+    if "parallelflow" in startup.enabled_packages:
+        startup.set_package_to_disabled("parallelflow")
+        startup.save_persisted_startup()
+        debug.warning(
+            "Parallel Flow takes the place of the package 'parallelflow' that VisTrails bundles, which is disabled."
+        )
 
 
 def finalize() -> None:
     """Stop what was started, or let it go, as the preferences say."""
-    get_session().close()
+    if _has_window():
+        from parallelflow.gui.controller import controller
+
+        controller().close()
+        return
+    try:
+        get_session().close()
+    except ClusterError as error:
+        debug.critical(str(error))
 
 
 def menu_items() -> list[tuple[str, Callable[..., None]]]:
-    """Return the entries of Packages > Parallel Flow; the GUI is loaded when one is chosen."""
+    """Return the entries of Packages > Parallel Flow."""
 
     def entry(name: str) -> Callable[..., None]:
         def choose(checked: bool = False) -> None:
@@ -49,4 +81,5 @@ def menu_items() -> list[tuple[str, Callable[..., None]]]:
         ("Change profile", entry("change_profile")),
         ("Cleanup started processes", entry("clean_up")),
         ("Request cluster shutdown", entry("shut_down")),
+        ("Preferences...", entry("change_preferences")),
     ]

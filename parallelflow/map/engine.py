@@ -17,13 +17,14 @@ import gc
 import hashlib
 import io
 import os
+import pickle
 import platform
 import shutil
 import sys
 import tempfile
 import time
 import traceback
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ import parallelflow
 from parallelflow.map import values
 from parallelflow.map.outcomes import (
     ChunkOutcome,
+    ExecutionRecord,
     Failure,
     Host,
     IterationRecord,
@@ -97,13 +99,12 @@ def install(identity: str, version: str, environment: Environment, *packed: Any)
     return PlanReady(_host())
 
 
-def run(identity: str, first: int, signature: Any, jobs: Jobs | None, *packed: Any) -> list[Any] | PlanMissing:
+def run(identity: str, first: int, occasion: bytes, *packed: Any) -> list[Any] | PlanMissing:
     """Run a chunk.
 
     :param identity: the plan's name.
     :param first: the index of the chunk's first element.
-    :param signature: the Map module's signature, which the serial Map mixes into its copies'.
-    :param jobs: what VisTrails' job monitor knows, or None where it monitors no workflow.
+    :param occasion: what there is to know of this run of the Map, as `plan.make_run` made it.
     :param packed: the elements, a list, as `values.pack` made it.
     :returns: a `ChunkOutcome`, packed.
     """
@@ -111,7 +112,7 @@ def run(identity: str, first: int, signature: Any, jobs: Jobs | None, *packed: A
     if plan is None:
         return PlanMissing(platform.node())
     _plans.move_to_end(identity)
-    outcome = plan.run(first, signature, jobs, packed)
+    outcome = plan.run(first, occasion, packed)
     if plan.is_spoilt():
         del _plans[identity]
     return _packed_outcome(outcome, plan.content.output_port)
@@ -307,6 +308,8 @@ class _ReadyPlan:
         for error in errors.values():
             raise Refused(str(error))
         self._loop = self._objects[content.map_id]
+        self._occasion = b""
+        self._run: Any = None
         self._connect()
 
     def _take_over_file_pool(self, directory: str) -> None:
@@ -354,17 +357,25 @@ class _ReadyPlan:
         self._loop.input_port_names = self.content.input_ports
         self._loop.output_port_name = self.content.output_port
 
-    def run(self, first: int, signature: Any, jobs: Jobs | None, packed: Any) -> ChunkOutcome:
+    def run(self, first: int, occasion: bytes, packed: Any) -> ChunkOutcome:
         """Run a chunk's elements, the first of which has the index `first`."""
         from vistrails.core.log.controller import LogWorkflowController
         from vistrails.core.log.log import Log
 
-        outcome = ChunkOutcome(_host(), 0.0)
+        outcome = ChunkOutcome(_host(), 0.0, first)
+        executed: Counter[int] = Counter()
+
+        def count(own_id: int) -> None:
+            executed[self._ids[own_id]] += 1
+
         if os.path.isdir(self.content.folder):
             os.chdir(self.content.folder)  # relative names of files mean the same as in VisTrails
-        self._loop.prepare(values.unpack(packed), first, signature)
+        if occasion != self._occasion:
+            self._run, self._occasion = pickle.loads(occasion), occasion
+            self._begin_run()
+        self._loop.prepare(values.unpack(packed), first, self._run.signature)
         sink = _Sink()
-        monitor = _job_monitor(jobs)
+        monitor = _job_monitor(self._run.jobs)
         said, complained = io.StringIO(), io.StringIO()  # what elements print is shown in VisTrails, in their order
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
             started = time.perf_counter()
@@ -375,8 +386,8 @@ class _ReadyPlan:
                     self._ids,
                     logger=LogWorkflowController(Log(), self._machine, None, sink),
                     sinks=[self.content.map_id],
-                    current_version=self.content.info["version"],
-                    reason=self.content.info["reason"],
+                    **self._run.info,
+                    module_executed_hook=[count],
                     job_monitor=monitor,
                 )
                 outcome.failure = self._failure(result[2])
@@ -389,10 +400,29 @@ class _ReadyPlan:
         outcome.suspended = {
             index: [self._suspension(error) for error in errors] for index, errors in self._loop.suspensions.items()
         }
-        outcome.records = _iterations(sink, first)
-        outcome.jobs = _changed_jobs(monitor, jobs)
+        outcome.records, outcome.beside = self._records(sink, first)
+        outcome.executed = dict(executed)
+        outcome.jobs = _changed_jobs(monitor, self._run.jobs)
         self._loop.forget()
         return outcome
+
+    def _begin_run(self) -> None:
+        """Forget what modules that all elements share (an If's branches) have computed in an earlier run.
+
+        Whether it may still be used, only VisTrails' own cache knows.
+        """
+        for planned in self.content.modules:
+            if planned.results is None:
+                module = self._objects[planned.module_id]
+                module.upToDate = module.computed = False
+
+    def _records(self, sink: _Sink, first: int) -> tuple[list[IterationRecord], list[ExecutionRecord]]:
+        from parallelflow.map.provenance import record_of, records_of
+
+        own = [execution for execution in sink.executions if execution.module_id == self.content.map_id]
+        others = [execution for execution in sink.executions if execution.module_id != self.content.map_id]
+        records = [record for execution in own for loop in execution.loop_execs for record in records_of(loop, first)]
+        return records, [record_of(execution) for execution in others]
 
     def is_spoilt(self) -> bool:
         """Whether a module that the elements share has failed, so that the plan must be made ready anew."""
@@ -407,18 +437,27 @@ class _ReadyPlan:
     def _result(self, value: Any) -> Any:
         from vistrails.core.modules.vistrails_module import Module
 
-        if isinstance(value, Module) and value.moduleInfo.get("moduleId") in self.content.functions:
+        if isinstance(value, Module) and self._own_id(value) in self.content.functions:
             outputs = {port: output for port, output in value.outputPorts.items() if output is not value}
             return ModuleOutputs(value.moduleInfo["moduleId"], outputs)
         return value
 
+    def _own_id(self, module: Any) -> int | None:
+        """The id of a module in the user's pipeline; None inside a Group, which has ids of its own."""
+        inside = module.moduleInfo["pipeline"] is self._pipeline
+        return module.moduleInfo["moduleId"] if inside else None
+
     def _suspension(self, error: Any) -> Suspension:
+        from vistrails.core.modules.module_registry import get_module_registry
+
         module = error.module
+        descriptor = get_module_registry().get_descriptor(type(module))
         return Suspension(
             error.msg,
             error.handle,
-            module.moduleInfo.get("moduleId"),
-            type(module).__name__,
+            self._own_id(module),
+            (descriptor.identifier, descriptor.name, descriptor.namespace),
+            error.name,
             module.signature,
             getattr(error, "loop_iteration", None),
             None if error.children is None else [self._suspension(child) for child in error.children],
@@ -436,13 +475,6 @@ def _keep_apart(pipeline: Any) -> None:
         return hashlib.sha1(signature(module_id, visited_ids) + str(module_id).encode()).digest()
 
     pipeline.subpipeline_signature = with_id
-
-
-def _iterations(sink: _Sink, first: int) -> list[IterationRecord]:
-    from parallelflow.map.provenance import records_of
-
-    loops = [loop for execution in sink.executions for loop in execution.loop_execs]
-    return [record for loop in loops for record in records_of(loop, first)]
 
 
 def _job_monitor(jobs: Jobs | None) -> Any:

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from vistrails.core import debug
+from vistrails.core.modules.module_registry import ModuleRegistryException, get_module_registry
 from vistrails.core.modules.vistrails_module import (
     Module,
     ModuleError,
@@ -22,8 +23,8 @@ from vistrails.core.modules.vistrails_module import (
 from parallelflow.cluster.errors import ClusterError
 from parallelflow.cluster.session import get_session
 from parallelflow.map import progress, values
-from parallelflow.map.outcomes import Failure, Host, IterationRecord, Jobs, ModuleOutputs, Suspension
-from parallelflow.map.plan import environment, make_plan
+from parallelflow.map.outcomes import ChunkOutcome, Failure, Host, IterationRecord, Jobs, ModuleOutputs, Suspension
+from parallelflow.map.plan import environment, make_plan, make_run
 from parallelflow.map.progress import MapProgress
 from parallelflow.map.provenance import LoopLog
 from parallelflow.map.scheduler import MapError, Report, Scheduler, Work
@@ -48,6 +49,8 @@ class Execution:
         # The serial Map's own way, so that what is no list fails as it does there.
         self.elements: Any = raw if self.takes_apart else [[element] for element in raw]
         self.functions: list[Module] = [connector.obj for connector in module.inputPorts.get("FunctionPort", ())]
+        self.reachable = _with_upstream(self.functions)
+        self.executed: dict[int, Module] = {}
         self.results: dict[int, Any] = {}
         self.suspended: dict[int, list[Suspension]] = {}
         self.failure: Failure | None = None
@@ -66,7 +69,8 @@ class Execution:
             debug.warning("Map: the list on InputList is empty, so nothing was run; the result is an empty list.")
         else:
             self._check()
-            self._in_parallel(LoopLog(module.logging, loop))
+            self.log = LoopLog(module.logging, loop)
+            self._in_parallel()
             self._raise_what_went_wrong()
             module.partialResult = [self._value(index) for index in range(count)]
         if loop is not None:
@@ -138,13 +142,13 @@ class Execution:
 
     # ------------------------------------------------------------ meanwhile
 
-    def _in_parallel(self, log: LoopLog) -> None:
+    def _in_parallel(self) -> None:
         module = self.module
         for function in self.functions:
             module.logging.begin_update(function)
             module.logging.set_computing(function)
         plan = make_plan(module, self.functions, self.ports, self.output)
-        written = _InOrder(log)
+        written = _InOrder(self.log)
         try:
             session = get_session()
             session.client(progress=self._starting)
@@ -156,8 +160,7 @@ class Execution:
                 plan.packed,
                 environment,
                 plan.identity,
-                module.signature,
-                self._known_jobs(),
+                make_run(module, self._known_jobs()),
                 self._describe,
             )
             self.started = time.time()
@@ -196,12 +199,13 @@ class Execution:
         if failure is not None and (self.failure is None or failure.index < self.failure.index):
             self.failure = failure
             self.failed_on = f"engine {report.engine} on {outcome.host.name}" if report.engine is not None else ""
-        for _ in outcome.values:
-            for function in self.functions:
-                self.module.logging.signalSuccess(function)
+        for module_id, times in outcome.executed.items():
+            module = self.reachable.get(module_id)
+            if module is not None:
+                for _ in range(times):
+                    self.module.logging.signalSuccess(module)
+                self.executed[module_id] = module
         self._learn_jobs(outcome.jobs)
-        sys.stdout.write(outcome.output)
-        sys.stderr.write(outcome.errors)
 
     def _job_monitor(self) -> Any:
         return self.module.moduleInfo.get("job_monitor")
@@ -221,10 +225,15 @@ class Execution:
     # ------------------------------------------------------------ after
 
     def _raise_what_went_wrong(self) -> None:
+        for module in self.executed.values():
+            if module not in self.functions:
+                self.module.logging.end_update(module)
         if self.failure is not None:
             raise self._error(self.failure)
         if self.suspended:
-            children = [self._suspended(each) for index in sorted(self.suspended) for each in self.suspended[index]]
+            children = [
+                self._suspended(each, index) for index in sorted(self.suspended) for each in self.suspended[index]
+            ]
             raise ModuleSuspended(
                 self.module,
                 f"function module suspended in {len(children)}/{len(self.elements)} iterations",
@@ -241,14 +250,19 @@ class Execution:
 
     def _carrier(self, module_id: int | None) -> Module:
         """The module that an error belongs to: a copy of the function module, as in the serial Map."""
-        for function in self.functions:
-            if function.moduleInfo["moduleId"] == module_id:
-                return copy.copy(function)
-        return self.module if module_id is None else copy.copy(self.functions[-1])
+        if module_id is None:
+            return self.module
+        module = self.reachable[module_id]
+        return copy.copy(module) if module in self.functions else module
 
-    def _suspended(self, suspension: Suspension) -> ModuleSuspended:
-        module = self._carrier(suspension.module_id)
-        module.signature = suspension.signature
+    def _suspended(self, suspension: Suspension, index: int | None = None) -> ModuleSuspended:
+        if suspension.module_id is None:
+            module = _stand_in(suspension)
+        else:
+            module = self._carrier(suspension.module_id)
+            module.signature = suspension.signature
+        if index is not None:
+            self.log.assign(module, index)
         children = suspension.children
         error = ModuleSuspended(
             module,
@@ -258,6 +272,7 @@ class Execution:
         )
         if suspension.iteration is not None:
             error.loop_iteration = suspension.iteration
+        error.name = suspension.name
         return error
 
     def _value(self, index: int) -> Any:
@@ -271,17 +286,49 @@ class Execution:
         return module
 
 
+def _stand_in(suspension: Suspension) -> Module:
+    """A module inside a Group, which exists on an engine only: what VisTrails' job monitor asks of it."""
+    registry = get_module_registry()
+    package, name, namespace = suspension.kind
+    try:
+        module = registry.get_descriptor_by_name(package, name, namespace).module()
+    except ModuleRegistryException:
+        module = Module()
+    module.signature = suspension.signature
+    module.id = None  # of no module in the workflow
+    return module
+
+
+def _with_upstream(modules: list[Module]) -> dict[int, Module]:
+    """Return modules of the workflow and all that is upstream of them, by id."""
+    found: dict[int, Module] = {}
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if getattr(module, "moduleInfo", {}).get("pipeline") is None or module.moduleInfo["moduleId"] in found:
+            continue  # a preset's constant, or seen before
+        found[module.moduleInfo["moduleId"]] = module
+        waiting += [connector.obj for connectors in module.inputPorts.values() for connector in connectors]
+    return found
+
+
 class _InOrder:
-    """Writes elements into the log in the list's order, as soon as all earlier ones are there."""
+    """Writes elements into the log and shows what they print, in the list's order, as soon as all earlier ones are there."""
 
     def __init__(self, log: LoopLog):
         self._log = log
+        self._texts: dict[int, ChunkOutcome] = {}
+        self._next_text = 0
         self._waiting: dict[int, list[tuple[IterationRecord, int | None, Host]]] = {}
         self._next = 0
 
     def add(self, report: Report) -> None:
+        """Take over a chunk's outcome."""
+        self._add_text(report.outcome)
         if not self._log.kept:
             return
+        for beside in report.outcome.beside:
+            self._log.write_beside(beside, report.engine, report.outcome.host)
         for record in report.outcome.records:
             # Several modules on FunctionPort give an element several iterations of the same number.
             self._waiting.setdefault(record.iteration, []).append((record, report.engine, report.outcome.host))
@@ -291,8 +338,22 @@ class _InOrder:
 
     def flush(self) -> None:
         """Write what is left: elements after one that failed."""
+        for first in sorted(self._texts):
+            self._show(first)
         for index in sorted(self._waiting):
             self._write(index)
+
+    def _add_text(self, outcome: ChunkOutcome) -> None:
+        if outcome.values or outcome.suspended or outcome.output or outcome.errors:
+            self._texts[outcome.first] = outcome
+        while self._next_text in self._texts:
+            self._show(self._next_text)
+
+    def _show(self, first: int) -> None:
+        outcome = self._texts.pop(first)
+        sys.stdout.write(outcome.output)
+        sys.stderr.write(outcome.errors)
+        self._next_text = first + max(1, len(outcome.values) + len(outcome.suspended))
 
     def _write(self, index: int) -> None:
         for record, engine_id, host in self._waiting.pop(index):

@@ -68,7 +68,7 @@ class IterationRecord:
     iteration: int
     started: datetime.datetime
     ended: datetime.datetime | None
-    completed: int
+    completed: int | None  # VisTrails leaves it out for one that never ended
     error: str | None
     inner: list[ExecutionRecord | LoopRecord]
 
@@ -91,12 +91,17 @@ class Failure:
 
 @dataclass(frozen=True)
 class Suspension:
-    """A `ModuleSuspended` as data: what the module said, the handle that knows its job, and children."""
+    """A `ModuleSuspended` as data: what the module said, the handle that knows its job, and children.
+
+    `module_id` is None for a module inside a Group; `kind` is its package, name and namespace, `name` what the job
+    monitor calls it.
+    """
 
     message: str
     handle: Any
     module_id: int | None
-    module_name: str
+    kind: tuple[str, str, str]
+    name: str | None
     signature: Any
     iteration: int | None
     children: list[Suspension] | None
@@ -107,15 +112,20 @@ class ChunkOutcome:
     """What became of a chunk.
 
     `values` maps the index of each element that completed to its result. An element that is in none of `values`,
-    `suspended` and `failure` was not run.
+    `suspended` and `failure` was not run. `first` is the index of the chunk's first element, `executed` how often each
+    module of the plan has run to its end, by its id in the user's pipeline. `records` are the elements' executions,
+    `beside` those of modules that run once for all of them (the branches of an If).
     """
 
     host: Host
     seconds: float
+    first: int = 0
     values: dict[int, Any] = field(default_factory=dict)
     suspended: dict[int, list[Suspension]] = field(default_factory=dict)
     failure: Failure | None = None
     records: list[IterationRecord] = field(default_factory=list)
+    beside: list[ExecutionRecord] = field(default_factory=list)
+    executed: dict[int, int] = field(default_factory=dict)
     jobs: Jobs = field(default_factory=dict)
     output: str = ""
     errors: str = ""

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import copy
 import os
+import pickle
 import sys
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +21,7 @@ from typing import Any
 
 import vistrails.db.versions
 from vistrails.core.application import get_vistrails_application
+from vistrails.core.db.locator import XMLFileLocator, ZIPFileLocator
 from vistrails.core.modules.basic_modules import Generator
 from vistrails.core.modules.vistrails_module import InvalidOutput, Module, ModuleError
 from vistrails.core.packagemanager import get_package_manager
@@ -28,6 +31,7 @@ from vistrails.db.services.io import serialize as db_serialize
 
 from parallelflow import ipyparallel_flow
 from parallelflow.map import values
+from parallelflow.map.outcomes import Jobs
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,22 @@ class Content:
     output_port: str
     folder: str  # VisTrails' working folder
     file_pool: str  # where VisTrails keeps files for as long as it runs
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is the same for all elements of one run of a Map and different in the next, and so no part of the plan.
+
+    :ivar name: tells runs apart.
+    :ivar signature: the Map module's, which the serial Map mixes into its copies'.
+    :ivar info: what modules find in their `moduleInfo`, as arguments of VisTrails' interpreter.
+    :ivar jobs: what VisTrails' job monitor knows, or None where it monitors no workflow.
+    """
+
+    name: str
+    signature: Any
     info: dict[str, Any]
+    jobs: Jobs | None
 
 
 class Plan:
@@ -163,7 +182,6 @@ def make_plan(map_module: Module, functions: Sequence[Module], input_ports: list
         output_port=output_port,
         folder=os.getcwd(),
         file_pool=map_module.interpreter.filePool.directory,
-        info={key: map_module.moduleInfo.get(key) for key in ("version", "reason")},
     )
     try:
         return Plan(content)
@@ -292,6 +310,22 @@ def _enabled_packages() -> list[Package]:
     in_order = manager.get_ordered_dependencies(manager.dependency_graph())
     packages = [manager.get_package(identifier) for identifier in in_order if manager.has_package(identifier)]
     return [Package(package.identifier, package.codepath, package.version) for package in packages]
+
+
+def make_run(map_module: Module, jobs: Jobs | None) -> bytes:
+    """Describe this run of a Map to engines.
+
+    :param map_module: the Map, in the middle of its execution.
+    :param jobs: what VisTrails' job monitor knows, or None where it monitors no workflow.
+    :returns: a `Run`, pickled.
+    """
+    known = map_module.moduleInfo
+    # A file's name, which modules write into their metadata; a database's locator knows a password, and stays here.
+    locator = known["locator"] if isinstance(known["locator"], (XMLFileLocator, ZIPFileLocator)) else None
+    # Batch mode's folder for output; the rest concerns VisTrails' window.
+    extra = {key: value for key, value in known.get("extra_info", {}).items() if key == "pathDumpCells"}
+    info = {"current_version": known["version"], "reason": known["reason"], "locator": locator, "extra_info": extra}
+    return pickle.dumps(Run(uuid.uuid4().hex, map_module.signature, info, jobs))
 
 
 def environment() -> Environment:

@@ -36,12 +36,19 @@ def records_of(loop: LoopExec, first: int) -> list[IterationRecord]:
             iteration.iteration + first,
             iteration.ts_start,
             iteration.ts_end,
-            iteration.completed or 0,
+            iteration.completed,
             iteration.error,
             _inner_records(iteration.item_execs),
         )
         for iteration in loop.loop_iterations
     ]
+
+
+def record_of(execution: ModuleExec | GroupExec) -> ExecutionRecord:
+    """Read a module's or Group's execution."""
+    record = _record_of(execution)
+    assert isinstance(record, ExecutionRecord)
+    return record
 
 
 def _inner_records(executions: Iterable[Any]) -> list[ExecutionRecord | LoopRecord]:
@@ -81,6 +88,7 @@ class LoopLog:
         self._loop_exec = getattr(getattr(loop, "log", None), "loop_exec", None)
         self._log_controller = getattr(logging, "log", None)
         self._machines: dict[str, int] = {}
+        self._iterations: dict[int, LoopIteration] = {}
 
     @property
     def kept(self) -> bool:
@@ -96,7 +104,27 @@ class LoopLog:
         """
         if self._loop_exec is not None:
             place = _Place(self._new_id, self._machine_id(host), _clock_difference(host), engine, host.name)
-            self._loop_exec.add_loop_iteration(place.iteration(record))
+            iteration = place.iteration(record)
+            self._loop_exec.add_loop_iteration(iteration)
+            self._iterations[record.iteration] = iteration
+
+    def assign(self, module: Any, index: int) -> None:
+        """Tell VisTrails which element a module belongs to, as the serial loop does when it begins one."""
+        if self.kept and index in self._iterations:
+            self._log_controller.parent_execs[id(module)] = self._iterations[index]  # type: ignore[union-attr]
+
+    def write_beside(self, record: ExecutionRecord, engine: int | None, host: Host) -> None:
+        """Add an execution that belongs to no element, where VisTrails puts it: beside the Map's.
+
+        :param record: what the engine recorded.
+        :param engine: as for `write`.
+        :param host: as for `write`.
+        """
+        if self.kept:
+            controller = self._log_controller
+            parent = controller.parent_exec or controller.workflow_exec  # type: ignore[union-attr]
+            place = _Place(self._new_id, self._machine_id(host), _clock_difference(host), engine, host.name)
+            parent.add_item_exec(place.execution(record))
 
     def _new_id(self, kind: str) -> int:
         return self._log_controller.log.id_scope.getNewId(kind)  # type: ignore[no-any-return, union-attr]
@@ -140,6 +168,9 @@ class _Place:
             error=record.error,
             item_execs=[self._inner(item, notes) for item in record.inner],
         )
+
+    def execution(self, record: ExecutionRecord) -> ModuleExec | GroupExec | LoopExec:
+        return self._inner(record, notes=True)
 
     def _inner(self, record: ExecutionRecord | LoopRecord, notes: bool) -> ModuleExec | GroupExec | LoopExec:
         if isinstance(record, LoopRecord):

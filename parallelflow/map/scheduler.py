@@ -29,7 +29,7 @@ from ipyparallel import error as ipp_error
 import parallelflow
 from parallelflow.map import engine, values
 from parallelflow.map.chunks import ChunkPolicy
-from parallelflow.map.outcomes import ChunkOutcome, Failure, Jobs, PlanMissing, PlanReady, PlanRefused
+from parallelflow.map.outcomes import ChunkOutcome, Failure, PlanMissing, PlanReady, PlanRefused
 from parallelflow.map.progress import ChunkProgress
 
 _log = logging.getLogger(__name__)
@@ -79,8 +79,7 @@ class Work:
     :ivar plan: the plan, packed.
     :ivar environment: describes this VisTrails to an engine that has none yet.
     :ivar identity: the plan's name.
-    :ivar signature: the Map module's signature.
-    :ivar jobs: what VisTrails' job monitor knows.
+    :ivar run: what engines must know of this run; see `plan.make_run`.
     :ivar describe: an element's index and value for a message.
     """
 
@@ -89,8 +88,7 @@ class Work:
     plan: values.Packed
     environment: Callable[[], Any]
     identity: str
-    signature: Any
-    jobs: Jobs | None
+    run: bytes
     describe: Callable[[int], str]
 
 
@@ -107,6 +105,12 @@ class Chunk:
     @property
     def stop(self) -> int:
         return self.first + self.count
+
+    @property
+    def engine_now(self) -> int | None:
+        """The id of the engine that it runs or ran on, None while it waits; engines announce the start of each task."""
+        # Not from the client's own table: an entry leaves that as soon as its task is done.
+        return self.result.metadata["engine_id"]  # type: ignore[no-any-return]
 
 
 @dataclass
@@ -159,8 +163,7 @@ class Scheduler:
     def under_way(self) -> tuple[ChunkProgress, ...]:
         """Return the chunks that are out, with the engine where it is known."""
         return tuple(
-            ChunkProgress(self._running_on(name), chunk.first, chunk.count, chunk.since)
-            for name, chunk in self._pending.items()
+            ChunkProgress(chunk.engine_now, chunk.first, chunk.count, chunk.since) for chunk in self._pending.values()
         )
 
     @cached_property
@@ -215,7 +218,7 @@ class Scheduler:
         work = self._work
         packed = work.pack(chunk.first, chunk.count)
         self._policy.sent(chunk.count, values.size(packed))
-        arguments = (work.identity, chunk.first, work.signature, work.jobs)
+        arguments = (work.identity, chunk.first, work.run)
         chunk.result = self._view.apply_async(engine.run, *arguments, *packed)
         chunk.engine, chunk.since = None, time.time()
         self._pending[chunk.result.msg_ids[0]] = chunk
@@ -259,7 +262,7 @@ class Scheduler:
         chunk = self._pending.pop(name, None)
         if chunk is None:
             return
-        chunk.engine = self._client.metadata[name]["engine_id"]
+        chunk.engine = chunk.engine_now
         try:
             answer = self._answer(chunk.result)
         finally:
@@ -382,7 +385,7 @@ class Scheduler:
         """Drop what waits, interrupt what runs, and pass on what still comes in within `CANCEL_TIMEOUT` seconds."""
         self._again.clear()
         self._next = self._limit = 0
-        running = {self._running_on(name) for name in self._pending} - {None}
+        running = {chunk.engine_now for chunk in self._pending.values()} - {None}
         with contextlib.suppress(ipp_error.NoEnginesRegistered):
             self._client.abort(list(self._pending), block=False)
         for engine_id in running & set(self._client.ids):
@@ -392,10 +395,6 @@ class Scheduler:
             with contextlib.suppress(MapError):  # aborted chunks answer with an error
                 yield from self._collect(deadline - time.monotonic())
             self._again.clear()
-
-    def _running_on(self, name: str) -> int | None:
-        """The id of the engine that a chunk runs on; engines announce the start of each task."""
-        return self._client.metadata[name]["engine_id"]  # type: ignore[no-any-return]
 
     def _forget_messages(self) -> None:
         """Let client and hub forget what they keep of finished tasks; a long session would fill their memory."""

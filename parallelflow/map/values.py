@@ -13,7 +13,7 @@ import hashlib
 import io
 import pickle
 from collections import ChainMap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import cloudpickle
@@ -28,7 +28,7 @@ MOST_BUFFERS = 48
 Packed = list[Any]  # the pickle's bytes, then its out-of-band buffers
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(cloudpickle.Pickler):
     """cloudpickle's, without two conversions: an open file would arrive as its text, a view of memory as bytes."""
 
     dispatch_table = ChainMap(
@@ -49,11 +49,10 @@ class CannotTravel(Exception):
         super().__init__(f"a value of type {self.type_name} cannot be pickled: {cause}")
 
 
-def pack(value: Any, persistent_id: Callable[[Any], Any] | None = None) -> Packed:
+def pack(value: Any) -> Packed:
     """Turn a value into bytes.
 
     :param value: any Python value.
-    :param persistent_id: as in `pickle.Pickler`: gives a stand-in for an object that travels by other means, or None.
     :returns: the pickle and the buffers that belong to it, in order.
     :raises CannotTravel: when neither pickle nor cloudpickle can carry the value.
     """
@@ -67,29 +66,22 @@ def pack(value: Any, persistent_id: Callable[[Any], Any] | None = None) -> Packe
         return False
 
     stream = io.BytesIO()
-    pickler = _Pickler(stream, protocol=5, buffer_callback=keep_in_pickle)
-    if persistent_id is not None:
-        pickler.persistent_id = persistent_id
     try:
-        pickler.dump(value)
+        _Pickler(stream, protocol=5, buffer_callback=keep_in_pickle).dump(value)
     except Exception as error:  # any class may raise anything from its own __reduce__
         raise CannotTravel(value, error) from error
     return [stream.getvalue(), *buffers]
 
 
-def unpack(packed: Sequence[Any], persistent_load: Callable[[Any], Any] | None = None) -> Any:
+def unpack(packed: Sequence[Any]) -> Any:
     """Turn what `pack` made back into the value.
 
     :param packed: the pickle's bytes and its buffers, as bytes-like objects.
-    :param persistent_load: the counterpart of `pack`'s `persistent_id`.
     :returns: an equal value; its arrays can be written to, as the originals could.
     """
     head, *buffers = packed
     # What comes off the wire is read-only; a module may change its input in place, so each buffer is copied once.
-    unpickler = pickle.Unpickler(io.BytesIO(head), buffers=[bytearray(buffer) for buffer in buffers])
-    if persistent_load is not None:
-        unpickler.persistent_load = persistent_load  # type: ignore[method-assign]
-    return unpickler.load()
+    return pickle.loads(head, buffers=[bytearray(buffer) for buffer in buffers])
 
 
 def size(packed: Sequence[Any]) -> int:

@@ -1,0 +1,204 @@
+"""The demo: one Map over a terrain and 48 positions of the sun, serial and parallel, in VisTrails' batch mode.
+
+``make demo``, or ``.venv/bin/python examples/demo.py``. It starts a cluster, measures, compares what came out, and stops the
+cluster. VisTrails' settings and IPython's profile are made anew in ``build/demo`` each time, so that the user's own are neither
+read nor changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from batch import Run, open_vistrail, processes_left, run_version, vistrails_in
+
+HERE = Path(__file__).resolve().parent
+OUTPUT = HERE.parent / "build" / "demo"
+MAP = "Map over the positions"
+NEEDED = ("vistrails", "parallelflow", "ipyparallel", "psutil", "numpy", "scipy", "matplotlib")
+
+
+class DemoError(Exception):
+    """The demo did not do what it should; `str()` says what, in a sentence."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the demo.
+
+    :returns: the exit status: 0 if all went as it should, 1 if not, 130 after Ctrl-C
+    """
+    parser = argparse.ArgumentParser(description="Runs examples/hillshade.vt, serial and parallel, in VisTrails' batch mode.")
+    parser.add_argument("--days", type=_count, default=6, help="rows of the contact sheet (default: 6)")
+    parser.add_argument("--hours", type=_count, default=8, help="columns of the contact sheet (default: 8)")
+    options = parser.parse_args(arguments)
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        print(f"demo: {', '.join(missing)} cannot be imported by {sys.executable}; run it with: make demo", file=sys.stderr)
+        return 1
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    # A folder for each run: two at once would otherwise share a cluster.
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=OUTPUT))
+    with interrupts() as pressed:
+        try:
+            _demo(folder, options.days, options.hours)
+            status = 0
+        except DemoError as error:
+            status = 130 if pressed else 1
+            print("\ndemo: interrupted" if pressed else f"\ndemo: {error}", file=sys.stderr)
+        except KeyboardInterrupt:
+            status = 130
+            print("\ndemo: interrupted", file=sys.stderr)
+        left = processes_left(folder)
+    if left:
+        status = status or 1
+        print(f"demo: processes are left running: {', '.join(left)}", file=sys.stderr)
+    else:
+        print("The cluster has stopped; no process is left.")
+        shutil.rmtree(folder, ignore_errors=True)
+    return status
+
+
+def _demo(folder: Path, days: int, hours: int) -> None:
+    """Run the vistrail three times, and say what came of it.
+
+    :param folder: for the settings of this run
+    :raises DemoError: if something is not as it should be
+    """
+    import numpy as np
+
+    count = days * hours
+    aliases = {"days": days, "hours": hours}
+    sheet = OUTPUT / "hillshade.png"
+    sheet.unlink(missing_ok=True)
+    with vistrails_in(folder, ("controlflow", "ipyparallel_flow"), OUTPUT):
+        vistrail = open_vistrail(HERE / "hillshade.vt")
+        print(
+            f"Shading a terrain for {count} positions of the sun: a Group in VisTrails, run once per position.\n"
+            f"No cluster is running; Parallel Flow will start one with an engine for each of {os.cpu_count()} cores.\n",
+            flush=True,
+        )
+        serial = _run(vistrail, "Serial", "Serial Map", count, aliases)
+        cold = _run(vistrail, "Parallel", "Parallel Map, starting a cluster", count, aliases)
+        warm = _run(vistrail, "Parallel", "Parallel Map, cluster running", count, aliases)
+    print()
+    times = [_seconds_in_map(run) for run in (serial, cold, warm)]
+    engines = _elements_by_engine(cold)
+    shares = " and ".join(str(engines[engine]) for engine in sorted(engines))
+    print(f"{count} elements ran on {len(engines)} engines: {shares}.")
+    print(f"  {'Serial Map, of Control Flow':40}{times[0]:6.1f} s")
+    print(f"  {'Parallel Map, on a running cluster':40}{times[2]:6.1f} s, {times[0] / times[2]:.2f} times as fast")
+    print(f"  {'Parallel Map, starting the cluster first':40}{times[1]:6.1f} s, {times[0] / times[1]:.2f} times as fast")
+    if sum(engines.values()) != count:
+        raise DemoError(f"The log names engines for {sum(engines.values())} elements, and there are {count}.")
+    pictures = [run.outputs[MAP]["Result"] for run in (serial, cold, warm)]
+    for other in pictures[1:]:
+        if len(other) != count or not all(map(np.array_equal, pictures[0], other)):
+            raise DemoError("The parallel Map's arrays differ from the serial Map's.")
+    shape = " x ".join(map(str, pictures[0][0].shape))
+    print(f"All three gave identical results: {count} arrays of {shape}.")
+    if not sheet.is_file():
+        raise DemoError(f"The contact sheet {sheet} was not written.")
+    print(f"The contact sheet is {os.path.relpath(sheet)}")
+
+
+def _run(vistrail: Any, tag: str, title: str, count: int, aliases: dict[str, int]) -> Run:
+    line = Line(title, count)
+    run = run_version(vistrail, tag, aliases, lambda label, fraction: line.show(fraction) if label == MAP else None)
+    if run.errors:
+        line.end()
+        raise DemoError("; ".join(f"The module '{label}' failed: {message}" for label, message in run.errors.items()))
+    line.show(1.0)
+    line.end()
+    return run
+
+
+class Line:
+    """Shows how far a Map is: one line that changes on a terminal, a line for each quarter elsewhere.
+
+    :param count: the number of elements
+    """
+
+    def __init__(self, title: str, count: int) -> None:
+        self._title, self._count = title, count
+        self._begun = time.monotonic()
+        self._quarter = -1
+        self._live = sys.stdout.isatty()
+
+    def show(self, fraction: float) -> None:
+        """Show how much is done, from 0 to 1."""
+        done = round(fraction * self._count)
+        text = f"{self._title}: {done} of {self._count}, {time.monotonic() - self._begun:.0f} s"
+        if self._live:
+            bar = "#" * round(20 * fraction)
+            print(f"\r[{bar:20}] {text} ", end="", flush=True)
+        elif int(4 * fraction) > self._quarter:
+            self._quarter = int(4 * fraction)
+            print(text, flush=True)
+
+    def end(self) -> None:
+        """Leave the line as it is."""
+        if self._live:
+            print(flush=True)
+
+
+def _seconds_in_map(run: Run) -> float:
+    """How long the Map itself took, by VisTrails' log."""
+    execution = run.executions[MAP]
+    return float((execution.ts_end - execution.ts_start).total_seconds())
+
+
+def _elements_by_engine(run: Run) -> Counter[str]:
+    """How many elements ran on which engine, by VisTrails' log."""
+    from parallelflow.map.provenance import ENGINE_KEY
+
+    return Counter(
+        note.value
+        for loop in run.executions[MAP].loop_execs
+        for iteration in loop.loop_iterations
+        for execution in iteration.item_execs
+        for note in execution.annotations
+        if note.key == ENGINE_KEY
+    )
+
+
+@contextmanager
+def interrupts() -> Iterator[list[int]]:
+    """Let the first Ctrl-C interrupt, and none after it, so that what was started is stopped in any case.
+
+    :returns: a list that is empty until Ctrl-C is pressed
+    """
+    pressed: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        pressed.append(number)
+        if len(pressed) == 1:
+            raise KeyboardInterrupt
+        print("\ndemo: stopping what was started; a few seconds more", file=sys.stderr, flush=True)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 100:
+        raise argparse.ArgumentTypeError(f"must be from 1 to 100, not {number}")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

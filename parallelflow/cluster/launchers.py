@@ -1,0 +1,253 @@
+"""What a profile's own configuration says about how its processes are started.
+
+``ipcluster_config.py`` can give engines other arguments, or have them started elsewhere by one of
+ipyparallel's launchers (ssh, slurm, pbs, mpi, ...). Those launchers are used as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import inspect
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ipyparallel.cluster.cluster import Cluster
+from ipyparallel.cluster.launcher import LocalControllerLauncher, LocalEngineSetLauncher
+from traitlets import import_item
+
+from . import profile
+from .errors import ProfileError, StartError, StopError
+from .tree import TOKENS
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+# Launchers copy their processes' output to this process's stderr if their logger's level is DEBUG.
+_launcher_log = logging.getLogger(f"{__name__}.ipyparallel")
+_launcher_log.setLevel(logging.INFO)
+
+
+@dataclass(frozen=True)
+class Command:
+    """How to start a process on this machine.
+
+    :param command: the program and what it needs to be started
+    :param arguments: further arguments
+    :param environment: further environment variables
+    """
+
+    command: list[str]
+    arguments: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def _cluster(folder: Path) -> Any:
+    """ipyparallel's own idea of the profile's cluster; it starts nothing and writes nothing."""
+    try:
+        return Cluster(
+            profile_dir=str(folder),
+            cluster_id="",
+            cluster_file="",
+            shutdown_atexit=False,
+            load_profile=False,
+            config=profile.config(folder, "ipcluster"),
+            log=_launcher_log,
+        )
+    except ProfileError:
+        raise
+    except Exception as error:
+        raise ProfileError(
+            f"The configuration of the IPython profile '{profile.name_of(folder)}' cannot be used:"
+            f" {error}. Correct {folder / 'ipcluster_config.py'}."
+        ) from error
+
+
+def _launcher(cluster: Any, kind: Any) -> Any:
+    return kind(
+        work_dir=str(profile.log_dir(Path(cluster.profile_dir))),
+        parent=cluster,
+        log=_launcher_log,
+        profile_dir=cluster.profile_dir,
+        cluster_id="",
+    )
+
+
+def controller_command(folder: Path) -> Command:
+    """How the profile's controller is started on this machine.
+
+    :raises ProfileError: if the profile's configuration has an error in it
+    """
+    if not profile.config(folder, "ipcluster"):
+        return Command([sys.executable, "-m", "ipyparallel.controller"])
+    cluster = _cluster(folder)
+    kind = cluster.controller_launcher_class
+    if kind is not LocalControllerLauncher:
+        log.warning(
+            "The profile's configuration wants its controller started by %s; it is started on this"
+            " machine instead. To have it elsewhere, start it with: ipcluster start --profile=%s",
+            kind.__name__,
+            profile.name_of(folder),
+        )
+        kind = LocalControllerLauncher
+    launcher = _launcher(cluster, kind)
+    arguments = [*launcher.controller_args, *cluster.controller_args]
+    if cluster.controller_ip:
+        arguments.append(f"--ip={cluster.controller_ip}")
+    if cluster.controller_location:
+        arguments.append(f"--location={cluster.controller_location}")
+    return Command(list(launcher.controller_cmd), arguments, dict(launcher.environment))
+
+
+def engine_command(folder: Path) -> Command | None:
+    """How the profile's engines are started on this machine.
+
+    :returns: None if the profile wants them started by another launcher, see :class:`Job`
+    :raises ProfileError: if the profile's configuration has an error in it
+    """
+    if not profile.config(folder, "ipcluster"):
+        return Command([sys.executable, "-m", "ipyparallel.engine"])
+    cluster = _cluster(folder)
+    if cluster.engine_launcher_class is not LocalEngineSetLauncher:
+        return None
+    launcher = _launcher(cluster, LocalEngineSetLauncher)
+    return Command(list(launcher.engine_cmd), list(launcher.engine_args), dict(launcher.environment))
+
+
+class _Loop:
+    """The event loop that launchers live in, in a thread that is made when the first one needs it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+
+    def call(self, function: Callable[[], Any], timeout: float) -> Any:
+        """Call a function in the loop's thread, await what it returns if need be, and return the result.
+
+        :param timeout: seconds
+        :raises TimeoutError: if it takes longer
+        """
+        with self._lock:
+            if self._loop is None or self._pid != os.getpid():
+                self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
+                threading.Thread(target=self._loop.run_forever, name="parallelflow-launchers", daemon=True).start()
+
+        async def run() -> Any:
+            result = function()
+            return await result if inspect.isawaitable(result) else result
+
+        future = asyncio.run_coroutine_threadsafe(run(), self._loop)
+        try:
+            return future.result(timeout)
+        except concurrent.futures.TimeoutError:
+            future.cancel()
+            raise TimeoutError from None
+
+
+_loop = _Loop()
+
+
+class Job:
+    """Engines that one of ipyparallel's launchers starts elsewhere.
+
+    :param folder: the profile's folder
+    :param token: what the engines carry in their environment, if the launcher hands it on
+    :param saved: what :meth:`save` returned, to know a job again
+    """
+
+    def __init__(self, folder: Path, token: str, saved: dict[str, Any] | None = None) -> None:
+        self._folder = folder
+        cluster = _cluster(folder)
+        self.n = 0
+        self.uuids: set[str] = set()
+        if saved is None:
+            self._kind = cluster.engine_launcher_class
+            self._launcher = _loop.call(lambda: _launcher(cluster, self._kind), 10)
+            inherited = os.environ.get(TOKENS, "")
+            self._launcher.environment = {
+                **self._launcher.environment,
+                TOKENS: f"{inherited}/{token}" if inherited else token,
+            }
+            return
+        self._kind = import_item(saved["launcher"])
+        self.n = int(saved["n"])
+        self.uuids = set(saved["uuids"])
+        self._launcher = _loop.call(
+            lambda: self._kind.from_dict(
+                saved["state"], parent=cluster, log=_launcher_log, work_dir=str(profile.log_dir(folder))
+            ),
+            10,
+        )
+
+    @property
+    def name(self) -> str:
+        """What starts the engines, for messages."""
+        return str(self._kind.__name__)
+
+    def start(self, n: int, timeout: float) -> None:
+        """Submit the job, or start the processes; the engines are not registered when this returns.
+
+        :param n: how many engines; some launchers know better, see :attr:`n`
+        :param timeout: seconds
+        :raises StartError: if the launcher fails
+        """
+        launcher = self._launcher
+        try:
+            _loop.call(lambda: launcher.start(getattr(launcher, "engine_count", n)), timeout)
+        except TimeoutError:
+            raise StartError(
+                f"{self.name}, which the profile's configuration names to start engines, did not"
+                f" return within {timeout:.0f} seconds."
+            ) from None
+        except Exception as error:
+            raise StartError(
+                f"{self.name}, which the profile's configuration names to start engines, failed:"
+                f" {error}. Correct {self._folder / 'ipcluster_config.py'}, or start the engines by hand."
+            ) from error
+        self.n = int(launcher.n)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the launcher knows that the job is over; one that cannot know says False."""
+        return bool(self._launcher.state == "after")
+
+    def output(self) -> str:
+        """The engines' output, as far as it is at hand."""
+        with suppress(Exception):
+            return str(_loop.call(lambda: self._launcher.get_output(remove=False), 5))
+        return ""
+
+    def save(self) -> dict[str, Any]:
+        """What it takes to know the job again, as JSON has it."""
+        return {
+            "launcher": f"{self._kind.__module__}.{self._kind.__qualname__}",
+            "state": self._launcher.to_dict(),
+            "n": self.n,
+            "uuids": sorted(self.uuids),
+        }
+
+    def stop(self, timeout: float) -> None:
+        """Have the launcher end the job.
+
+        :param timeout: seconds
+        :raises StopError: if it takes longer
+        """
+        try:
+            if not self.ended:
+                _loop.call(self._launcher.stop, timeout)
+        except TimeoutError:
+            raise StopError(f"{self.name} did not stop its engines within {timeout:.0f} seconds.") from None
+        except Exception as error:
+            # A job that is over already cannot be cancelled.
+            log.info("%s could not stop its engines: %s", self.name, error)
+        script = getattr(self._launcher, "batch_file", "")
+        if script:
+            Path(script).unlink(missing_ok=True)
