@@ -19,7 +19,6 @@ import io
 import os
 import pickle
 import platform
-import shutil
 import sys
 import tempfile
 import time
@@ -151,27 +150,30 @@ def _start_vistrails(environment: Environment) -> None:
             sys.path.append(entry)
     if _application is not None:
         return
-    own_folder = tempfile.mkdtemp(prefix="parallelflow_")
-    atexit.register(shutil.rmtree, own_folder, ignore_errors=True)
-    Path(own_folder, "startup.xml").write_bytes(environment.startup)
-    options = {
-        "batch": True,
-        "installBundles": False,
-        "errorLog": False,
-        "dotVistrails": own_folder,
-        "singleInstance": False,
-        "loadPackages": False,  # those of the start-up file need not be those that are enabled by now
-    }
-    if environment.user_packages and os.path.isdir(environment.user_packages):
-        options["userPackageDir"] = environment.user_packages
     plain_import = builtins.__import__
-    with contextlib.redirect_stderr(io.StringIO()) as said:
+    with contextlib.redirect_stderr(io.StringIO()) as said, tempfile.TemporaryDirectory(prefix="parallelflow_") as folder:
+        # VisTrails writes where it starts, so it starts in a folder of its own, which goes at once: a killed engine
+        # leaves nothing. From then on it uses the user's, where that can be reached, and saves no start-up file.
+        Path(folder, "startup.xml").write_bytes(environment.startup)
+        options = {
+            "batch": True,
+            "installBundles": False,
+            "errorLog": False,
+            "dotVistrails": folder,
+            "singleInstance": False,
+            "loadPackages": False,  # those of the start-up file need not be those that are enabled by now
+        }
+        if environment.user_packages and os.path.isdir(environment.user_packages):
+            options["userPackageDir"] = environment.user_packages
+
         import vistrails.core.application
 
         try:
             application = vistrails.core.application.init(options, args=[])
         except SystemExit as error:  # VisTrails' way to say that it cannot start
             raise Refused(f"VisTrails did not start there:\n{said.getvalue()}") from error
+        application.startup._dot_vistrails = None
+        application.temp_configuration.dotVistrails = environment.dot_vistrails
         for package in environment.packages:
             with contextlib.suppress(
                 Refused

@@ -25,7 +25,7 @@ from vistrails.core.db.locator import XMLFileLocator, ZIPFileLocator
 from vistrails.core.modules.basic_modules import Generator
 from vistrails.core.modules.vistrails_module import InvalidOutput, Module, ModuleError
 from vistrails.core.packagemanager import get_package_manager
-from vistrails.core.system import get_vistrails_directory
+from vistrails.core.system import current_dot_vistrails, get_vistrails_directory
 from vistrails.core.vistrail.pipeline import Pipeline
 from vistrails.db.services.io import serialize as db_serialize
 
@@ -96,6 +96,7 @@ class Environment:
 
     startup: bytes  # VisTrails' startup.xml: its configuration and that of its packages
     packages: list[Package]  # those that are enabled, each after what it depends on
+    dot_vistrails: str  # the folder where VisTrails keeps what belongs to the user
     user_packages: str | None
     path: list[str]
 
@@ -333,6 +334,7 @@ def environment() -> Environment:
     return Environment(
         startup=db_serialize(get_vistrails_application().startup),
         packages=_enabled_packages(),
+        dot_vistrails=current_dot_vistrails(),
         user_packages=get_vistrails_directory("userPackageDir"),
         path=[entry for entry in sys.path if entry],
     )

@@ -152,6 +152,7 @@ class Scheduler:
         self._done = 0
         self._deaths: dict[int, list[str]] = {}  # by element, the engines that died with it
         self._hosts: dict[int, str] = {}
+        self._ready_since: dict[int, float] = {}  # by engine, when it made the plan ready, in seconds since the epoch
         self._alone_since: float | None = None
         self._finished_messages: list[str] = []
 
@@ -270,11 +271,19 @@ class Scheduler:
         if answer is None:
             yield from self._died(chunk)
         elif isinstance(answer, PlanMissing):
-            self._again.append(chunk)
-            self._hosts[chunk.engine] = answer.host
-            self._send_plan(chunk.engine)
+            self._plan_missing(chunk, answer.host)
         else:
             yield self._completed(chunk, answer)
+
+    def _plan_missing(self, chunk: Chunk, host: str) -> None:
+        """Hand a chunk out again whose engine lacks the plan, and send the plan there."""
+        self._again.append(chunk)
+        if chunk.engine is None:
+            return  # it has gone since
+        self._hosts[chunk.engine] = host
+        # An answer from before the plan was there may come in after the word that it is: two ways, two schedulers.
+        if chunk.since > self._ready_since.get(chunk.engine, 0.0):
+            self._send_plan(chunk.engine)
 
     def _answer(self, result: Any) -> Any:
         """Return what the engine answered, or None if it died.
@@ -321,6 +330,7 @@ class Scheduler:
             raise MapError(f"{self._where(install.engine)} cannot run this Map: {answer.reason}.")
         if isinstance(answer, PlanReady):
             self._hosts[install.engine] = answer.host.name
+            self._ready_since[install.engine] = time.time()
 
     # ------------------------------------------------------------ when things die
 
