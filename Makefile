@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo vistrails test check bench docs clean
+.PHONY: help setup demo vistrails test check bench soak docs clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -35,6 +35,9 @@ check: setup  ## lint, formatting, types
 
 bench: setup  ## measure speed and size against the serial Map and others
 	@$(BIN)/python benchmarks/run.py
+
+soak: setup  ## start, map, kill something, map, stop: a hundred times; not part of the tests
+	@$(BIN)/python benchmarks/soak.py
 
 docs: setup  ## build the user's guide into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
