@@ -322,7 +322,10 @@ class Connection:
 
     def _addresses(self) -> dict[str, str]:
         """The address that each of the client's sockets is connected to, by name of the controller's part."""
-        urls = {part: str(self.client._config[key]) for key, (part, _) in _PARTS.items()}
+        config = self.client._config
+        urls = {part: str(config[key]) for key, (part, _) in _PARTS.items()}
+        if config.get("task_scheme") == "none":
+            del urls[_PARTS["task"][0]]
         if not self.client._ssh:
             return urls
         # Behind a tunnel the sockets are connected to the tunnel's near end; only their own thread may ask them.
@@ -331,7 +334,8 @@ class Connection:
         def ask() -> None:
             with suppress(Exception):
                 for part, attribute in _PARTS.values():
-                    urls[part] = getattr(self.client, attribute).LAST_ENDPOINT.decode().rstrip("\0")
+                    if part in urls:
+                        urls[part] = getattr(self.client, attribute).LAST_ENDPOINT.decode().rstrip("\0")
             done.set()
 
         self.client._io_loop.add_callback(ask)
@@ -361,10 +365,13 @@ class Connection:
         if sentence is not None and self._lost is None:
             self._lost = sentence
 
-    def check(self) -> str | None:
-        """Look now, once, and return what :attr:`lost` says then. Takes milliseconds if all is well."""
+    def check(self, timeout: float = _PROBE) -> str | None:
+        """Look now, once, and return what :attr:`lost` says then. Takes milliseconds if all is well.
+
+        :param timeout: seconds to wait for parts that do not answer; these do not count as gone
+        """
         if self.lost is None:
-            answers = listening(self._urls, _PROBE)
+            answers = listening(self._urls, timeout)
             self._lose(self._gone([part for part, answer in answers.items() if answer is False]))
             self._lose(self._dead())
         return self._lost

@@ -9,48 +9,51 @@ import signal
 import threading
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 log = logging.getLogger(__name__)
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
+_armed: list[Guard] = []
+_previous: dict[int, Any] = {}
+
 
 class Guard:
     """While armed, calls a function when the process ends: by itself, by an exception or by a signal.
 
-    SIGTERM and SIGHUP are handled only where nobody else handles them, and only if the guard is armed
-    in the main thread; the process then still ends by that signal. Nothing can be done about SIGKILL.
+    SIGTERM and SIGHUP are handled only where nobody else handles them, and only if a guard was armed in the main
+    thread; the process then still ends by that signal. Nothing can be done about SIGKILL.
 
     :param last_act: the function; it must have a time limit of its own
     """
 
     def __init__(self, last_act: Callable[[], None]) -> None:
         self._last_act = last_act
-        self._armed = False
         self._pid = os.getpid()
-        self._previous: dict[int, Any] = {}
 
     def arm(self) -> None:
         """From now on."""
-        if not self._armed:
+        if self not in _armed:
+            self._pid = os.getpid()
+            _armed.append(self)
             atexit.register(self._act)
-            self._armed, self._pid = True, os.getpid()
         if threading.current_thread() is threading.main_thread():
             for number in _ENDING:
                 if signal.getsignal(number) == signal.SIG_DFL:
-                    self._previous[number] = signal.signal(number, self._on_signal)
+                    _previous[number] = signal.signal(number, _on_signal)
 
     def disarm(self) -> None:
         """No longer."""
-        if self._armed:
+        if self in _armed:
+            _armed.remove(self)
             atexit.unregister(self._act)
-            self._armed = False
-        if threading.current_thread() is threading.main_thread():
-            for number, previous in self._previous.items():
-                if signal.getsignal(number) == self._on_signal:
+        if not _armed and threading.current_thread() is threading.main_thread():
+            for number, previous in _previous.items():
+                if signal.getsignal(number) is _on_signal:
                     signal.signal(number, previous)
-            self._previous.clear()
+            _previous.clear()
 
     def _act(self) -> None:
         if os.getpid() != self._pid:
@@ -64,11 +67,12 @@ class Guard:
             if main:
                 signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
 
-    def _on_signal(self, number: int, frame: types.FrameType | None) -> None:
-        log.warning("Ending because of signal %d", number)
-        signal.signal(number, signal.SIG_IGN)
-        try:
-            self._act()
-        finally:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+
+def _on_signal(number: int, frame: types.FrameType | None) -> None:
+    log.warning("Ending because of signal %d", number)
+    signal.signal(number, signal.SIG_IGN)
+    for guard in reversed(_armed.copy()):
+        with suppress(Exception):
+            guard._act()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)

@@ -203,7 +203,8 @@ class ProcessManager:
             dead, self._unswept = self._unswept, []
         if not dead:
             return
-        end([started.entry.root for started in dead], self.settings.stop_timeout)
+        hub_stays = not any(started.entry.kind == CONTROLLER for started in dead)
+        end([started.entry.root for started in dead], self.settings.stop_timeout, hub_stays=hub_stays)
         self._forget(dead)
 
     def remaining(self) -> list[psutil.Process]:
@@ -510,7 +511,7 @@ class ProcessManager:
                 except StopError as error:
                     problem = str(error)
         roots = [started.entry.root for started in chosen]
-        hub_stays = not any(started.entry.kind == CONTROLLER for started in chosen)
+        hub_stays = not any(started.entry.kind == CONTROLLER for started in (*chosen, *self._unswept))
         left = end(roots, limit / 3 if quick else limit, pause, hub_stays=hub_stays)
         if left and quick:
             left = end(roots, limit, pause, hub_stays=hub_stays)

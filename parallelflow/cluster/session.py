@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 _TRIES = 3  # ipcontroller picks free ports first and binds them later, so others can take them
 _SCHEDULERS_WITHIN = 5.0  # seconds from a hub that answers to schedulers that do
 _STARTED_UP_AFTER = 15.0  # seconds from a hub's start; what does not listen then is gone
+_GLANCE = 0.3  # seconds that a look at the state waits for parts of the controller that do not answer
 _UNREGISTER_WITHIN = 2.0  # seconds until the hub has noticed that an engine is gone
 _ENGINES_SHARE = 0.5  # of the time limit for stopping: what engines may take that others started
 
@@ -361,7 +362,7 @@ class Session:
         controller: ControllerState | None = None
         engines: tuple[EngineState, ...] = ()
         unassigned = 0
-        lost = connection.lost if connection is not None else None
+        lost = connection.check(_GLANCE) if connection is not None else None
         if connection is not None and roster is not None:
             controller = self._controller_state(connection, alive)
             if lost is None:

@@ -32,6 +32,7 @@ class Wait:
     def __init__(self, timeout: float, progress: Progress | None = None, cancelled: Cancel | None = None) -> None:
         self.timeout = timeout
         self._end = time.monotonic() + timeout
+        self._furthest = 0.0  # a bar that goes back is no help
         self._progress = progress
         self._cancelled = cancelled
 
@@ -51,7 +52,8 @@ class Wait:
         :raises Cancelled: if the caller called it off
         """
         if self._progress is not None:
-            self._progress(text, min(1.0, max(0.0, fraction)))
+            self._furthest = min(1.0, max(self._furthest, fraction))
+            self._progress(text, self._furthest)
         if self._cancelled is not None and self._cancelled():
             raise Cancelled("Cancelled; what had been started was stopped again.")
 

@@ -15,7 +15,19 @@ name = "Parallel Flow"
 version = __version__
 old_identifiers = ["edu.poly.vistrails.parallel_flow"]
 
-configuration = ConfigurationObject(profile="default")
+# `parallelflow.cluster.settings` says what each means and allows; it cannot be imported here, and a test compares them.
+# Times are whole numbers because the table in VisTrails' Preferences lets only digits into a number.
+configuration = ConfigurationObject(
+    profile="default",
+    engines=0,
+    start="auto",
+    start_timeout=60,
+    stop_timeout=10,
+    connect_timeout=10,
+    at_exit="stop",
+    orphans="ask",
+    encryption=False,
+)
 
 # With an ordinary installation VisTrails' Reload re-imports only this module and `init` without it.
 _force_unload_pkg_list = ["parallelflow.ipyparallel_flow"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vistrails.core import debug
-from vistrails.core.application import get_vistrails_application, is_running_gui
+from vistrails.core.application import get_vistrails_application
 from vistrails.core.packagemanager import get_package_manager
 
 from parallelflow.cluster import PREFERENCES, ClusterError, Settings, configure, get_session
@@ -26,7 +26,8 @@ def settings() -> Settings:
 
 def _has_window() -> bool:
     """Whether there is a window. VisTrails' graphical program says that a GUI runs in batch mode, too."""
-    return is_running_gui() and getattr(get_vistrails_application(), "builderWindow", None) is not None
+    application = get_vistrails_application()
+    return application.is_running_gui() and getattr(application, "builderWindow", None) is not None
 
 
 def initialize() -> None:

@@ -413,6 +413,9 @@ class _ReadyPlan:
 
         Whether it may still be used, only VisTrails' own cache knows.
         """
+        from vistrails.core.configuration import get_vistrails_configuration
+
+        get_vistrails_configuration().jobCheckInterval = self._run.job_interval
         for planned in self.content.modules:
             if planned.results is None:
                 module = self._objects[planned.module_id]
@@ -433,7 +436,8 @@ class _ReadyPlan:
     def _failure(self, errors: dict[int, Any]) -> Failure | None:
         for module_id, error in errors.items():
             trace = error.errorTrace or "".join(traceback.format_exception(error))
-            return Failure(self._loop.index, error.msg, trace, None if module_id == self.content.map_id else module_id)
+            culprit = None if module_id == self.content.map_id else module_id
+            return Failure(self._loop.index, error.msg, trace, culprit, getattr(error, "abort", False))
         return None
 
     def _result(self, value: Any) -> Any:
@@ -460,6 +464,7 @@ class _ReadyPlan:
             self._own_id(module),
             (descriptor.identifier, descriptor.name, descriptor.namespace),
             error.name,
+            self._loop.logging.log.get_iteration_from_module(module),
             module.signature,
             getattr(error, "loop_iteration", None),
             None if error.children is None else [self._suspension(child) for child in error.children],

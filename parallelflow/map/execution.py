@@ -69,6 +69,7 @@ class Execution:
             debug.warning("Map: the list on InputList is empty, so nothing was run; the result is an empty list.")
         else:
             self._check()
+            self._check_functions(loop)
             self.log = LoopLog(module.logging, loop)
             self._in_parallel()
             self._raise_what_went_wrong()
@@ -84,15 +85,11 @@ class Execution:
             raise ModuleError(
                 self.module, "Nothing is connected to FunctionPort: connect the module's 'self' output to it."
             )
-        if not self.ports:
+        if not self.ports and any(not isinstance(element, tuple) or element for element in self.elements):
             raise ModuleError(
                 self.module, "InputPort names no port: give the module's input ports as a list, ['port']."
             )
         for function in self.functions:
-            if function.had_error:
-                raise ModuleHadError(function)
-            if function.was_suspended:
-                raise ModuleWasSuspended(function)
             missing = [port for port in self.ports if function.input_specs and port not in function.input_specs]
             if missing:
                 there = ", ".join(function.input_specs_order)
@@ -102,6 +99,15 @@ class Execution:
                     f" It has: {there}.",
                 )
             self._check_types(function)
+
+    def _check_functions(self, loop: Any) -> None:
+        """End where the serial Map ends: at the first element, if a function module has failed or waits already."""
+        for function in self.functions:
+            if function.had_error or function.was_suspended:
+                module = copy.copy(function)
+                if loop is not None:
+                    loop.begin_iteration(module, 0)
+                raise ModuleHadError(module) if function.had_error else ModuleWasSuspended(module)
 
     def _check_types(self, function: Module) -> None:
         try:
@@ -246,14 +252,11 @@ class Execution:
         culprit = self._carrier(failure.module_id)
         where = f" on {self.failed_on}" if self.failed_on else ""
         message = f"{failure.message}\nThis was {self._describe(failure.index)}{where}."
-        return ModuleError(culprit, message, errorTrace=failure.trace or None)
+        return ModuleError(culprit, message, abort=failure.abort, errorTrace=failure.trace or None)
 
     def _carrier(self, module_id: int | None) -> Module:
-        """The module that an error belongs to: a copy of the function module, as in the serial Map."""
-        if module_id is None:
-            return self.module
-        module = self.reachable[module_id]
-        return copy.copy(module) if module in self.functions else module
+        """The module that an error belongs to: a copy of the workflow's, as in the serial Map."""
+        return self.module if module_id is None else copy.copy(self.reachable[module_id])
 
     def _suspended(self, suspension: Suspension, index: int | None = None) -> ModuleSuspended:
         if suspension.module_id is None:
@@ -261,8 +264,8 @@ class Execution:
         else:
             module = self._carrier(suspension.module_id)
             module.signature = suspension.signature
-        if index is not None:
-            self.log.assign(module, index)
+            if suspension.position is not None:
+                self.log.assign(module, suspension.position if index is None else index)
         children = suspension.children
         error = ModuleSuspended(
             module,

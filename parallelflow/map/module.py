@@ -6,7 +6,8 @@ engine's half runs the inherited loop. May import VisTrails and the map room.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from vistrails.core.modules.config import IPort, ModuleSettings, OPort
@@ -42,13 +43,25 @@ class Map(SerialMap):
 
     def updateFunctionPort(self) -> None:
         """Run the elements; the serial Map calls this from `compute`."""
-        if engine.inside():
-            # A Map inside a mapped Group: its engine is one of many already.
+        # A Map inside a mapped Group runs in place: its engine is one of many already. So does one with a breakpoint, because
+        # what that is for is a look at the module in VisTrails.
+        if engine.inside() or _has_breakpoint(self.inputPorts.get("FunctionPort", ())):
             super().updateFunctionPort()
         else:
             from parallelflow.map.execution import Execution  # the client's half, which engines have no use for
 
             Execution(self).run()
+
+
+def _has_breakpoint(connectors: Iterable[Any]) -> bool:
+    return any(connector.obj.is_breakpoint or _has_breakpoint_inside(connector.obj) for connector in connectors)
+
+
+def _has_breakpoint_inside(group: Any) -> bool:
+    pipeline = getattr(group, "pipeline", None)
+    return pipeline is not None and any(
+        module.is_breakpoint or _has_breakpoint_inside(module) for module in pipeline.module_list
+    )
 
 
 class MapChunk(SerialMap):
@@ -85,6 +98,11 @@ class MapChunk(SerialMap):
         """Set an element's values, with the index that it has in the user's list."""
         self.index = self.first + iteration
         super().setInputValues(module, inputPorts, elementList, self.index)
+        for port in set(inputPorts) & set(getattr(module, "input_remap", ())):
+            # Modules inside a Group get their signatures from its ports. VisTrails gives those the same one for all
+            # elements, which would all share the first one's job.
+            own = hashlib.sha1(module.signature + port.encode()).digest()
+            module.input_remap[port]._input_port_signature = own
 
     def operation(self) -> None:
         """Keep an element's result."""

@@ -80,13 +80,15 @@ class IterationRecord:
 class Failure:
     """Why an element failed: VisTrails' message, the module that carries it, and the trace on the engine.
 
-    `module_id` is None where the Map itself carries the error.
+    `module_id` is None where the Map itself carries the error. `abort` means that VisTrails shall run nothing else, even
+    where the user wants to go on after errors.
     """
 
     index: int
     message: str
     trace: str
     module_id: int | None
+    abort: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Suspension:
     """A `ModuleSuspended` as data: what the module said, the handle that knows its job, and children.
 
     `module_id` is None for a module inside a Group; `kind` is its package, name and namespace, `name` what the job
-    monitor calls it.
+    monitor calls it, `position` its place in the loop that it is in, if any.
     """
 
     message: str
@@ -102,6 +104,7 @@ class Suspension:
     module_id: int | None
     kind: tuple[str, str, str]
     name: str | None
+    position: int | None
     signature: Any
     iteration: int | None
     children: list[Suspension] | None

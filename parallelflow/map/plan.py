@@ -21,6 +21,7 @@ from typing import Any
 
 import vistrails.db.versions
 from vistrails.core.application import get_vistrails_application
+from vistrails.core.configuration import get_vistrails_configuration
 from vistrails.core.db.locator import XMLFileLocator, ZIPFileLocator
 from vistrails.core.modules.basic_modules import Generator
 from vistrails.core.modules.vistrails_module import InvalidOutput, Module, ModuleError
@@ -126,12 +127,14 @@ class Run:
     :ivar signature: the Map module's, which the serial Map mixes into its copies'.
     :ivar info: what modules find in their `moduleInfo`, as arguments of VisTrails' interpreter.
     :ivar jobs: what VisTrails' job monitor knows, or None where it monitors no workflow.
+    :ivar job_interval: how often to look whether a job has finished, in seconds, or 0: leave it to VisTrails.
     """
 
     name: str
     signature: Any
     info: dict[str, Any]
     jobs: Jobs | None
+    job_interval: int
 
 
 class Plan:
@@ -326,7 +329,17 @@ def make_run(map_module: Module, jobs: Jobs | None) -> bytes:
     # Batch mode's folder for output; the rest concerns VisTrails' window.
     extra = {key: value for key, value in known.get("extra_info", {}).items() if key == "pathDumpCells"}
     info = {"current_version": known["version"], "reason": known["reason"], "locator": locator, "extra_info": extra}
-    return pickle.dumps(Run(uuid.uuid4().hex, map_module.signature, info, jobs))
+    return pickle.dumps(
+        Run(uuid.uuid4().hex, map_module.signature, info, jobs, _job_interval(known.get("job_monitor")))
+    )
+
+
+def _job_interval(monitor: Any) -> int:
+    """How often a module on an engine looks whether its job has finished, in seconds; 0: once, then it is suspended."""
+    settings = get_vistrails_configuration()
+    # With a window VisTrails shows a dialog for each job while it waits; engines have none, and leave jobs to its job monitor.
+    has_window = monitor is not None and monitor.callback is not None and monitor.callback() is not None
+    return 0 if has_window or settings.jobAutorun else settings.jobCheckInterval
 
 
 def environment() -> Environment:

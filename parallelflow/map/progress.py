@@ -42,18 +42,29 @@ class MapProgress:
     @property
     def seconds_left(self) -> float | None:
         """How long the rest will take if it goes on as so far; None while nothing is known."""
-        if self.done <= 0:
+        since, before = self.started, 0
+        if _first is not None and _first[0] == self.started:
+            # Before the first results came, engines were starting VisTrails.
+            _, since, before = _first
+        if self.done <= before:
             return None
-        return (time.time() - self.started) * (self.elements - self.done) / self.done
+        return (time.time() - since) * (self.elements - self.done) / (self.done - before)
 
 
 _current: MapProgress | None = None
 
+# Of the Map that runs: when it was started, when its first results came, and how many they were.
+_first: tuple[float, float, int] | None = None
+
 
 def publish(progress: MapProgress | None) -> None:
     """Say how far the Map has come; None when it has ended. Costs nothing."""
-    global _current
+    global _current, _first
     _current = progress
+    if progress is None:
+        _first = None
+    elif progress.done > 0 and (_first is None or _first[0] != progress.started):
+        _first = (progress.started, time.time(), progress.done)
 
 
 def current() -> MapProgress | None:

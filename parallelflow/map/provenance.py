@@ -88,7 +88,6 @@ class LoopLog:
         self._loop_exec = getattr(getattr(loop, "log", None), "loop_exec", None)
         self._log_controller = getattr(logging, "log", None)
         self._machines: dict[str, int] = {}
-        self._iterations: dict[int, LoopIteration] = {}
 
     @property
     def kept(self) -> bool:
@@ -104,14 +103,12 @@ class LoopLog:
         """
         if self._loop_exec is not None:
             place = _Place(self._new_id, self._machine_id(host), _clock_difference(host), engine, host.name)
-            iteration = place.iteration(record)
-            self._loop_exec.add_loop_iteration(iteration)
-            self._iterations[record.iteration] = iteration
+            self._loop_exec.add_loop_iteration(place.iteration(record))
 
     def assign(self, module: Any, index: int) -> None:
-        """Tell VisTrails which element a module belongs to, as the serial loop does when it begins one."""
-        if self.kept and index in self._iterations:
-            self._log_controller.parent_execs[id(module)] = self._iterations[index]  # type: ignore[union-attr]
+        """Tell VisTrails which element a module belongs to, as a loop does when it begins one."""
+        if self.kept:
+            self._log_controller.parent_execs[id(module)] = LoopIteration(iteration=index)  # type: ignore[union-attr]
 
     def write_beside(self, record: ExecutionRecord, engine: int | None, host: Host) -> None:
         """Add an execution that belongs to no element, where VisTrails puts it: beside the Map's.
