@@ -121,7 +121,9 @@ def open_vistrail(path: Path) -> Any:
     if not path.is_file():
         raise OSError(f"There is no vistrail {path}.")
     locator = FileLocator(str(path))
-    return VistrailController(load_vistrail(locator)[0], locator, auto_save=False)
+    controller = VistrailController(load_vistrail(locator)[0], locator, auto_save=False)
+    locator.close()  # removes the temporary folder that it was unpacked into
+    return controller
 
 
 def run_version(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import textwrap
 import urllib.parse
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +157,7 @@ class Vistrail:
         self._controller.vistrail.set_notes(self.version, html)
 
     def save(self, path: Path) -> None:
-        """Write the vistrail into a file, `.vt` or `.xml`."""
+        """Write the vistrail into a `.vt` file."""
         from vistrails.core.db.locator import FileLocator
 
         vistrail = self._controller.vistrail
@@ -164,7 +165,22 @@ class Vistrail:
             part.db_user = _USER
             part.db_date = _DATE
         path.unlink(missing_ok=True)
-        self._controller.write_vistrail(FileLocator(str(path)))
+        locator = FileLocator(str(path))
+        self._controller.write_vistrail(locator)
+        locator.close()
+        _pack_again(path)
+
+
+def _pack_again(path: Path) -> None:
+    """Compress a `.vt` file, with the same dates each time."""
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            entry = zipfile.ZipInfo(name, _DATE.timetuple()[:6])
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content)
 
 
 def both_ways(vistrail: Vistrail, mapped: Mapped, notes: str) -> None:
@@ -172,7 +188,11 @@ def both_ways(vistrail: Vistrail, mapped: Mapped, notes: str) -> None:
     begun = vistrail.version
     for tag, package, difference in (
         ("Serial", CONTROL_FLOW, "This version uses Control Flow's Map, which runs one element after the other."),
-        ("Parallel", PARALLEL_FLOW, "This version uses Parallel Flow's Map, which runs them on all engines of the cluster."),
+        (
+            "Parallel",
+            PARALLEL_FLOW,
+            "This version uses Parallel Flow's Map, which runs them on all engines of the cluster.",
+        ),
     ):
         vistrail.go_back_to(begun)
         ports = {"InputPort": mapped.ports, "OutputPort": mapped.output}

@@ -38,20 +38,29 @@ def main(arguments: Sequence[str]) -> int:
 
     :returns: the exit status: 0 if all went as it should, 1 if not, 130 after Ctrl-C
     """
-    parser = argparse.ArgumentParser(description="Runs examples/hillshade.vt, serial and parallel, in VisTrails' batch mode.")
+    parser = argparse.ArgumentParser(
+        description="Runs examples/hillshade.vt, serial and parallel, in VisTrails' batch mode."
+    )
     parser.add_argument("--days", type=_count, default=6, help="rows of the contact sheet (default: 6)")
     parser.add_argument("--hours", type=_count, default=8, help="columns of the contact sheet (default: 8)")
+    parser.add_argument(
+        "--output", type=Path, default=OUTPUT, metavar="FOLDER", help="where to write (default: build/demo)"
+    )
     options = parser.parse_args(arguments)
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        print(f"demo: {', '.join(missing)} cannot be imported by {sys.executable}; run it with: make demo", file=sys.stderr)
+        print(
+            f"demo: {', '.join(missing)} cannot be imported by {sys.executable}; run it with: make demo",
+            file=sys.stderr,
+        )
         return 1
-    OUTPUT.mkdir(parents=True, exist_ok=True)
+    output = options.output.resolve()
+    output.mkdir(parents=True, exist_ok=True)
     # A folder for each run: two at once would otherwise share a cluster.
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=OUTPUT))
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=output))
     with interrupts() as pressed:
         try:
-            _demo(folder, options.days, options.hours)
+            _demo(folder, output, options.days, options.hours)
             status = 0
         except DemoError as error:
             status = 130 if pressed else 1
@@ -69,19 +78,20 @@ def main(arguments: Sequence[str]) -> int:
     return status
 
 
-def _demo(folder: Path, days: int, hours: int) -> None:
+def _demo(folder: Path, output: Path, days: int, hours: int) -> None:
     """Run the vistrail three times, and say what came of it.
 
     :param folder: for the settings of this run
+    :param output: for the contact sheet
     :raises DemoError: if something is not as it should be
     """
     import numpy as np
 
     count = days * hours
     aliases = {"days": days, "hours": hours}
-    sheet = OUTPUT / "hillshade.png"
+    sheet = output / "hillshade.png"
     sheet.unlink(missing_ok=True)
-    with vistrails_in(folder, ("controlflow", "ipyparallel_flow"), OUTPUT):
+    with vistrails_in(folder, ("controlflow", "ipyparallel_flow"), output):
         vistrail = open_vistrail(HERE / "hillshade.vt")
         print(
             f"Shading a terrain for {count} positions of the sun: a Group in VisTrails, run once per position.\n"
@@ -98,7 +108,9 @@ def _demo(folder: Path, days: int, hours: int) -> None:
     print(f"{count} elements ran on {len(engines)} engines: {shares}.")
     print(f"  {'Serial Map, of Control Flow':40}{times[0]:6.1f} s")
     print(f"  {'Parallel Map, on a running cluster':40}{times[2]:6.1f} s, {times[0] / times[2]:.2f} times as fast")
-    print(f"  {'Parallel Map, starting the cluster first':40}{times[1]:6.1f} s, {times[0] / times[1]:.2f} times as fast")
+    print(
+        f"  {'Parallel Map, starting the cluster first':40}{times[1]:6.1f} s, {times[0] / times[1]:.2f} times as fast"
+    )
     if sum(engines.values()) != count:
         raise DemoError(f"The log names engines for {sum(engines.values())} elements, and there are {count}.")
     pictures = [run.outputs[MAP]["Result"] for run in (serial, cold, warm)]

@@ -1,4 +1,4 @@
-"""Fixtures for the whole suite: a home of its own for each test, no process left behind, and clusters to share.
+"""Fixtures for the whole suite: a home of its own for each test, nothing left behind, and clusters to share.
 
 Every test runs with a token in its environment that everything it starts inherits, so that whatever it leaves is found, even
 when its parent is dead. Clusters that outlive a test are started under another token, see :func:`_home`.
@@ -7,6 +7,7 @@ when its parent is dead. Clusters that outlive a test are started under another 
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,18 +25,22 @@ _SESSION_TOKEN = f"suite-{uuid.uuid4().hex}"
 
 @contextmanager
 def _home(folder: Path, token: str) -> Iterator[None]:
-    """HOME and IPYTHONDIR in a folder, and a token for what is started."""
+    """HOME, IPYTHONDIR and the folder for temporary files in a folder, and a token for what is started."""
+    (folder / "tmp").mkdir(exist_ok=True)
     values = {
         "HOME": str(folder),
         "IPYTHONDIR": str(folder / ".ipython"),
         "XDG_CONFIG_HOME": str(folder / ".config"),
+        "TMPDIR": str(folder / "tmp"),
         TOKENS: token,
     }
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
+    tempfile.tempdir = None  # look again
     try:
         yield
     finally:
+        tempfile.tempdir = None
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -63,21 +68,38 @@ def _describe(process: psutil.Process) -> str:
         return str(process.pid)
 
 
+def _ports() -> set[int]:
+    """The TCP ports that this process listens on."""
+    return {c.laddr.port for c in psutil.Process().net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+
+
+# VisTrails makes these when it is first needed, and removes them when it ends.
+_OF_VISTRAILS = ("vt_tmp", "vistrails")
+
+
 @pytest.fixture(autouse=True)
 def clean_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A HOME and an IPYTHONDIR of its own for each test, which fails if it leaves a process."""
+    """A HOME and an IPYTHONDIR of its own for each test, which fails if it leaves a process, a port or a temporary file."""
     token = f"test-{uuid.uuid4().hex}"
     known = {(child.pid, child.create_time()) for child in psutil.Process().children(recursive=True)}
+    ports = _ports()
     # A short name: sockets' paths must not exceed 107 characters.
     folder = tmp_path_factory.mktemp("h")
     with _home(folder, token):
         yield folder
+    problems = []
     left = _leftovers(token, known)
     if left:
-        names = ", ".join(_describe(process) for process in left)
+        problems.append("processes: " + ", ".join(_describe(process) for process in left))
         end([Root(token, None)], 5)
         psutil.wait_procs([process for process in left if _kill(process)], 5)
-        pytest.fail(f"The test left processes running: {names}")
+    if _ports() - ports:
+        problems.append(f"ports: {_ports() - ports}")
+    files = [path.name for path in (folder / "tmp").iterdir() if not path.name.startswith(_OF_VISTRAILS)]
+    if files:
+        problems.append("temporary files: " + ", ".join(sorted(files)))
+    if problems:
+        pytest.fail("The test left " + "; ".join(problems))
 
 
 def _kill(process: psutil.Process) -> bool:

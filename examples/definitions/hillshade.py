@@ -121,7 +121,8 @@ SHEET = """
         row, column = divmod(number, columns)
         x, y = left + column * (width + gap), top + row * (height + caption)
         figure.figimage(picture, xo=x, yo=high - y - height)
-        write(x + width / 2, y + height + caption / 2, f"{azimuth:.0f}\N{DEGREE SIGN}, {altitude:.0f}\N{DEGREE SIGN}", 8, "#7d8290", ha="center")
+        angles = f"{azimuth:.0f}\\N{DEGREE SIGN}, {altitude:.0f}\\N{DEGREE SIGN}"
+        write(x + width / 2, y + height + caption / 2, angles, 8, "#7d8290", ha="center")
         if column == 0:
             write(left - 16, y + height / 2, rows[row], 12, "#d9dbe0", ha="right")
     sheet = self.interpreter.filePool.create_file(suffix=".png")
@@ -139,14 +140,19 @@ def build(vistrail: Vistrail) -> None:
         {"heights": "Variant"},
         exaggeration=Default(2.5, "exaggeration"),
     )
-    cell = vistrail.add("Float", (-0.5, 5), "Cell size in metres", value=Default(40.0, "cell"))
+    cell = vistrail.add("Float", (-0.5, 5), "Cell size in metres", value=Default(45.0, "cell"))
     vistrail.connect(cell, "value", terrain, "cell")
 
     # The Group, from inside.
-    ports = {name: vistrail.add("InputPort", (x, 3), name=name) for x, name in enumerate(("heights", "cell", "azimuth", "altitude"))}
+    ports = {
+        name: vistrail.add("InputPort", (x, 3), name=name)
+        for x, name in enumerate(("heights", "cell", "azimuth", "altitude"))
+    }
     kinds = {"heights": "Variant", "cell": "Float", "azimuth": "Float", "altitude": "Float"}
     shadows = vistrail.add_source((0.5, 2), "Cast shadows", SHADOWS, kinds, {"lit": "Variant"})
-    light = vistrail.add_source((1.5, 1), "Light and colour", LIGHT, {**kinds, "lit": "Variant"}, {"picture": "Variant"})
+    light = vistrail.add_source(
+        (1.5, 1), "Light and colour", LIGHT, {**kinds, "lit": "Variant"}, {"picture": "Variant"}
+    )
     for name, port in ports.items():
         vistrail.connect(port, "InternalPipe", shadows, name)
         vistrail.connect(port, "InternalPipe", light, name)
@@ -180,7 +186,9 @@ def build(vistrail: Vistrail) -> None:
     )
     vistrail.connect(suns, "positions", sheet, "positions")
     vistrail.connect(suns, "rows", sheet, "rows")
-    show = vistrail.add("ImageOutput", (1.2, 0), "Show it, or save it", configuration={"file": {"basename": "hillshade"}})
+    show = vistrail.add(
+        "ImageOutput", (1.2, 0), "Show it, or save it", configuration={"file": {"basename": "hillshade"}}
+    )
     vistrail.connect(sheet, "sheet", show, "value")
 
     both_ways(

@@ -63,7 +63,12 @@ PICTURE = """
 def build(vistrail: Vistrail) -> None:
     """Add the workflow, once with each Map."""
     terrain = vistrail.add_source(
-        (0.7, 4), "Terrain", TERRAIN, {"fineness": "Integer"}, {"heights": "Variant", "cell": "Float"}, fineness=Default(4, "fineness")
+        (0.7, 4),
+        "Terrain",
+        TERRAIN,
+        {"fineness": "Integer"},
+        {"heights": "Variant", "cell": "Float"},
+        fineness=Default(4, "fineness"),
     )
     see = vistrail.add_source(
         (0, 3),
@@ -93,7 +98,9 @@ def build(vistrail: Vistrail) -> None:
     vistrail.connect(terrain, "heights", picture, "heights")
     vistrail.connect(terrain, "cell", picture, "cell")
     vistrail.connect(sites, "sites", picture, "sites")
-    show = vistrail.add("ImageOutput", (1.2, 0), "Show it, or save it", configuration={"file": {"basename": "viewshed"}})
+    show = vistrail.add(
+        "ImageOutput", (1.2, 0), "Show it, or save it", configuration={"file": {"basename": "viewshed"}}
+    )
     vistrail.connect(picture, "picture", show, "value")
     both_ways(
         vistrail,

@@ -399,6 +399,11 @@ class Connection:
         """Whether every part of the controller has its sockets open already."""
         return all(answer is True for answer in listening(self._urls, _PROBE).values())
 
+    def reaches_engines(self) -> bool:
+        """Whether requests to engines' nannies get through, with the rest of the controller or without."""
+        part = _PARTS["control"][0]
+        return not self.client._closed and listening({part: self._urls[part]}, _PROBE)[part] is True
+
     @contextmanager
     def watched(self) -> Iterator[Connection]:
         """While in this context, :attr:`lost` is kept up to date by a background thread.

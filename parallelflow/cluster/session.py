@@ -22,7 +22,7 @@ import zmq
 
 from . import profile as profiles
 from .connection import Connection, connect
-from .errors import ClusterError, ConnectError, ControllerLost, NoEngines, StartError, StopError
+from .errors import ClusterError, ConnectError, ControllerLost, NoEngines, SettingsError, StartError, StopError
 from .guard import Guard
 from .processes import CONTROLLER, JOB, ProcessManager, Started
 from .questions import BatchQuestions, Orphan, Questions
@@ -170,10 +170,11 @@ class Session:
             f" ipcluster start --profile={self.profile}"
         )
 
-    def _connect(self, wait: Wait, repair: bool = False) -> Connection | None:
+    def _connect(self, wait: Wait, repair: bool = False, to_stop: bool = False) -> Connection | None:
         """The connection if it is good, else a new one, else None.
 
         :param repair: whether a controller of ours that is damaged is stopped, as if there were none
+        :param to_stop: whether a damaged controller is good enough
         """
         damaged = ""
         if self._connection is not None:
@@ -197,7 +198,7 @@ class Session:
                 return None
             raise
         problem = connection.check() if connection.url == damaged else self._missing_part(connection, wait)
-        if problem is not None:
+        if problem is not None and not to_stop:
             connection.close()
             mine = self.processes.controller()
             if mine is None or not repair:
@@ -306,8 +307,8 @@ class Session:
                     profiles.write_private(waiting_file, text)
                 try:
                     connection = self._connect(wait)
-                except ConnectError as error:
-                    raise manager.failure(f"{error}", controller) from error
+                except (ConnectError, ControllerLost) as error:
+                    raise manager.failure(str(error), controller) from error
                 if connection is None:
                     raise manager.failure("The controller started but does not answer.", controller)
             if not engines:
@@ -439,10 +440,11 @@ class Session:
 
     def _stop_ours(self, which: Sequence[Started]) -> None:
         manager = self.processes
-        manager.settings = self._settings()
+        with suppress(SettingsError):  # stopping must not fail because of a preference
+            manager.settings = self._settings()
         limit = manager.settings.stop_timeout
         connection = self._connection
-        if connection is not None and connection.check() is not None:
+        if connection is not None and not connection.reaches_engines():
             connection = None
         with_controller = any(started.entry.kind == CONTROLLER for started in which)
         own = {identity for started in which if started.job is None for identity in started.uuids}
@@ -477,7 +479,7 @@ class Session:
         """
         wait = self._wait(self._settings().start_timeout)
         with self._locked(wait):
-            connection = self._connect(wait)
+            connection = self._connect(wait, to_stop=True)
             manager = self.processes
             manager.settings = self._settings()
             if connection is None and not manager.started:
@@ -538,7 +540,8 @@ class Session:
                 _, kind, content = steps.pop(0)
                 for identity in left.values():
                     _send(connection, "_control_stream", kind, content, identity.encode())
-            if elapsed > 0.75 or connection.lost is not None:
+            # Without a hub nobody hears that they ended; then only the signals' time is given.
+            if elapsed > (0.75 if connection.lost is None else 0.55):
                 break
             time.sleep(0.05)
         end([Root("", identity) for identity in here], 0.25 * limit)
@@ -670,7 +673,9 @@ class Session:
             try:
                 if self._manager is None:
                     return
-                if self._settings().at_exit == "leave":
+                with suppress(SettingsError):
+                    self._manager.settings = self._settings()
+                if self._manager.settings.at_exit == "leave":
                     self._manager.let_go()
                 else:
                     self._stop_ours([s for s in self._manager.started if not s.entry.let_go])

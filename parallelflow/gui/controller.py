@@ -149,8 +149,15 @@ class Controller(QObject):
 
     def _look(self) -> None:
         """Get a new state for the window, unless one is on its way."""
+
+        def look() -> ClusterState:
+            connection = self._session.connection
+            if connection is not None:
+                connection.check()  # nobody else notices that a controller has gone while no Map runs
+            return self._session.state()
+
         if self._looking is None:
-            self._looking = background.run(self._session.state)
+            self._looking = background.run(look)
             self._looking.succeeded.connect(self._looked)
             self._looking.failed.connect(self._could_not_look)
             self._looking.start()

@@ -85,7 +85,7 @@ def _columns() -> list[_Column]:
             _nothing,
         ),
         _Column(
-            tr("Process"), tr("Process id"), "4194304", lambda e, _: str(e.pid or ""), lambda e, _: e.pid or 0, nothing
+            tr("Process"), tr("Process id"), "4194304", lambda e, _: str(e.pid or ""), lambda e, _: e.pid or 0, _nothing
         ),
         _Column(
             tr("Started by"),

@@ -1,0 +1,377 @@
+"""Connecting to whatever controller a profile has, and noticing when it goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ipyparallel
+import psutil
+import pytest
+import zmq
+
+from parallelflow.cluster import ClusterError, ConnectError, Connection, ControllerLost, Session, connect
+from parallelflow.cluster import profile as profiles
+from parallelflow.cluster.connection import find_controller, listening, listening_ports
+from parallelflow.cluster.tree import Identity, Root, end, environment, lives
+
+
+def until(condition: Callable[[], object], seconds: float) -> None:
+    end_of_time = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end_of_time, "not within the deadline"
+        time.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
+
+
+def connection_file(folder: Path, port: int, **changes: Any) -> bytes:
+    """A connection file as ipyparallel writes them; returns its contents."""
+    names = ("registration", "control", "mux", "task", "iopub", "notification", "broadcast")
+    info: dict[str, Any] = {
+        "ssh": "",
+        "interface": "tcp://127.0.0.1",
+        **dict.fromkeys(names, port),
+        "task_scheme": "leastload",
+        "key": "0123-4567",
+        "curve_serverkey": None,
+        "location": socket.gethostname(),
+        "pack": "json",
+        "unpack": "json",
+        "signature_scheme": "hmac-sha256",
+        **changes,
+    }
+    text = json.dumps(info)
+    for path in (profiles.client_file(folder), profiles.engine_file(folder)):
+        path.write_text(text)
+    return text.encode()
+
+
+def process_of(connection: Connection, part: str) -> psutil.Process:
+    """The process of one part of the controller: of those that listen at its address, the last one that was made."""
+    port = int(connection.client._config[part].rpartition(":")[2])
+    if part == "registration":
+        hub = find_controller(port)
+        assert hub is not None
+        return psutil.Process(hub.pid)
+    hub = connection.controller
+    assert hub is not None
+    (found,) = (p for p in psutil.Process(hub.pid).children(recursive=True) if port in listening_ports(p))
+    return found
+
+
+def test_without_a_connection_file_there_is_certainly_no_controller(profile: Path) -> None:
+    with pytest.raises(ConnectError, match="No controller runs for the IPython profile 'test'") as caught:
+        connect(profile, 10)
+    assert caught.value.gone
+
+
+def test_a_connection_file_that_nobody_listens_to_is_recognised_within_3_s(profile: Path) -> None:
+    connection_file(profile, free_port())
+    begin = time.monotonic()
+    with pytest.raises(ConnectError, match="no longer runs") as caught:
+        connect(profile, 10)
+    assert caught.value.gone
+    assert time.monotonic() - begin < 3
+
+
+def test_a_connection_file_whose_port_belongs_to_another_program_is_recognised_within_3_s(profile: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connection_file(profile, server.getsockname()[1])
+        begin = time.monotonic()
+        with pytest.raises(ConnectError, match="Nobody answers") as caught:
+            connect(profile, 10)
+        assert caught.value.gone
+        assert time.monotonic() - begin < 3
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_a_damaged_connection_file_is_recognised(profile: Path, text: str) -> None:
+    profiles.client_file(profile).write_text(text)
+    with pytest.raises(ConnectError, match="connection file") as caught:
+        connect(profile, 10)
+    assert caught.value.gone
+
+
+def test_a_controller_on_another_machine_that_cannot_be_asked_is_not_taken_for_gone(profile: Path) -> None:
+    # 192.0.2.0/24 is set aside for documentation: nobody has such an address.
+    text = connection_file(profile, free_port(), location="192.0.2.1")
+    with pytest.raises(ConnectError, match=r"192\.0\.2\.1 and can be reached from there only") as caught:
+        connect(profile, 10)
+    assert not caught.value.gone
+    connection_file(profile, 5, location="192.0.2.1", interface="tcp://192.0.2.1")
+    begin = time.monotonic()
+    with pytest.raises(ConnectError, match=r"cannot be reached|no longer runs") as caught:
+        connect(profile, 10)
+    assert time.monotonic() - begin < 3
+    assert text != profiles.client_file(profile).read_bytes()
+
+
+def test_a_controller_that_runs_but_does_not_answer_is_not_taken_for_gone(
+    profile: Path, make_session: Callable[..., Session]
+) -> None:
+    controller = start_by_hand(profile)
+    try:
+        until(profiles.client_file(profile).exists, 30)
+        connection = wait_for(profile)
+        hub = connection.controller
+        assert hub is not None
+        assert hub.pid == controller.pid
+        connection.close()
+        os.kill(hub.pid, signal.SIGSTOP)
+        before = profiles.client_file(profile).read_bytes()
+        with pytest.raises(ConnectError, match=f"process {hub.pid}.* has not answered for 3 seconds") as caught:
+            make_session(profile="test", connect_timeout=3).client()
+        assert not caught.value.gone
+        assert profiles.client_file(profile).read_bytes() == before
+    finally:
+        finish(controller)
+
+
+# Whoever started it
+
+
+def start_by_hand(folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "ipyparallel.controller", f"--profile-dir={folder}", *options]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment("by-hand"),
+        start_new_session=True,
+    )
+
+
+def finish(popen: subprocess.Popen[bytes]) -> None:
+    end([Root("", Identity.of(popen.pid))], 5)
+    popen.wait()
+
+
+def wait_for(folder: Path) -> Connection:
+    end_of_time = time.monotonic() + 30
+    while True:
+        try:
+            return connect(folder, 10)
+        except ConnectError:
+            assert time.monotonic() < end_of_time
+            time.sleep(0.05)
+
+
+def test_a_controller_started_by_hand_is_used_and_outlives_us(
+    profile: Path, make_session: Callable[..., Session]
+) -> None:
+    own_session = make_session(profile="test")
+    controller = start_by_hand(profile, "--HeartMonitor.period=500")
+    try:
+        wait_for(profile).close()
+        before = profiles.client_file(profile).read_bytes()
+        client = own_session.client()
+        assert len(client.ids) == 2
+        state = own_session.state()
+        assert state.controller is not None
+        assert (state.controller.pid, state.controller.started_by) == (controller.pid, "somebody else")
+        assert profiles.client_file(profile).read_bytes() == before
+        own_session.close()
+        assert controller.poll() is None
+        assert profiles.client_file(profile).read_bytes() == before
+        assert own_session.connect() is not None
+    finally:
+        own_session.close()
+        finish(controller)
+
+
+# Health
+
+
+def test_a_healthy_cluster_is_not_lost_and_the_watch_ends_with_its_watchers(healthy_cluster: Session) -> None:
+    connection = healthy_cluster.connection
+    assert connection is not None
+    assert connection.check() is None
+    with connection.watched(), connection.watched():
+        watchers = [t for t in threading.enumerate() if t.name == "parallelflow-watch"]
+        assert len(watchers) == 1
+        watchers[0].join(3)  # a few rounds
+        assert watchers[0].is_alive()
+        assert connection.lost is None
+    watchers[0].join(5)
+    assert not watchers[0].is_alive()
+
+
+def test_a_stopped_engine_is_not_a_lost_controller(healthy_cluster: Session) -> None:
+    connection = healthy_cluster.connection
+    assert connection is not None
+    engine = next(iter(healthy_cluster.processes.engines().values()))
+    os.kill(engine.entry.pid, signal.SIGSTOP)
+    try:
+        with connection.watched():
+            (watch,) = [t for t in threading.enumerate() if t.name == "parallelflow-watch"]
+            watch.join(4)
+            assert connection.lost is None
+    finally:
+        os.kill(engine.entry.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        ("task", "task scheduler is gone"),
+        ("mux", "direct scheduler is gone"),
+        ("registration", "hub"),
+        ("everything", "is gone"),
+    ],
+)
+def test_a_part_of_the_controller_that_is_killed_shows_within_5_s(
+    make_session: Callable[..., Session], part: str, sentence: str
+) -> None:
+    own_session = make_session(engines=1)
+    client = own_session.client()
+    connection = own_session.connection
+    assert connection is not None
+    leader = connection.controller
+    assert leader is not None
+    with connection.watched():
+        if part == "everything":
+            for process in own_session.processes.remaining():
+                process.kill()
+        else:
+            victim = process_of(connection, part)
+            assert (victim.pid == leader.pid) == (part == "registration")
+            victim.kill()
+        begin = time.monotonic()
+        until(lambda: connection.lost, 5)
+        assert time.monotonic() - begin < 5
+        assert re.search(sentence, connection.lost or "")
+    state = own_session.state()
+    assert not state.connected
+    assert state.lost == connection.lost
+    if part in ("mux", "registration"):
+        return
+    # The next call finds it out by itself, and repairs what is ours.
+    assert own_session.client() is not client
+    assert len(own_session.client().ids) == 1
+
+
+def test_a_controller_that_falls_silent_as_on_a_machine_that_vanished_shows_within_20_s(
+    make_session: Callable[..., Session],
+) -> None:
+    session = make_session(engines=1)
+    session.client()
+    connection = session.connection
+    assert connection is not None
+    with connection.watched():
+        assert connection.controller is not None
+        hub = psutil.Process(connection.controller.pid)
+        for process in [hub, *hub.children()]:
+            process.suspend()
+        until(lambda: connection.lost, 20)
+    assert re.search("no longer answers|has not answered", connection.lost or "")
+
+
+def test_a_damaged_controller_that_is_not_ours_is_reported(profile: Path, make_session: Callable[..., Session]) -> None:
+    controller = start_by_hand(profile)
+    try:
+        connection = wait_for(profile)
+        until(connection.ready, 10)
+        victim = process_of(connection, "task")
+        connection.close()
+        victim.kill()
+        until(lambda: not lives(victim), 5)
+        with pytest.raises(ControllerLost, match=r"task scheduler is gone.*stopped and started again"):
+            make_session(profile="test").client()
+        assert controller.poll() is None
+    finally:
+        finish(controller)
+
+
+def test_a_closed_connection_says_so(own_session: Session) -> None:
+    connection = own_session.start_engines(1) and own_session.connection
+    assert connection is not None
+    own_session.close()
+    assert connection.lost is not None
+    assert own_session.connection is None
+
+
+def test_addresses_are_asked_whether_somebody_listens() -> None:
+    with (
+        zmq.Context() as context,
+        context.socket(zmq.ROUTER) as router,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
+        urls = {
+            "zmq": f"tcp://127.0.0.1:{router.bind_to_random_port('tcp://127.0.0.1')}",
+            "other": f"tcp://127.0.0.1:{other.getsockname()[1]}",
+            "closed": f"tcp://127.0.0.1:{free_port()}",
+            "ipc": "ipc:///nowhere/at/all",
+        }
+        assert listening(urls, 0.5) == {"zmq": True, "other": None, "closed": False, "ipc": False}
+
+
+def test_the_files_of_a_cluster_whose_hub_alone_was_killed_are_stale(profile: Path) -> None:
+    controller = start_by_hand(profile)
+    wait_for(profile).close()
+    left = psutil.Process(controller.pid).children(recursive=True)
+    try:
+        controller.kill()
+        controller.wait()
+        begin = time.monotonic()
+        with pytest.raises(ConnectError) as caught:
+            connect(profile, 10)
+        assert caught.value.gone
+        assert time.monotonic() - begin < 3
+    finally:
+        for process in left:
+            process.kill()
+        psutil.wait_procs(left, 5)
+
+
+def test_the_hub_hears_soon_of_an_engine_that_was_killed_together_with_its_nanny(healthy_cluster: Session) -> None:
+    client, connection = healthy_cluster.client(), healthy_cluster.connection
+    assert connection is not None
+    number = client.ids[0]
+    engine = psutil.Process(healthy_cluster.processes.engines()[client._engines[number]].entry.pid)
+    pending = client[number].execute("while True: sum(range(1000))", block=False)
+    with connection.watched():
+        for process in [engine, *engine.children()]:
+            process.kill()
+        until(lambda: number not in client.ids, 10)
+        until(pending.done, 10)
+        assert connection.lost is None
+
+
+# Encryption
+
+
+def test_with_encryption_a_client_without_the_key_gets_nowhere(make_session: Callable[..., Session]) -> None:
+    session = make_session(engines=1, encryption=True)
+    client = session.client()
+    assert client[:].apply_sync(os.getpid) == [next(iter(session.processes.engines().values())).entry.pid]
+    state = session.state()
+    assert state.controller is not None
+    assert state.controller.encrypted
+    path = profiles.client_file(session.processes.profile_dir)
+    info = json.loads(path.read_text())
+    assert info["curve_serverkey"]
+    with pytest.raises(TimeoutError):
+        ipyparallel.Client({**info, "curve_serverkey": None}, timeout=2)
+    with pytest.raises(TimeoutError):
+        ipyparallel.Client({**info, "curve_serverkey": "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"}, timeout=2)
+    assert client[:].apply_sync(os.getpid)
+
+
+def test_errors_are_sentences() -> None:
+    assert issubclass(ConnectError, ClusterError)
+    assert issubclass(ControllerLost, ClusterError)

@@ -1,0 +1,154 @@
+"""Engines that the profile's configuration has started by ipyparallel's launchers; and what ipcluster sees of ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from parallelflow.cluster import ProfileError, Session, StartError
+from parallelflow.cluster import profile as profiles
+from parallelflow.cluster.record import Record
+from parallelflow.cluster.tree import TOKENS, carriers, lives
+
+Make = Callable[..., Session]
+
+# Stand-ins for a batch system: the job runs on this machine, and its number is that of its process group.
+_SUBMIT = """#!{python}
+import os, re, subprocess, sys
+text = open(sys.argv[1]).read()
+count = int(re.search(r"#SBATCH --ntasks=(\\d+)", text).group(1))
+command = re.search(r"^srun (.*)$", text, re.MULTILINE).group(1)
+with open({output!r}, "ab") as output:
+    job = subprocess.Popen(
+        ["sh", "-c", f"for i in $(seq {{count}}); do {{command}} & done; wait"],
+        stdout=output, stderr=output, start_new_session=True, env=dict(os.environ, SUBMITTED="yes"),
+    )
+print("Submitted batch job", job.pid)
+"""
+_CANCEL = """#!{python}
+import os, signal, sys
+open({log!r}, "a").write(" ".join(sys.argv[1:]) + "\\n")
+os.killpg(int(sys.argv[1]), signal.SIGTERM)
+"""
+
+
+def ours() -> list[psutil.Process]:
+    return carriers([os.environ[TOKENS]])
+
+
+@pytest.fixture
+def slurm(profile: Path, tmp_path: Path) -> Path:
+    """A profile whose engines are submitted to a batch system; returns the folder with its stand-ins."""
+    for name, text in (("sbatch", _SUBMIT), ("scancel", _CANCEL)):
+        path = tmp_path / name
+        values = {"python": sys.executable, "output": str(tmp_path / "output"), "log": str(tmp_path / "cancelled")}
+        path.write_text(text.format(**values))
+        path.chmod(0o700)
+    (profile / "ipcluster_config.py").write_text(
+        f"c.Cluster.engine_launcher_class = 'slurm'\n"
+        f"c.SlurmLauncher.submit_command = [{str(tmp_path / 'sbatch')!r}]\n"
+        f"c.SlurmLauncher.delete_command = [{str(tmp_path / 'scancel')!r}]\n"
+    )
+    return tmp_path
+
+
+def test_engines_are_submitted_to_the_batch_system_that_the_profile_names(
+    slurm: Path, profile: Path, make_session: Make
+) -> None:
+    session = make_session(profile="test")
+    client = session.client()
+    assert client[:].apply_sync(os.getenv, "SUBMITTED") == ["yes", "yes"]
+    state = session.state()
+    assert [process.kind for process in state.processes] == ["controller", "job"]
+    assert [engine.ours for engine in state.engines] == [True, True]
+    # More engines are another job.
+    (number,) = session.start_engines(1)
+    assert [process.kind for process in session.state().processes] == ["controller", "job", "job"]
+    session.stop_engines([number])
+    assert len(client.ids) == 2
+    assert [process.kind for process in session.state().processes] == ["controller", "job"]
+    client[:].execute("while True: sum(range(1000))", block=False)
+    begin = time.monotonic()
+    session.close()
+    assert time.monotonic() - begin < 10
+    assert ours() == []
+    assert Record(profile).read() == []
+    assert len((slurm / "cancelled").read_text().splitlines()) == 2
+    assert not (profile / "log" / "slurm_engine.sbatch").exists()
+
+
+def test_the_key_is_not_in_what_is_submitted(slurm: Path, profile: Path, make_session: Make) -> None:
+    session = make_session(profile="test", engines=1)
+    session.client()
+    text = (profile / "log" / "slurm_engine.sbatch").read_text()
+    assert "ipyparallel.engine" in text
+    assert not any(secret in text for secret in profiles.secrets(profile))
+
+
+def test_a_job_that_was_let_go_is_known_to_the_next_session(slurm: Path, profile: Path, make_session: Make) -> None:
+    first = make_session(profile="test", engines=1)
+    first.client()
+    first.let_go()
+    session = make_session(profile="test")
+    assert len(session.client().ids) == 1
+    assert [engine.ours for engine in session.state().engines] == [True]
+    assert {process.kind for process in session.state().processes} == {"controller", "job"}
+    session.stop_started()
+    assert ours() == []
+    assert (slurm / "cancelled").read_text().count("\n") == 1
+
+
+def test_a_submit_command_that_fails_is_reported(slurm: Path, make_session: Make) -> None:
+    (slurm / "sbatch").write_text("#!/bin/sh\nexit 3\n")
+    with pytest.raises(StartError, match=r"SlurmEngineSetLauncher.* failed: .*exit status 3.*ipcluster_config\.py"):
+        make_session(profile="test").client()
+    assert ours() == []
+
+
+def test_a_job_whose_engines_do_not_come_in_time_is_cancelled_and_reported_with_its_output(
+    slurm: Path, make_session: Make
+) -> None:
+    (slurm / "sbatch").write_text("#!/bin/sh\nsleep 600 > /dev/null 2>&1 &\necho Submitted batch job $!\n")
+    (slurm / "scancel").write_text(f"#!/bin/sh\necho $1 >> {slurm / 'cancelled'}\nkill $1\n")
+    with pytest.raises(StartError, match=r"2 of 2 engines did not start: SlurmEngineSetLauncher had not registered"):
+        make_session(profile="test", start_timeout=5).client()
+    assert ours() == []
+    assert (slurm / "cancelled").exists()
+
+
+def test_a_launcher_class_that_does_not_exist_gets_a_sentence(profile: Path, make_session: Make) -> None:
+    (profile / "ipcluster_config.py").write_text("c.Cluster.engine_launcher_class = 'pigeon'\n")
+    with pytest.raises(ProfileError, match=r"configuration of the IPython profile 'test' cannot be used.*pigeon"):
+        make_session(profile="test").client()
+    assert ours() == []
+
+
+# What ipcluster sees
+
+
+def ipcluster(*arguments: str) -> str:
+    command = [sys.executable, "-m", "ipyparallel.cluster", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_ipcluster_lists_and_stops_what_we_started(profile: Path, make_session: Make) -> None:
+    session = make_session(profile="test", engines=1)
+    session.client()
+    (line,) = [line for line in ipcluster("list").splitlines() if line.startswith("test")]
+    assert line.split()[1:] == ["''", "True", "1", "Local"]
+    session.start_engines(1)
+    (line,) = [line for line in ipcluster("list").splitlines() if line.startswith("test")]
+    assert line.split()[1:] == ["''", "True", "2", "Local"]
+    ipcluster("stop", "--profile=test")
+    assert session.connect() is None
+    assert {process.kind for process in session.state().died} == {"controller", "engine"}
+    assert not any(lives(process) for process in session.processes.remaining())
+    session.close()
+    assert ours() == []

@@ -1,0 +1,345 @@
+"""However VisTrails ends, what it started is gone, unless it was let go; after a SIGKILL the next one finds it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from parallelflow.cluster import Orphan, OrphanAnswer, Session
+from parallelflow.cluster.record import Entry, Record
+from parallelflow.cluster.tree import TOKENS, carriers, lives
+
+Make = Callable[..., Session]
+
+_START = """
+import os, signal, sys, threading, time
+from parallelflow.cluster import Session, Settings, configure, get_session
+settings = dict(profile="test", engines=1, **{preferences})
+session = configure(lambda: Settings.from_mapping(settings))
+client = session.client()
+client[:].execute("import time\\nwhile True: sum(range(1000))", block=False)
+print("ready", flush=True)
+{then}
+"""
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+def ours() -> list[psutil.Process]:
+    return [process for process in carriers([os.environ[TOKENS]]) if "-c" not in process.cmdline()]
+
+
+def until(condition: Callable[[], object], seconds: float = 15) -> None:
+    end_of_time = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end_of_time, "not within the deadline"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def start(profile: Path) -> Iterator[Start]:
+    """Starts a program that has a cluster with one busy engine, and then does what the test wants."""
+    made: list[subprocess.Popen[str]] = []
+
+    def start(then: str, **preferences: str) -> subprocess.Popen[str]:
+        script = _START.format(then=then, preferences=preferences)
+        made.append(
+            subprocess.Popen(
+                [sys.executable, "-c", script],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                stdin=subprocess.PIPE,
+            )
+        )
+        assert made[-1].stdout is not None
+        line = made[-1].stdout.readline()
+        assert line == "ready\n", made[-1].communicate()
+        return made[-1]
+
+    yield start
+    for popen in made:
+        popen.kill()
+        popen.communicate()
+
+
+@pytest.mark.parametrize(
+    ("then", "status", "word"),
+    [
+        ("", 0, ""),
+        ("raise ValueError('what')", 1, "ValueError"),
+        ("sys.exit(3)", 3, ""),
+        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", -signal.SIGTERM, ""),
+        ("os.kill(os.getpid(), signal.SIGHUP); time.sleep(60)", -signal.SIGHUP, ""),
+        ("os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", -signal.SIGINT, "KeyboardInterrupt"),
+        ("threading.Thread(target=session.start_engines, args=[1], daemon=True).start(); time.sleep(0.3)", 0, ""),
+    ],
+    ids=["end", "exception", "exit", "SIGTERM", "SIGHUP", "Ctrl-C", "while starting"],
+)
+def test_nothing_survives_the_end(start: Start, profile: Path, then: str, status: int, word: str) -> None:
+    popen = start(then)
+    _, errors = popen.communicate(timeout=40)
+    assert popen.returncode == status
+    assert word in errors
+    assert ours() == []
+    assert Record(profile).read() == []
+
+
+def test_ctrl_c_in_the_middle_of_a_start_leaves_nothing(profile: Path) -> None:
+    script = (
+        "from parallelflow.cluster import Session, Settings\n"
+        "print('ready', flush=True)\n"
+        "Session(lambda: Settings(profile='test', engines=2)).client()\n"
+    )
+    popen = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until(lambda: len(ours()) >= 3)
+    popen.send_signal(signal.SIGINT)
+    popen.communicate(timeout=30)
+    assert popen.returncode == -signal.SIGINT
+    assert ours() == []
+    assert Record(profile).read() == []
+
+
+def test_a_handler_that_somebody_else_installed_stays(own_session: Session) -> None:
+    def handler(number: int, frame: object) -> None: ...
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        own_session.start_engines(1)
+        assert signal.getsignal(signal.SIGTERM) is handler
+        assert signal.getsignal(signal.SIGHUP) not in (signal.SIG_DFL, handler)
+        own_session.close()
+        assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_signals_are_handled_only_while_something_runs() -> None:
+    script = (
+        "import signal\n"
+        "from parallelflow.cluster import Session, Settings\n"
+        "session = Session(lambda: Settings(engines=1))\n"
+        "for action in (session.connect, session.client, session.close):\n"
+        "    action()\n"
+        "    print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)\n"
+    )
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert output.stdout.split() == ["True", "False", "True"]
+
+
+def test_a_forked_child_leaves_its_parents_cluster_alone(start: Start) -> None:
+    then = (
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    assert get_session().connection is None\n"
+        "    get_session().close()\n"
+        "    sys.exit(0)  # runs the exit handlers\n"
+        "assert os.waitpid(pid, 0)[1] == 0\n"
+        "print(len(session.client().ids), session.processes.controller().running, flush=True)"
+    )
+    output, errors = start(then).communicate(timeout=40)
+    assert output == "1 True\n", errors
+    assert ours() == []
+
+
+# Let go
+
+
+@pytest.mark.parametrize("then", ["session.let_go()", ""], ids=["let go", "at_exit=leave"])
+def test_what_was_let_go_runs_on_and_the_next_session_has_it_as_its_own(
+    start: Start, profile: Path, make_session: Make, then: str
+) -> None:
+    popen = start(then, **({} if then else {"at_exit": "leave"}))
+    popen.communicate(timeout=40)
+    assert popen.returncode == 0
+    running = {process.pid for process in ours()}
+    assert len(running) >= 4
+    session = make_session(profile="test")
+    assert len(session.client().ids) == 1
+    state = session.state()
+    assert state.controller is not None
+    assert state.controller.started_by == "an earlier VisTrails"
+    assert [engine.ours for engine in state.engines] == [True]
+    assert {process.kind: process.let_go for process in state.processes} == {"controller": True, "engine": True}
+    # It was let go, so the end of this session does not end it either.
+    session.close()
+    assert {process.pid for process in ours()} == running
+    # But it can stop it.
+    session.connect()
+    session.stop_started()
+    assert ours() == []
+    assert Record(profile).read() == []
+
+
+def test_what_was_taken_back_ends_with_the_session(start: Start, profile: Path, make_session: Make) -> None:
+    start("session.let_go()").communicate(timeout=40)
+    session = make_session(profile="test")
+    assert session.take_back() == 2
+    assert session.take_back() == 0
+    assert [process.let_go for process in session.state().processes] == [False, False]
+    assert len(session.client().ids) == 1
+    session.close()
+    assert ours() == []
+    assert Record(profile).read() == []
+
+
+def test_let_go_disconnects_and_forgets(make_session: Make) -> None:
+    session = make_session(engines=1)
+    session.client()
+    session.let_go()
+    assert session.connection is None
+    assert session.state().processes == ()
+    session.close()
+    assert len(ours()) >= 4
+    session.connect()
+    assert session.take_back() == 2
+
+
+# Orphans
+
+
+class Asked:
+    """Answers the question about orphans, once."""
+
+    def __init__(self, answer: OrphanAnswer) -> None:
+        self.answer = answer
+        self.orphans_seen: Sequence[Orphan] = ()
+
+    def start_cluster(self, profile: str, engines: int) -> int | None:
+        raise AssertionError
+
+    def orphans(self, orphans: Sequence[Orphan]) -> OrphanAnswer:
+        assert not self.orphans_seen
+        self.orphans_seen = orphans
+        return self.answer
+
+
+def orphans(start: Start) -> set[int]:
+    """Leaves a cluster behind as a SIGKILL of VisTrails does; returns its process ids."""
+    popen = start("time.sleep(60)")
+    popen.kill()
+    popen.communicate()
+    running = {process.pid for process in ours()}
+    assert len(running) >= 4
+    return running
+
+
+def test_orphans_are_taken_back_in_batch_mode_and_it_is_logged(
+    start: Start, make_session: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = orphans(start)
+    session = make_session(profile="test")
+    assert len(session.client().ids) == 1
+    assert {process.pid for process in ours()} == running
+    assert "Found 2 processes that a VisTrails left running which crashed or was killed" in caplog.text
+    assert "Taking them back" in caplog.text
+    state = session.state()
+    assert state.controller is not None
+    assert state.controller.started_by == "this VisTrails"
+    session.close()
+    assert ours() == []
+
+
+def test_orphans_are_stopped_if_the_preferences_say_so(start: Start, make_session: Make) -> None:
+    running = orphans(start)
+    session = make_session(profile="test", orphans="stop")
+    assert session.connect() is None
+    assert ours() == []
+    assert len(session.client().ids) == 2
+    assert not running & {process.pid for process in ours()}
+
+
+@pytest.mark.parametrize("answer", ["stop", "leave"])
+def test_the_user_is_asked_about_orphans_once(start: Start, make_session: Make, answer: OrphanAnswer) -> None:
+    running = orphans(start)
+    asked = Asked(answer)
+    session = make_session(asked, profile="test")
+    connection = session.connect()
+    assert sorted(orphan.kind for orphan in asked.orphans_seen) == ["controller", "engine"]
+    assert (connection is None) == (answer == "stop")
+    session.connect()
+    session.close()
+    assert {process.pid for process in ours()} == (running if answer == "leave" else set())
+    if answer == "leave":
+        session.connect()
+        session.stop_started()
+
+
+def test_orphaned_engines_without_their_controller_are_stopped(start: Start, make_session: Make) -> None:
+    orphans(start)
+    for process in ours():
+        if "ipyparallel.controller" in process.cmdline():
+            process.kill()
+    session = make_session(profile="test", engines=1)
+    client = session.client()
+    assert len(client.ids) == 1
+    until(lambda: len([p for p in ours() if "ipyparallel.engine" in p.cmdline()]) == 1)
+
+
+def test_what_a_vistrails_was_starting_when_it_was_killed_is_found(profile: Path, make_session: Make) -> None:
+    script = (
+        "from parallelflow.cluster import Session, Settings\n"
+        "Session(lambda: Settings(profile='test', engines=2)).client()\n"
+    )
+    popen = subprocess.Popen([sys.executable, "-c", script])
+    until(lambda: len(ours()) >= 1)
+    popen.kill()
+    popen.wait()
+    session = make_session(profile="test", orphans="stop")
+    session.connect()
+    assert ours() == []
+    assert Record(profile).read() == []
+
+
+def test_another_running_vistrails_is_left_alone(start: Start, make_session: Make) -> None:
+    popen = start("sys.stdin.read()")
+    running = {process.pid for process in ours()}
+    session = make_session(Asked("stop"), profile="test", orphans="stop")
+    assert len(session.client().ids) == 1
+    state = session.state()
+    assert state.controller is not None
+    assert state.controller.started_by == "another VisTrails"
+    assert state.processes == ()
+    assert session.take_back() == 0
+    session.stop_started()
+    session.close()
+    assert {process.pid for process in ours()} == running
+    popen.communicate(timeout=40)
+    assert ours() == []
+
+
+def test_a_recorded_process_id_that_belongs_to_somebody_else_now_is_left_alone(
+    profile: Path, make_session: Make
+) -> None:
+    innocent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        created = psutil.Process(innocent.pid).create_time()
+        entry = Entry(token="gone", kind="controller", pid=innocent.pid, create_time=created, owner_pid=1)
+        Record(profile).put(entry, replace(entry, token="gone too", create_time=created - 1000))
+        session = make_session(profile="test", orphans="stop")
+        assert session.connect() is None
+        assert Record(profile).read() == []
+        assert lives(psutil.Process(innocent.pid))
+    finally:
+        innocent.kill()
+        innocent.wait()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"version": 99}', '{"version": 1, "processes": [{"nonsense": 1}]}'])
+def test_a_damaged_record_is_ignored(
+    profile: Path, make_session: Make, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Record(profile).path
+    path.write_text(text)
+    assert make_session(profile="test").connect() is None
+    assert re.search(f"{path} .*ignored", caplog.text)

@@ -1,0 +1,445 @@
+"""Starting controllers and engines: in time, or with an error that says why."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psutil
+import pytest
+
+from parallelflow.cluster import (
+    Cancelled,
+    ClusterError,
+    NoEngines,
+    ProcessManager,
+    Session,
+    Settings,
+    StartError,
+    inside_engine,
+    processes,
+)
+from parallelflow.cluster import profile as profiles
+from parallelflow.cluster.record import Record
+from parallelflow.cluster.tree import TOKENS, carriers
+from parallelflow.cluster.waiting import Wait
+
+Make = Callable[..., Session]
+
+
+def ours() -> list[psutil.Process]:
+    """Whatever runs with this test's token."""
+    return carriers([os.environ[TOKENS]])
+
+
+def nothing_left(profile: Path) -> None:
+    assert ours() == []
+    assert Record(profile).read() == []
+    names = {path.name for path in profiles.security_dir(profile).iterdir()}
+    assert names <= {"parallelflow.lock", "parallelflow-start.lock"}
+
+
+# In batch mode
+
+
+def test_with_no_cluster_one_is_started_with_as_many_engines_as_the_preference_says(make_session: Make) -> None:
+    session = make_session(engines=3)
+    client = session.client()
+    assert len(client.ids) == 3
+    assert session.client() is client
+    assert client[:].apply_sync(os.getpid) == [s.pid for s in session.state().engines]
+    session.close()
+    nothing_left(profiles.locate("default"))
+
+
+def test_by_default_there_are_as_many_engines_as_cores(make_session: Make) -> None:
+    assert len(make_session(engines=0).client().ids) == os.cpu_count()
+
+
+def test_nothing_is_started_if_the_caller_or_the_preferences_say_so(make_session: Make) -> None:
+    for session, arguments in ((make_session(), {"start": False}), (make_session(start="never"), {})):
+        with pytest.raises(NoEngines, match=r"no controller runs.*Start new engine processes.*ipcluster start"):
+            session.client(**arguments)
+        assert session.connect() is None
+    assert ours() == []
+
+
+def test_with_the_preference_ask_the_answer_counts(make_session: Make) -> None:
+    class Asked:
+        answers: ClassVar[list[int | None]] = [None, 1]
+
+        def start_cluster(self, profile: str, engines: int) -> int | None:
+            assert (profile, engines) == ("default", 2)
+            return self.answers.pop(0)
+
+        def orphans(self, orphans: Any) -> str:
+            raise AssertionError
+
+    session = make_session(Asked(), start="ask")
+    with pytest.raises(NoEngines, match="none were to be started"):
+        session.client()
+    assert ours() == []
+    assert len(session.client().ids) == 1
+
+
+def test_threads_that_want_a_client_at_the_same_moment_get_the_same_one(make_session: Make) -> None:
+    session = make_session(engines=1)
+    clients: list[Any] = []
+    threads = [threading.Thread(target=lambda: clients.append(session.client())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    longest = 0.0
+    while any(thread.is_alive() for thread in threads):
+        begin = time.monotonic()
+        session.state()
+        longest = max(longest, time.monotonic() - begin)
+        time.sleep(0.02)
+    assert len(clients) == 3
+    assert len({id(client) for client in clients}) == 1
+    assert len(session.state().processes) == 2
+    assert longest < 2  # it does not wait for the start
+
+
+def test_a_second_session_finds_what_the_first_one_started(make_session: Make) -> None:
+    first, second = make_session(engines=1), make_session()
+    uuids = dict(first.client()._engines)
+    assert dict(second.client()._engines) == uuids
+    controller = second.state().controller
+    assert controller is not None
+    assert controller.started_by == "another VisTrails"
+    second.close()
+    assert len(first.client().ids) == 1
+
+
+def test_two_that_start_at_the_same_moment_end_with_one_controller(profile: Path) -> None:
+    script = (
+        "import json, sys\n"
+        "from parallelflow.cluster import Session, Settings\n"
+        "session = Session(lambda: Settings(profile='test', engines=1))\n"
+        "client = session.client()\n"
+        "print(json.dumps([session.connection.url, sorted(client._engines.values())]), flush=True)\n"
+        "sys.stdin.read()\n"
+        "session.close()\n"
+    )
+    command = [sys.executable, "-c", script]
+    both = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        seen = [json.loads(one.stdout.readline()) for one in both if one.stdout]
+        assert seen[0] == seen[1]
+        leaders = [p for p in ours() if "ipyparallel.controller" in p.cmdline() and p.parent() in map(_process, both)]
+        assert len(leaders) == 1
+    finally:
+        for one in both:
+            one.communicate(timeout=60)
+    assert [one.returncode for one in both] == [0, 0]
+    nothing_left(profile)
+
+
+def _process(popen: subprocess.Popen[str]) -> psutil.Process:
+    return psutil.Process(popen.pid)
+
+
+def test_a_start_waits_for_another_one_and_says_so(profile: Path, make_session: Make) -> None:
+    import fcntl
+
+    with open(profiles.security_dir(profile) / "parallelflow-start.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ClusterError, match=r"Waited 1 seconds for another VisTrails"):
+            make_session(profile="test", start_timeout=1).client()
+    assert ours() == []
+
+
+# Progress and cancel
+
+
+def test_progress_is_reported_10_times_a_second_from_the_calling_thread(make_session: Make) -> None:
+    seen: list[tuple[float, str, float]] = []
+
+    def progress(text: str, fraction: float) -> None:
+        assert threading.current_thread() is caller
+        seen.append((time.monotonic(), text, fraction))
+
+    caller = threading.current_thread()
+    make_session().client(progress=progress)
+    # The machine may be busy, so not each gap: but on the whole.
+    assert len(seen) >= 10 * (seen[-1][0] - seen[0][0]) - 2
+    assert [fraction for _, _, fraction in seen] == sorted(fraction for _, _, fraction in seen)
+    assert (seen[0][2], seen[-1][2]) == (0.0, 1.0)
+    assert {text for _, text, _ in seen} >= {"Starting the controller", "The cluster is ready"}
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.3])
+def test_a_cancel_leaves_nothing_behind(profile: Path, make_session: Make, fraction: float) -> None:
+    reached = threading.Event()
+    session = make_session(profile="test")
+
+    def progress(text: str, now: float) -> None:
+        if now >= fraction:
+            reached.set()
+
+    with pytest.raises(Cancelled):
+        session.client(progress=progress, cancelled=reached.is_set)
+    nothing_left(profile)
+    assert session.state().processes == ()
+
+
+def test_an_exception_out_of_progress_leaves_nothing_behind(profile: Path, make_session: Make) -> None:
+    def progress(text: str, fraction: float) -> None:
+        if fraction >= 0.3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_session(profile="test").client(progress=progress)
+    nothing_left(profile)
+
+
+def test_cancelling_more_engines_leaves_the_others_alone(healthy_cluster: Session) -> None:
+    before = healthy_cluster.client().ids
+    with pytest.raises(Cancelled):
+        healthy_cluster.start_engines(1, cancelled=lambda: True)
+    assert healthy_cluster.client().ids == before
+    assert ours() == []
+
+
+# Failures
+
+
+def test_an_engine_that_dies_while_starting_is_reported_with_the_end_of_its_log(
+    profile: Path, make_session: Make
+) -> None:
+    (profile / "ipengine_config.py").write_text("raise SystemExit('the disk is made of cheese')\n")
+    begin = time.monotonic()
+    with pytest.raises(StartError, match=r"2 of 2 engines did not start: process \d+ ended with exit status") as caught:
+        make_session(profile="test").client()
+    assert time.monotonic() - begin < 30
+    assert "the disk is made of cheese" in caught.value.log_tail
+    assert caught.value.log_tail in str(caught.value)
+    assert caught.value.log_path is not None
+    assert stat.S_IMODE(caught.value.log_path.stat().st_mode) == 0o600
+    nothing_left(profile)
+
+
+def test_a_controller_that_dies_while_starting_is_reported_with_the_end_of_its_log(
+    profile: Path, make_session: Make
+) -> None:
+    (profile / "ipcontroller_config.py").write_text("c.IPController.transport = 'pigeon'\n")
+    with pytest.raises(StartError, match="The controller ended with exit status") as caught:
+        make_session(profile="test").client()
+    assert "pigeon" in caught.value.log_tail
+    nothing_left(profile)
+
+
+def test_an_engine_that_does_not_register_in_time_is_reported(profile: Path, make_session: Make) -> None:
+    (profile / "ipengine_config.py").write_text("import time; time.sleep(600)\n")
+    with pytest.raises(StartError, match=r"The engine did not start: process \d+ had not registered after 4 seconds"):
+        make_session(profile="test", engines=1, start_timeout=4).client()
+    nothing_left(profile)
+
+
+def test_engines_that_did_start_stay_when_others_fail(profile: Path, make_session: Make) -> None:
+    # The first engine to get there takes the folder; the second one finds it taken.
+    (profile / "ipengine_config.py").write_text(
+        f"import os\n"
+        f"try:\n"
+        f"    os.mkdir({str(profile / 'taken')!r})\n"
+        f"except FileExistsError:\n"
+        f"    raise SystemExit('the folder is taken')\n"
+    )
+    session = make_session(profile="test")
+    with pytest.raises(StartError, match=r"(?s)1 of 2 engines did not start.*the folder is taken"):
+        session.start_engines(2)
+    assert len(session.client().ids) == 1
+    assert len(session.state().processes) == 2
+
+
+def test_keys_are_blanked_out_of_messages(profile: Path) -> None:
+    manager = ProcessManager(profile, Settings())
+    controller = manager.launch_controller()
+    manager.wait_for_controller(controller, Wait(30))
+    (key,) = profiles.secrets(profile)
+    assert controller.log_path is not None
+    with open(controller.log_path, "a") as file:
+        file.write(f"\nthe key is {key}, says somebody\n")
+    assert manager.log_tail(controller).endswith("the key is (key), says somebody")
+    manager.stop()
+    nothing_left(profile)
+
+
+def test_a_port_that_was_taken_meanwhile_is_tried_again(profile: Path, make_session: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        # Only the first controller, and not those who look at its configuration, picks the port that is taken.
+        (profile / "ipcontroller_config.py").write_text(
+            f"import os, sys\n"
+            f"if 'ipyparallel.controller' in ' '.join(sys.orig_argv) and not os.path.exists({str(profile / 'tried')!r}):\n"
+            f"    os.mkdir({str(profile / 'tried')!r})\n"
+            f"    c.IPController.ports = [{server.getsockname()[1]}]\n"
+        )
+        assert len(make_session(profile="test", engines=1).client().ids) == 1
+    assert (profile / "tried").exists()
+
+
+def test_a_log_does_not_grow_without_end(make_session: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = make_session(engines=1)
+    session.client()
+    controller = session.processes.controller()
+    assert controller is not None
+    assert controller.log_path is not None
+    before = controller.log_path.stat().st_size
+    monkeypatch.setattr(processes, "_LOG_LIMIT", 100)
+    monkeypatch.setattr(processes, "_TRIM_EVERY", 0.0)
+    session.state()
+    assert controller.log_path.stat().st_size < before
+    session.client()[:].apply_sync(os.getpid)
+    assert b"\0" not in controller.log_path.read_bytes()
+
+
+# As the profile says
+
+
+def test_stale_connection_files_are_replaced(profile: Path, make_session: Make) -> None:
+    first = make_session(profile="test", engines=1)
+    first.client()
+    stale = profiles.client_file(profile).read_bytes()
+    first.close()
+    for path in (profiles.client_file(profile), profiles.engine_file(profile)):
+        path.write_bytes(stale)
+    session = make_session(profile="test", engines=1)
+    assert len(session.client().ids) == 1
+    assert profiles.client_file(profile).read_bytes() != stale
+
+
+def test_what_the_profile_configures_is_respected(profile: Path, make_session: Make) -> None:
+    (profile / "ipcontroller_config.py").write_text("c.HeartMonitor.period = 777\n")
+    (profile / "ipcluster_config.py").write_text(
+        "c.EngineLauncher.engine_args = ['--IPEngine.startup_command=mark = 42']\n"
+        "c.LocalEngineSetLauncher.environment = {'MARK': 'yes'}\n"
+        "c.Cluster.controller_args = ['--log-level=DEBUG']\n"
+    )
+    session = make_session(profile="test", engines=1)
+    view = session.client()[:]
+    assert view.pull("mark").get() == [42]
+    assert view.apply_sync(os.getenv, "MARK") == ["yes"]
+    controller = session.processes.controller()
+    assert controller is not None
+    process = psutil.Process(controller.entry.pid)
+    assert "--log-level=DEBUG" in process.cmdline()
+    assert not any("HeartMonitor" in argument for argument in process.cmdline())
+
+
+def test_a_controller_listens_on_the_network_if_the_profile_says_so(profile: Path, make_session: Make) -> None:
+    (profile / "ipcontroller_config.py").write_text("c.IPController.ip = '0.0.0.0'\n")
+    session = make_session(profile="test", engines=1)
+    assert session.client()[:].apply_sync(abs, -1) == [1]
+    assert session.connection is not None
+    assert session.connection.check() is None
+    controller = session.state().controller
+    assert controller is not None
+    addresses = {c.laddr.ip for c in psutil.Process(controller.pid).net_connections("inet") if c.status == "LISTEN"}
+    assert "0.0.0.0" in addresses
+
+
+def test_connection_files_that_the_profile_wants_to_reuse_are_kept(profile: Path, make_session: Make) -> None:
+    (profile / "ipcontroller_config.py").write_text("c.IPController.reuse_files = True\n")
+    contents = []
+    for _ in range(2):
+        session = make_session(profile="test", engines=1)
+        assert session.client()[:].apply_sync(abs, -1) == [1]
+        session.close()
+        contents.append(profiles.client_file(profile).read_bytes())
+    assert contents[0] == contents[1]
+    assert ours() == []
+
+
+def test_a_process_that_inherits_another_clusters_environment_still_joins_the_profiles(
+    make_session: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IPP_CLUSTER_ID", "other")
+    monkeypatch.setenv("IPP_PROFILE_DIR", "/nowhere")
+    monkeypatch.setenv("IPP_CONNECTION_INFO", "{}")
+    assert len(make_session(engines=1).client().ids) == 1
+
+
+# Private
+
+
+def test_files_are_private_keys_are_nowhere_else_and_ports_are_on_loopback(make_session: Make) -> None:
+    session = make_session()
+    before = os.umask(0)
+    try:
+        session.client()
+    finally:
+        os.umask(before)
+    folder = session.processes.profile_dir
+    for path in (folder / "security", folder / "log"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        assert list(path.iterdir())
+        assert {stat.S_IMODE(file.stat().st_mode) for file in path.iterdir() if file.is_file()} == {0o600}
+    secrets = profiles.secrets(folder)
+    assert len(secrets) == 1
+    key = secrets.pop()
+    for process in session.processes.remaining():
+        assert key not in " ".join(process.cmdline())
+        assert key not in "".join(process.environ().values())
+        addresses = {c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+        assert addresses <= {"127.0.0.1"}
+    for path in folder.rglob("*"):
+        if path.is_file() and path.name not in ("ipcontroller-client.json", "ipcontroller-engine.json"):
+            assert key not in path.read_text(errors="replace"), path
+
+
+def test_an_engine_runs_with_the_users_umask(make_session: Make) -> None:
+    before = os.umask(0o027)
+    try:
+        view = make_session(engines=1).client()[:]
+    finally:
+        os.umask(before)
+    assert view.apply_sync(os.umask, 0o027) == [0o027]
+
+
+# Where
+
+
+def test_no_cluster_is_started_from_inside_an_engine(healthy_cluster: Session) -> None:
+    assert not inside_engine()
+    client = healthy_cluster.client()
+    view = client[client.ids[0]]
+    view.execute(
+        "from parallelflow.cluster import Session, Settings, inside_engine, profile\n"
+        "profile.create('elsewhere')\n"
+        "inside = inside_engine()\n"
+        "try:\n"
+        "    Session(lambda: Settings(profile='elsewhere')).client()\n"
+        "except Exception as error:\n"
+        "    said = str(error)\n",
+        block=True,
+    )
+    assert view.pull("inside").get() is True
+    assert view.pull("said").get() == "This runs in an engine already, from where no other cluster is started."
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_number_of_engines_below_one_is_refused(make_session: Make, number: int) -> None:
+    with pytest.raises(ClusterError, match="must be at least 1"):
+        make_session().start_engines(number)
+
+
+def test_engines_killed_by_a_signal_are_said_to_be(make_session: Make) -> None:
+    session = make_session(engines=1)
+    session.client()
+    (engine,) = session.processes.engines().values()
+    os.kill(engine.entry.pid, signal.SIGKILL)
+    end = time.monotonic() + 10
+    while session.state().died == ():
+        assert time.monotonic() < end
+    (died,) = session.state().died
+    assert (died.kind, died.pid, died.ending) == ("engine", engine.entry.pid, "was killed by signal 9")

@@ -1,0 +1,49 @@
+"""Runs Python in processes of its own, away from the user's home, with the examples' modules at hand."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+def run_python(
+    arguments: list[str], home: Path, limit: float = 120, path: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run Python with its home in a folder, with ``examples`` on the path.
+
+    :param limit: seconds that it may take
+    :param path: more for PYTHONPATH
+    """
+    # VisTrails leaves files behind that it has unpacked.
+    temporary = home / "t"
+    temporary.mkdir(exist_ok=True)
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "IPYTHONDIR": str(home / ".ipython"),
+        "PYTHONPATH": os.pathsep.join(filter(None, (path, str(EXAMPLES)))),
+        "QT_QPA_PLATFORM": "offscreen",
+        "TMPDIR": str(temporary),
+        "XDG_RUNTIME_DIR": str(temporary),
+    }
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=home,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=limit,
+        check=False,
+    )
+
+
+# Does a job of `run_vistrails` and returns the outcome.
+Batch = Callable[..., dict[str, Any]]

@@ -1,0 +1,153 @@
+"""Every example opens in VisTrails' window, runs in its batch mode, and gives the same with each Map."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from example_runs import EXAMPLES, ROOT, Batch, run_python
+
+NAMES = ["failing", "hillshade", "sweep", "table", "viewshed"]
+PACKAGES = ["controlflow", "pythonCalc", "ipyparallel_flow"]
+OURS = "org.vistrails.parallelflow"
+
+# Small, so that all of them run in a few seconds.
+ALIASES = {
+    "hillshade": {"days": 1, "hours": 4, "cell": 120.0},
+    "sweep": {"size": 24, "steps": 50},
+    "viewshed": {"fineness": 1, "rows": 2, "columns": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def outcome(batch: Batch) -> dict[str, Any]:
+    """What came of all versions of all examples."""
+    vistrails = [{"file": str(EXAMPLES / f"{name}.vt"), "aliases": ALIASES.get(name, {})} for name in NAMES]
+    return batch(vistrails, PACKAGES)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What VisTrails' window shows of all examples."""
+    folder = tmp_path_factory.mktemp("w")
+    files = [str(EXAMPLES / f"{name}.vt") for name in NAMES]
+    process = run_python([str(Path(__file__).with_name("open_in_window.py")), str(folder), *files], folder)
+    result = folder / "shown.json"
+    assert result.is_file(), process.stdout[-5000:]
+    content: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    assert "failure" not in content, content["failure"]
+    return content
+
+
+def test_every_example_is_tested() -> None:
+    assert sorted(path.stem for path in EXAMPLES.glob("*.vt")) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_opens_in_the_window(shown: dict[str, Any], name: str) -> None:
+    versions = shown[f"{name}.vt"]
+    assert {"Serial", "Parallel"} <= set(versions)
+    for version in versions.values():
+        assert version["drawn"] == len(version["modules"]) > 3
+        assert not version["invalid"]
+        assert version["notes"].startswith("<p>")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "failing"])
+def test_an_example_gives_the_same_with_each_map(outcome: dict[str, Any], name: str) -> None:
+    serial, parallel = (outcome["runs"][f"{name}: {tag}"] for tag in ("Serial", "Parallel"))
+    assert serial["errors"] == parallel["errors"] == {}
+    assert [package for _, package, _ in parallel["maps"]] == [OURS]
+    # Modules whose outputs VisTrails still has from the first version are not executed in the second.
+    both = serial["outputs"].keys() & parallel["outputs"].keys()
+    assert any(label.startswith("Map over") for label in both)
+    for label in both:
+        assert serial["outputs"][label] == parallel["outputs"][label], label
+
+
+def test_no_process_is_left(outcome: dict[str, Any]) -> None:
+    assert outcome["left"] == []
+
+
+def test_pictures_go_where_output_is_to_go(outcome: dict[str, Any]) -> None:
+    assert outcome["written"] == ["hillshade.png", "sweep.png", "viewshed.png"]
+    for name in outcome["written"]:
+        assert (outcome["folder"] / "output" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_sweep_reads_files_and_writes_files(outcome: dict[str, Any]) -> None:
+    files = outcome["runs"]["sweep: Parallel"]["outputs"]["Map over the rates"]["Result"]
+    assert len(files) == 12
+    assert len(set(files)) == 12  # each pair of rates ends in another state
+    assert all(text.startswith("file ") for text in files)
+
+
+def test_the_table_is_the_one_that_matplotlib_ships(outcome: dict[str, Any]) -> None:
+    run = outcome["runs"]["table: Parallel"]["outputs"]
+    percents = run["Map over the rows"]["Result"]
+    assert len(percents) == 65
+    assert percents[0] == pytest.approx(100 * (29.97 - 29.52) / 29.76)
+    assert run["The widest days"]["report"].splitlines()[1] == "26-Jun-03: 5.12 %"
+    assert "26-Jun-03: 5.12 %" in outcome["printed"]
+
+
+def test_the_large_constant_is_large_unless_made_small() -> None:
+    # 18 MB: 1376 x 1612 values of 8 bytes, as the notes say; the run above makes it small.
+    import numpy as np
+    from matplotlib import cbook
+
+    rows, columns = np.shape(cbook.get_sample_data("jacksboro_fault_dem.npz")["elevation"])
+    assert round(4 * rows * 4 * columns * 8 / 1e6) == 18
+
+
+def test_an_element_that_fails_is_named_with_its_value_and_its_engine(outcome: dict[str, Any]) -> None:
+    serial = outcome["runs"]["failing: Serial"]["errors"]
+    parallel = outcome["runs"]["failing: Parallel"]["errors"]
+    assert set(serial) == set(parallel) == {"Square root"}
+    assert serial["Square root"] in parallel["Square root"]
+    assert "element 3 (-16)" in parallel["Square root"]
+    assert "on engine " in parallel["Square root"]
+
+
+def test_a_failure_can_be_kept_as_a_value(outcome: dict[str, Any]) -> None:
+    run = outcome["runs"]["failing: Failures as values"]
+    assert run["errors"] == {}
+    assert run["outputs"]["Map over the numbers"]["Result"] == [1, 2, 3, "-16: math domain error", 5, 6]
+
+
+def test_vistrails_own_command_line_runs_an_example(clean_home: Path) -> None:
+    vistrail = shutil.copy(EXAMPLES / "table.vt", clean_home)
+    script = "from pathlib import Path; from batch import prepare_settings; print(prepare_settings(Path.cwd()))"
+    settings = run_python(["-c", script], clean_home).stdout.strip()
+    process = run_python(
+        ["-m", "vistrails.run", "--dot-vistrails", settings, "--batch", f"{vistrail}:Parallel"], clean_home
+    )
+    assert process.returncode == 0, process.stdout
+    assert "26-Jun-03: 5.12 %" in process.stdout
+
+
+def test_the_saved_vistrails_are_what_the_script_makes(tmp_path: Path) -> None:
+    process = run_python([str(EXAMPLES / "make_examples.py"), str(tmp_path)], tmp_path)
+    assert process.returncode == 0, process.stdout
+    for name in NAMES:
+        assert _contents(tmp_path / f"{name}.vt") == _contents(EXAMPLES / f"{name}.vt"), (
+            f"{name}.vt is not what make_examples.py makes: run python examples/make_examples.py"
+        )
+
+
+def test_no_example_names_a_place_of_this_machine() -> None:
+    for path in [*EXAMPLES.glob("*.vt"), ROOT / "tests" / "data" / "old_map.vt"]:
+        text = " ".join(_contents(path).values())
+        assert str(ROOT) not in text
+        assert str(Path.home()) not in text
+        assert "/tmp/" not in text
+
+
+def _contents(path: Path) -> dict[str, str]:
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name).decode() for name in archive.namelist()}

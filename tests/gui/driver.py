@@ -1,0 +1,288 @@
+"""Drives the real VisTrails window as a user would, from inside its event loop, in a process of its own.
+
+``python driver.py SCENARIO FOLDER`` opens the window with its settings in FOLDER, runs the generator of that name from
+`scenarios`, quits VisTrails the way its own menu does, and writes what it saw to FOLDER/seen.json. A scenario yields
+whenever the event loop is to go on; it is resumed every few milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+Scenario = Generator[None, None, None]
+
+PACKAGES = ("controlflow", "ipyparallel_flow")
+
+_TICK = 10  # milliseconds
+_PATIENCE = 30.0  # seconds that anything may take which a scenario waits for
+
+
+class User:
+    """Somebody in front of the window.
+
+    :ivar seen: what is reported to the test: by name, anything that JSON can hold
+    """
+
+    def __init__(self, application: Any, folder: Path) -> None:
+        self.application = application
+        self.folder = folder
+        self.builder = application.builderWindow
+        self.seen: dict[str, Any] = {"said": []}
+        self.doing = ["otherwise"]
+        self.gaps: dict[str, float] = {}
+        self._over: list[str] = []
+
+    # ------------------------------------------------------------ wait
+
+    def until(self, look: Callable[[], _T | None], what: str) -> Generator[None, None, _T]:
+        """Wait until something is there, and return it."""
+        end = time.monotonic() + _PATIENCE
+        while True:
+            found = look()
+            if found:
+                return found
+            assert time.monotonic() < end, f"{what} did not come; visible: {self._visible()}"
+            yield
+
+    def dialog(self, name: str) -> Generator[None, None, Any]:
+        """Wait for a window of a class, and note what it says."""
+        dialog = yield from self.until(lambda: self.window(name), name)
+        self.seen["said"].append(said(dialog))
+        return dialog
+
+    def gone(self, dialog: Any) -> Generator[None, None, None]:
+        """Wait until a window has gone."""
+        from PyQt5 import sip
+
+        yield from self.until(lambda: sip.isdeleted(dialog) or not dialog.isVisible(), "the end of a dialog")
+
+    def window(self, name: str) -> Any:
+        """The visible window of a class, or None. The one that was opened last, if there are more."""
+        found = [widget for widget in self.application.topLevelWidgets() if type(widget).__name__ == name]
+        visible = [widget for widget in found if widget.isVisible()]
+        modal = self.application.activeModalWidget()
+        return modal if modal in visible else (visible[-1] if visible else None)
+
+    def _visible(self) -> list[str]:
+        return [str(said(widget)) for widget in self.application.topLevelWidgets() if widget.isVisible()]
+
+    # ------------------------------------------------------------ act
+
+    @contextmanager
+    def at(self, doing: str) -> Iterator[None]:
+        """Book how long the event loop was blocked meanwhile under a name."""
+        self.doing.append(doing)
+        try:
+            yield
+        finally:
+            self._over.append(doing)  # what it did last is yet to be booked
+
+    def book(self, gap: float) -> None:
+        """Book how long the event loop was blocked."""
+        doing = self.doing[-1]
+        self.gaps[doing] = max(self.gaps.get(doing, 0.0), round(gap, 3))
+        for over in self._over:
+            self.doing.remove(over)
+        self._over.clear()
+
+    def choose(self, entry: str) -> None:
+        """Choose an entry of Packages > Parallel Flow, through its QAction."""
+        self.menu()[entry].trigger()
+
+    def menu(self) -> dict[str, Any]:
+        """The entries of Packages > Parallel Flow."""
+        for action in self.builder.qmenus["packages"].actions():
+            if action.text() == "Parallel Flow":
+                return {entry.text(): entry for entry in action.menu().actions()}
+        return {}
+
+    @staticmethod
+    def click(widget: Any) -> None:
+        """Press and release the left mouse button."""
+        from PyQt5.QtCore import QPoint, Qt
+        from PyQt5.QtTest import QTest
+        from PyQt5.QtWidgets import QAbstractButton, QCheckBox, QRadioButton
+
+        assert widget.isEnabled(), f"{widget.objectName()} is not enabled"
+        place = widget.rect().center()
+        if isinstance(widget, (QCheckBox, QRadioButton)):
+            place = QPoint(8, widget.height() // 2)  # where the box is
+        assert isinstance(widget, QAbstractButton)
+        QTest.mouseClick(widget, Qt.LeftButton, Qt.NoModifier, place)
+
+    def press(self, dialog: Any, name: str) -> None:
+        """Press a button of a dialog of ours, by the name of the object."""
+        from PyQt5.QtWidgets import QAbstractButton
+
+        button = dialog.findChild(QAbstractButton, name)
+        assert button is not None, f"no button {name!r}"
+        self.click(button)
+
+    @staticmethod
+    def type(widget: Any, text: str) -> None:
+        """Replace a field's text by typing."""
+        from PyQt5.QtTest import QTest
+
+        widget.setFocus()
+        widget.selectAll()
+        QTest.keyClicks(widget, text)
+
+    @staticmethod
+    def key(widget: Any, key: Any) -> None:
+        """Press a key."""
+        from PyQt5.QtTest import QTest
+
+        QTest.keyClick(widget, key)
+
+    def later(self, function: Callable[[], Any]) -> None:
+        """Have the event loop call something that does not return soon."""
+        from PyQt5.QtCore import QTimer
+
+        QTimer.singleShot(0, function)
+
+    # ------------------------------------------------------------ know
+
+    @property
+    def cluster(self) -> Any:
+        """What the session knows of the cluster."""
+        from parallelflow.cluster import get_session
+
+        return get_session().state()
+
+    def package(self) -> Any:
+        """VisTrails' package object."""
+        from vistrails.core.packagemanager import get_package_manager
+
+        return get_package_manager().get_package_by_codepath("ipyparallel_flow")
+
+    def messages(self) -> list[str]:
+        """What VisTrails' messages window holds."""
+        from vistrails.gui.debug import DebugView
+
+        view = DebugView.instance()
+        return [view.list.item(row).data(32) for row in range(view.list.count())]
+
+
+def said(widget: Any) -> dict[str, Any]:
+    """The words of a window."""
+    from PyQt5.QtWidgets import QAbstractButton, QLabel, QMessageBox
+
+    words = [each.text() for each in widget.findChildren(QLabel) if each.text() and each.isVisible()]
+    if isinstance(widget, QMessageBox):
+        words = [text for text in (widget.text(), widget.informativeText()) if text]
+    buttons = [each.text() for each in widget.findChildren(QAbstractButton) if each.text() and each.isVisible()]
+    kind = type(widget).__name__
+    return {"kind": kind, "title": widget.windowTitle(), "text": " | ".join(words), "buttons": buttons}
+
+
+def _drive(user: User, scenario: Scenario, done: Callable[[], None]) -> None:
+    from PyQt5.QtCore import Qt, QTimer
+
+    timer = QTimer(user.application)
+    timer.setTimerType(Qt.PreciseTimer)
+    before = [time.monotonic()]
+
+    def tick() -> None:
+        # What a scenario does itself, such as pressing a button, counts: its slots run in the event loop, too.
+        before[0], gap = time.monotonic(), time.monotonic() - before[0] - _TICK / 1000
+        user.book(gap)
+        try:
+            next(scenario)
+        except StopIteration:
+            timer.stop()
+            done()
+        except BaseException:
+            user.seen["failure"] = traceback.format_exc()
+            timer.stop()
+            done()
+
+    timer.timeout.connect(tick)
+    timer.start(_TICK)
+
+
+def run(
+    folder: Path, somebody: type[User], scenario: Callable[[Any], Scenario], packages: Iterable[str] = PACKAGES
+) -> dict[str, Any]:
+    """Open the window, run a scenario, quit, and return what was seen.
+
+    :param folder: where VisTrails' settings are, or are made
+    :param somebody: who sits in front of the window
+    :param scenario: what he does
+    :param packages: those that are enabled, if the settings are made
+    """
+    from PyQt5.QtWidgets import QApplication
+    from vistrails.gui import application as gui
+
+    from host import vistrails_window
+
+    users: list[User] = []
+    raised: list[str] = []  # by Qt's callbacks, which have nobody to raise to
+    hook = sys.excepthook
+
+    def note(*error: Any) -> None:
+        raised.append("".join(traceback.format_exception(*error)))
+        hook(*error)
+
+    def in_event_loop(application: Any) -> int:
+        sys.excepthook = note
+        user = somebody(application, folder)
+        users.append(user)
+        _drive(user, scenario(user), lambda: _quit(user))
+        return int(QApplication.exec_())
+
+    gui.VistrailsApplicationSingleton.exec_ = in_event_loop
+    settings = folder / "settings"
+    if not settings.exists():
+        settings.mkdir()
+        (settings / "startup.xml").write_text(startup(packages), encoding="utf-8")
+    start = time.monotonic()
+    vistrails_window.main([], settings)
+    seen = users[0].seen
+    seen["gaps"] = users[0].gaps
+    seen["raised"] = raised
+    seen["took"] = round(time.monotonic() - start, 1)
+    return seen
+
+
+def main(name: str, folder: Path) -> None:
+    """Run the scenario of that name, and write down what was seen."""
+    import scenarios  # beside this file
+
+    scenario = getattr(scenarios, name)
+    seen = run(folder, User, scenario, vars(scenario).get("packages", PACKAGES))
+    (folder / "seen.json").write_text(json.dumps(seen, indent=1), encoding="utf-8")
+    os._exit(0)  # Python's own exit may end in a segmentation fault after a window was open
+
+
+def startup(packages: Iterable[str]) -> str:
+    """A start-up file that keeps VisTrails from asking anything, and enables only what a scenario needs."""
+    quiet = {"handlerDontAsk": True, "installBundles": False, "singleInstance": False, "showSplash": False}
+    keys = "".join(f'<key name="{name}"><bool value="{value}"/></key>' for name, value in quiet.items())
+    enabled = "".join(f'<package name="{name}"/>' for name in packages)
+    return (
+        f'<startup version="0.1"><configuration>{keys}</configuration>'
+        f"<packages>{enabled}</packages><disabledpackages/></startup>"
+    )
+
+
+def _quit(user: User) -> None:
+    """Close VisTrails without its question about unsaved work."""
+    controller = user.builder.get_current_controller()
+    if controller is not None:
+        controller.set_changed(False)
+    user.builder.close()
+
+
+if __name__ == "__main__":
+    sys.path.append(str(Path(__file__).resolve().parents[2]))
+    main(sys.argv[1], Path(sys.argv[2]))

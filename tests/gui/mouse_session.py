@@ -1,0 +1,227 @@
+"""Clicks through Packages > Parallel Flow with a real mouse, and leaves screenshots: ``python mouse_session.py FOLDER``.
+
+Starts an X server without a display (Xvfb) and a window manager (openbox) of its own, opens VisTrails there, and moves the
+pointer with xdotool: what is clicked is what a user would hit, through menus, window frames and focus. Run by hand; on Debian
+it needs the packages xvfb, openbox and xdotool.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import scenarios
+from driver import Scenario, User, run
+
+ROOT = Path(__file__).resolve().parents[2]
+SCREEN = "1600x1000x24"
+NEEDED = ("Xvfb", "openbox", "xdotool")
+
+
+class Hand(User):
+    """A user with a mouse and a keyboard."""
+
+    def __init__(self, application: Any, folder: Path) -> None:
+        super().__init__(application, folder)
+        self.pictures = Path(os.environ["PARALLELFLOW_PICTURES"])
+        self.taken = 0
+
+    def xdotool(self, *arguments: object) -> Generator[None, None, None]:
+        """Have the pointer or the keyboard do something, and give the window a moment."""
+        process = subprocess.Popen(["xdotool", *map(str, arguments)])
+        yield from self.until(lambda: process.poll() is not None, "the end of xdotool")
+        yield from self.moment(0.25)
+
+    def moment(self, seconds: float) -> Generator[None, None, None]:
+        """Let some time pass, as people do."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            yield
+
+    def hit(self, widget: Any, place: Any = None) -> Generator[None, None, None]:
+        """Move the pointer to a widget, or to a place in it, and click."""
+        point = widget.mapToGlobal(place if place is not None else widget.rect().center())
+        yield from self.xdotool("mousemove", point.x(), point.y(), "click", 1)
+
+    def press_button(self, dialog: Any, name: str) -> Generator[None, None, None]:
+        """Click a button of a dialog of ours."""
+        from PyQt5.QtCore import QPoint
+        from PyQt5.QtWidgets import QAbstractButton, QCheckBox, QRadioButton
+
+        button = dialog.findChild(QAbstractButton, name)
+        box = isinstance(button, (QCheckBox, QRadioButton))
+        yield from self.hit(button, QPoint(8, button.height() // 2) if box else None)
+
+    def pick(self, entry: str) -> Generator[None, None, None]:
+        """Choose an entry of Packages > Parallel Flow."""
+        bar = self.builder.menuBar()
+        packages = self.builder.qmenus["packages"]
+        yield from self.hit(bar, bar.actionGeometry(packages.menuAction()).center())
+        yield from self.until(packages.isVisible, "the menu")
+        ours = next(action for action in packages.actions() if action.text() == "Parallel Flow")
+        yield from self.hit(packages, packages.actionGeometry(ours).center())
+        yield from self.until(ours.menu().isVisible, "the submenu")
+        if self.taken == 0:
+            yield from self.photograph("menu")
+        chosen = next(action for action in ours.menu().actions() if action.text() == entry)
+        yield from self.hit(ours.menu(), ours.menu().actionGeometry(chosen).center())
+
+    def photograph(self, name: str) -> Generator[None, None, None]:
+        """Keep a picture of the whole screen."""
+        yield from self.moment(0.4)
+        self.taken += 1
+        picture = self.application.primaryScreen().grabWindow(0)
+        picture.save(str(self.pictures / f"{self.taken:02}-{name}.png"))
+
+    def meet(self, kind: str, name: str) -> Generator[None, None, Any]:
+        """Wait for a window, and photograph it."""
+        dialog = yield from self.dialog(kind)
+        yield from self.photograph(name)
+        return dialog
+
+    def okay(self, name: str) -> Generator[None, None, None]:
+        """Wait for a message, photograph it, and press Enter."""
+        message = yield from self.meet("Message", name)
+        yield from self.xdotool("key", "Return")
+        yield from self.gone(message)
+
+
+def session(user: Hand) -> Scenario:
+    """Everything that the menu offers, by mouse and keyboard."""
+
+    user.builder.resize(1300, 800)
+    user.builder.move(20, 40)
+    yield from user.moment(1)
+    yield from user.pick("Show information on the cluster")
+    window = yield from user.meet("ClusterWindow", "cluster-none")
+    window.move(250, 330)
+    yield from user.press_button(window, "start")
+    dialog = yield from user.meet("StartDialog", "start")
+    yield from user.xdotool("key", "ctrl+a")
+    yield from user.xdotool("type", "9")
+    yield from user.photograph("start-many")
+    yield from user.xdotool("key", "ctrl+a")
+    yield from user.xdotool("type", "2")
+    yield from user.xdotool("key", "Return")
+    yield from user.meet("ProgressDialog", "progress")
+    yield from user.okay("started")
+    rows = window.table.model()
+    yield from user.until(lambda: rows.rowCount() and all(engine.pid for engine in user.cluster.engines), "the engines")
+    yield from user.photograph("cluster")
+    table = window.table
+    yield from user.hit(table.viewport(), table.visualRect(rows.index(1, 0, rows.index(0, 0))).center())
+    yield from user.press_button(window, "stop")
+    dialog = yield from user.meet("Confirmation", "stop")
+    yield from user.xdotool("key", "Escape")
+    yield from user.gone(dialog)
+    yield from user.pick("Change profile")
+    dialog = yield from user.meet("ProfileDialog", "profile")
+    yield from user.hit(dialog.new_name)
+    yield from user.xdotool("type", "my lab")
+    yield from user.photograph("profile-refused")
+    yield from user.xdotool("key", "ctrl+a")
+    yield from user.xdotool("type", "lab")
+    yield from user.xdotool("key", "Return")
+    dialog = yield from user.meet("LeaveProfileDialog", "leave-profile")
+    yield from user.press_button(dialog, "reject")
+    yield from user.gone(dialog)
+    yield from user.pick("Preferences...")
+    dialog = yield from user.meet("PreferencesDialog", "preferences")
+    yield from user.press_button(dialog, "reject")
+    yield from user.gone(dialog)
+    yield from run_a_map(user, window)
+    yield from user.pick("Cleanup started processes")
+    dialog = yield from user.meet("CleanupDialog", "cleanup")
+    yield from user.press_button(dialog, "leave")
+    yield from user.press_button(dialog, "accept")
+    yield from user.okay("cleaned-up")
+    yield from user.pick("Request cluster shutdown")
+    dialog = yield from user.meet("ShutdownDialog", "shutdown")
+    yield from user.press_button(dialog, "accept")
+    yield from user.okay("shut-down")
+    yield from user.until(lambda: "no controller" in window.status.label.text(), "the window to say so")
+    window.raise_()
+    window.activateWindow()
+    yield from user.photograph("cluster-gone")
+    yield from user.xdotool("key", "Escape")
+    yield from user.until(lambda: not window.isVisible(), "the window's end")
+
+
+def run_a_map(user: Hand, window: Any) -> Scenario:
+    """Execute a Map, use the cluster's window meanwhile, and cancel."""
+    from PyQt5.QtWidgets import QPushButton, QToolButton
+
+    scenarios.draw(user, scenarios.SLOW, 400)
+    window.move(300, 560)
+    window.resize(window.width(), 420)
+    yield from user.photograph("pipeline")
+    execute = user.builder.qactions["execute"]
+    button = next(each for each in user.builder.findChildren(QToolButton) if each.defaultAction() is execute)
+    yield from user.hit(button)
+    progress = yield from user.dialog("ExecutionProgressDialog")
+    yield from user.until(lambda: window.map.isVisible() and window.map_bar.value() > 10, "progress in the window")
+    window.raise_()
+    yield from user.photograph("running")
+    yield from user.press_button(window, "start")  # VisTrails blocks its own window now, but not ours
+    dialog = yield from user.meet("StartDialog", "start-while-running")
+    yield from user.xdotool("key", "Escape")
+    yield from user.gone(dialog)
+    progress.raise_()
+    yield from user.moment(0.5)
+    yield from user.hit(progress.findChild(QPushButton))
+    question = yield from user.meet("QMessageBox", "cancel")
+    yield from user.hit(question.button(question.Yes))
+    yield from user.until(lambda: not window.map.isVisible(), "the end of the Map")
+    yield from user.photograph("cancelled")
+    user.builder.get_current_controller().set_changed(False)
+
+
+def main(pictures: Path) -> int:
+    """Start the X server and the window manager, run the session, end them."""
+    missing = [program for program in NEEDED if shutil.which(program) is None]
+    if missing:
+        sys.stderr.write(f"This needs {', '.join(missing)}. On Debian: apt-get install xvfb openbox xdotool\n")
+        return 1
+    pictures.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as home:
+        environment = {**os.environ, "HOME": home, "IPYTHONDIR": f"{home}/.ipython", "TMPDIR": home}
+        environment.update(PARALLELFLOW_PICTURES=str(pictures.resolve()), QT_QPA_PLATFORM="xcb", XDG_RUNTIME_DIR=home)
+        number = next(n for n in range(90, 200) if not Path(f"/tmp/.X{n}-lock").exists())
+        environment["DISPLAY"] = f":{number}"
+        started = [subprocess.Popen(["Xvfb", f":{number}", "-screen", "0", SCREEN], stderr=subprocess.DEVNULL)]
+        try:
+            _wait_for(lambda: Path(f"/tmp/.X11-unix/X{number}").exists())
+            started.append(subprocess.Popen(["openbox"], env=environment, stderr=subprocess.DEVNULL))
+            inside = [sys.executable, __file__, "--inside", home]
+            status = subprocess.run(inside, env=environment, timeout=300, check=False).returncode
+        finally:
+            for process in reversed(started):
+                process.terminate()
+                process.wait(10)
+    sys.stdout.write(f"The pictures are in {pictures}\n" if status == 0 else "The session failed\n")
+    return status
+
+
+def _wait_for(there: Any) -> None:
+    end = time.monotonic() + 20
+    while not there():
+        if time.monotonic() > end:
+            raise TimeoutError("the X server did not start")
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    sys.path.append(str(ROOT))
+    if sys.argv[1:2] == ["--inside"]:
+        seen = run(Path(sys.argv[2]), Hand, session)
+        if "failure" in seen:
+            sys.stderr.write(str(seen["failure"]))
+        os._exit(1 if "failure" in seen else 0)
+    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / "mouse"))

@@ -1,0 +1,576 @@
+"""What users do in the window; see `driver`. The tests call these by name, and say what to make of what was seen."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import urllib.parse
+from collections.abc import Generator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from driver import Scenario, User, said
+
+ROOT = Path(__file__).resolve().parents[2]
+BASIC = "org.vistrails.vistrails.basic"
+OURS = "org.vistrails.parallelflow"
+
+START = "Start new engine processes"
+SHOW = "Show information on the cluster"
+PROFILE = "Change profile"
+CLEAN = "Cleanup started processes"
+SHUTDOWN = "Request cluster shutdown"
+PREFERENCES = "Preferences..."
+
+Steps = Generator[None, None, Any]
+
+
+# ---------------------------------------------------------------- what users do again and again
+
+
+def _message(user: User) -> Steps:
+    """Wait for a message, and press OK."""
+    message = yield from user.dialog("Message")
+    user.click(message.defaultButton())
+    yield from user.gone(message)
+
+
+def _start(user: User, count: int) -> Steps:
+    """Start engines from the menu."""
+    with user.at("starting engines"):
+        user.choose(START)
+        dialog = yield from user.dialog("StartDialog")
+        user.type(dialog.count.lineEdit(), str(count))
+        user.press(dialog, "accept")
+        yield from _message(user)
+
+
+def _answer(user: User, entry: str, kind: str, button: str, *first: str) -> Steps:
+    """Choose an entry of the menu, and press buttons of its dialog."""
+    user.choose(entry)
+    dialog = yield from user.dialog(kind)
+    for name in (*first, button):
+        user.press(dialog, name)
+    yield from user.gone(dialog)
+
+
+def _processes(user: User) -> list[str]:
+    return sorted(process.kind for process in user.cluster.processes)
+
+
+# ---------------------------------------------------------------- the menu
+
+
+def start_and_stop(user: User) -> Scenario:
+    user.seen["menu"] = list(user.menu())
+    with user.at("with nothing running"):
+        user.choose(CLEAN)
+        yield from _message(user)
+        user.choose(SHUTDOWN)
+        yield from _message(user)
+    yield from _start(user, 2)
+    user.seen["processes"] = _processes(user)
+    with user.at("with engines running"):
+        user.choose(START)
+        dialog = yield from user.dialog("StartDialog")
+        user.type(dialog.count.lineEdit(), "500")
+        yield
+        user.seen["warning"] = dialog.warning.label.text()
+        user.press(dialog, "reject")
+        yield from user.gone(dialog)
+    with user.at("cleaning up"):
+        yield from _answer(user, CLEAN, "CleanupDialog", "accept", "stop")
+        yield from _message(user)
+    user.seen["left"] = _processes(user)
+
+
+def cancel_and_fail(user: User) -> Scenario:
+    with user.at("cancelling"):
+        user.choose(START)
+        dialog = yield from user.dialog("StartDialog")
+        user.press(dialog, "accept")
+        progress = yield from user.dialog("ProgressDialog")
+        yield from user.until(lambda: _processes(user), "a process")
+        user.press(progress, "reject")
+        user.seen["cancelling"] = said(progress)["text"]
+        yield from user.gone(progress)
+    user.seen["after_cancel"] = _processes(user)
+    config = Path(os.environ["IPYTHONDIR"], "profile_default", "ipengine_config.py")
+    config.write_text(
+        "import os, sys\nif 'engine' in sys.argv[0]:\n    os.write(2, b'no licence for engines\\n')\n    os._exit(3)\n"
+    )
+    with user.at("failing"):
+        user.choose(START)
+        dialog = yield from user.dialog("StartDialog")
+        user.press(dialog, "accept")
+        failure = yield from user.dialog("FailureDialog")
+        user.seen["tail"] = failure.findChild(_class("QPlainTextEdit"), "log").toPlainText()
+        user.press(failure, "whole_log")
+        log = yield from user.dialog("LogDialog")
+        user.seen["log"] = log.findChild(_class("QPlainTextEdit"), "log").toPlainText()
+        user.key(log, _qt().Key_Escape)
+        yield from user.gone(log)
+    user.seen["after_failure"] = _processes(user)
+
+
+def watch_the_cluster(user: User) -> Scenario:
+    with user.at("watching"):
+        user.choose(SHOW)
+        window = yield from user.dialog("ClusterWindow")
+        yield from user.until(lambda: "no controller" in window.status.label.text(), "the first look")
+        user.press(window, "start")
+        dialog = yield from user.dialog("StartDialog")
+        user.type(dialog.count.lineEdit(), "2")
+        user.press(dialog, "accept")
+        yield from _message(user)
+        rows = window.table.model()
+        yield from user.until(lambda: rows.rowCount() == 1 and rows.rowCount(rows.index(0, 0)) == 2, "two engines")
+        yield from user.until(lambda: all(engine.pid for engine in user.cluster.engines), "their process ids")
+        user.seen["window"] = said(window)["text"]
+        window.table.selectAll()
+        window.table.copy()
+        user.seen["copied"] = user.application.clipboard().text()
+    with user.at("stopping an engine"):
+        window.table.setCurrentIndex(rows.index(1, 0, rows.index(0, 0)))
+        user.press(window, "stop")
+        yield from _answer_open(user, "Confirmation", "accept")
+        yield from user.until(lambda: rows.rowCount(rows.index(0, 0)) == 1, "the engine's end")
+    with user.at("losing an engine"):
+        engine = next(process for process in user.cluster.processes if process.kind == "engine")
+        os.kill(engine.pid, signal.SIGKILL)
+        yield from user.until(lambda: str(engine.pid) in window.ended.label.text(), "news of the engine's death")
+        user.seen["ended"] = window.ended.label.text()
+    with user.at("losing the controller"):
+        controller = next(process for process in user.cluster.processes if process.kind == "controller")
+        os.kill(controller.pid, signal.SIGKILL)
+        yield from user.until(lambda: "gone" in window.status.label.text(), "news of the controller's death")
+        yield from _moment(user, 4)  # it tries to connect again meanwhile
+        user.seen["lost"] = window.status.label.text()
+    window.close()
+    asked: list[None] = []
+    window.wanted.connect(lambda: asked.append(None))
+    yield from _moment(user, 1.5)
+    user.seen["asked_when_closed"] = len(asked)
+
+
+def change_profile(user: User) -> Scenario:
+    yield from _start(user, 1)
+    user.choose(PROFILE)
+    dialog = yield from user.dialog("ProfileDialog")
+    yield from user.until(lambda: "running on" in _column(dialog.list, 1)[0], "what is known of the profiles")
+    user.seen["profiles"] = list(zip(_column(dialog.list, 0), _column(dialog.list, 1), strict=True))
+    user.type(dialog.new_name, "not a name")
+    yield
+    user.seen["problem"] = dialog.problem.label.text()
+    user.seen["may_be_made"] = dialog.accept_button.isEnabled()
+    user.press(dialog, "reject")
+    yield from user.gone(dialog)
+    for answer in ("reject", "accept"):
+        user.choose(PROFILE)
+        dialog = yield from user.dialog("ProfileDialog")
+        user.type(dialog.new_name, "lab")
+        user.key(dialog.new_name, _qt().Key_Return)
+        fate = yield from user.dialog("LeaveProfileDialog")
+        user.press(fate, answer)
+        yield from user.gone(fate)
+        yield from _idle(user)
+        user.seen[f"profile_after_{answer}"] = user.cluster.profile
+        user.seen[f"processes_after_{answer}"] = _processes(user)
+
+
+def leave_running(user: User) -> Scenario:
+    yield from _start(user, 1)
+    user.choose(SHOW)
+    window = yield from user.dialog("ClusterWindow")
+    yield from _answer(user, CLEAN, "CleanupDialog", "accept", "leave")
+    yield from _message(user)
+    yield from user.until(lambda: "let go" in window.status.label.text(), "the window to say so")
+
+
+def find_and_shut_down(user: User) -> Scenario:
+    user.choose(SHOW)
+    window = yield from user.dialog("ClusterWindow")
+    yield from user.until(lambda: window.status.label.text() == "Connected", "a connection")
+    yield from user.until(lambda: all(engine.pid for engine in user.cluster.engines), "what engines tell")
+    user.seen["starter"] = window.starter.text()
+    with user.at("shutting down"):
+        yield from _answer(user, SHUTDOWN, "ShutdownDialog", "accept")
+        yield from _message(user)
+    yield from user.until(lambda: "no controller" in window.status.label.text(), "the window to say so")
+
+
+# ---------------------------------------------------------------- preferences
+
+
+def enable_and_prefer(user: User) -> Scenario:
+    user.builder.showPreferences()
+    dialog = user.builder.preferencesDialog
+    packages = dialog._packages_tab
+    dialog._tab_widget.setCurrentWidget(packages)
+    yield
+    (item,) = packages._available_packages_list.findItems("ipyparallel_flow", _qt().MatchExactly)
+    packages._available_packages_list.setCurrentItem(item)
+    yield from user.until(packages._enable_button.isEnabled, "the button to enable")
+    with user.at("enabling"):
+        user.later(lambda: user.click(packages._enable_button))
+        yield from user.until(lambda: PREFERENCES in user.menu(), "the menu")
+    yield from user.until(packages._configure_button.isEnabled, "the button to configure")
+    user.later(packages.configure_current_package)
+    table = yield from user.dialog("QPackageConfigurationDialog")
+    tree = table._configuration_widget._tree.treeWidget
+    user.seen["keys"] = sorted(_cells(tree))
+    for key, value in (("engines", "-3"), ("start", "perhaps"), ("profile", "nowhere")):
+        _cells(tree)[key].setText(1, value)
+        yield from _message(user)
+        user.seen[key] = [_cells(tree)[key].text(1), str(getattr(user.package().configuration, key))]
+    _cells(tree)["engines"].setText(1, "3")
+    yield
+    user.seen["startup"] = (user.folder / "settings" / "startup.xml").read_text()
+    table.reset_configuration()
+    yield
+    user.seen["restored"] = user.package().configuration.engines
+    _cells(tree)["start"].setText(1, "perhaps")
+    yield from _message(user)
+    table.close_dialog()
+    yield from user.gone(table)
+    user.builder.preferencesDialog.close()
+    yield from user.gone(dialog)
+    user.choose(PREFERENCES)
+    proper = yield from user.dialog("PreferencesDialog")
+    user.type(proper.editors["engines"].widget.lineEdit(), "5")
+    user.press(proper, "encryption")
+    user.key(proper, _qt().Key_Return)
+    yield from user.gone(proper)
+    user.seen["changed"] = [user.package().configuration.engines, user.package().configuration.encryption]
+    user.seen["startup_after"] = (user.folder / "settings" / "startup.xml").read_text()
+    user.choose(PREFERENCES)
+    proper = yield from user.dialog("PreferencesDialog")
+    user.click(proper.buttons.button(proper.buttons.RestoreDefaults))
+    user.press(proper, "accept")
+    yield from user.gone(proper)
+    user.seen["defaults"] = [user.package().configuration.engines, user.package().configuration.encryption]
+    user.seen["messages"] = user.messages()
+
+
+enable_and_prefer.packages = ("controlflow",)  # type: ignore[attr-defined]
+
+
+# ---------------------------------------------------------------- the Map
+
+SLOW = """
+import time
+time.sleep(0.2)
+o = a + 1
+"""
+
+
+def _drop(user: User, package: str, name: str, place: tuple[float, float]) -> Any:
+    """Drag a module from the palette into the pipeline, and return it."""
+    from vistrails.gui.module_palette import QModulePalette
+
+    tree = QModulePalette.instance().treeWidget
+    found = tree.findItems(name, _qt().MatchExactly | _qt().MatchRecursive, 0)
+    (item,) = (each for each in found if each.descriptor is not None and each.descriptor.package == package)
+    controller = user.builder.get_current_controller()
+    scene = controller.current_pipeline_view.scene()
+    before = set(controller.current_pipeline.modules)
+    x, y = place
+    scene.add_module_event(SimpleNamespace(scenePos=lambda: _point(x, -y)), SimpleNamespace(items=[item]))
+    (number,) = set(controller.current_pipeline.modules) - before
+    return controller.current_pipeline.modules[number]
+
+
+def draw(user: User, code: str, elements: int) -> Any:
+    """Draw a workflow: a PythonSource that our Map runs for each element. Returns the Map."""
+    controller = user.builder.get_current_controller()
+    source = _drop(user, BASIC, "PythonSource", (0.0, 200.0))
+    the_map = _drop(user, OURS, "Map", (0.0, 0.0))
+    sink = _drop(user, BASIC, "StandardOutput", (0.0, -200.0))
+    ports = [("input", "a", f"{BASIC}:Integer", 0), ("output", "o", f"{BASIC}:Integer", 0)]
+    controller.update_ports_and_functions(source.id, [], ports, [("source", [urllib.parse.quote(code)])])
+    the_map = controller.current_pipeline.modules[the_map.id]
+    for port, value in (("InputPort", "['a']"), ("OutputPort", "o"), ("InputList", str(list(range(elements))))):
+        controller.update_function(the_map, port, [value])
+    controller.add_connection(source.id, "self", the_map.id, "FunctionPort")
+    controller.add_connection(the_map.id, "Result", sink.id, "value")
+    controller.current_pipeline_view.scene().setupScene(controller.current_pipeline)
+    return controller.current_pipeline.modules[the_map.id]
+
+
+def _run(user: User) -> Any:
+    """Press Execute; the result will be in the list that is returned."""
+    controller = user.builder.get_current_controller()
+    results: list[Any] = []
+
+    def execute() -> None:
+        results.append(controller.execute_user_workflow()[0][0])
+
+    user.later(execute)
+    return results
+
+
+def _item(user: User, module: Any) -> Any:
+    return user.builder.get_current_controller().current_pipeline_view.scene().modules[module.id]
+
+
+def map_asks(user: User) -> Scenario:
+    user.package().configuration.start = "ask"
+    draw(user, "assert a != 3, 'three is too many'\no = a + 1\n", 5)
+    yield from _moment(user, 0.1)
+    results = _run(user)
+    dialog = yield from user.dialog("NeedDialog")
+    user.press(dialog, "reject")
+    yield from user.until(lambda: results, "the end of the execution")
+    user.seen["refused"] = [str(error) for error in results[0].errors.values()]
+    user.seen["asked"] = sum(each["kind"] == "NeedDialog" for each in user.seen["said"])
+    results = _run(user)
+    dialog = yield from user.dialog("NeedDialog")
+    user.type(dialog.count.lineEdit(), "1")
+    user.press(dialog, "remember")
+    user.press(dialog, "accept")
+    with user.at("starting engines for a Map"):
+        yield from user.until(lambda: results, "the end of the execution")
+    user.seen["engines"] = len(user.cluster.engines)
+    user.seen["preferences"] = [user.package().configuration.start, user.package().configuration.engines]
+    modules = user.builder.get_current_controller().current_pipeline.modules
+    user.seen["errors"] = {modules[number].name: str(error) for number, error in results[0].errors.items()}
+    user.seen["tooltips"] = {module.name: _item(user, module).toolTip() for module in modules.values()}
+
+
+def map_runs(user: User) -> Scenario:
+    from parallelflow.map import progress
+
+    the_map = draw(user, SLOW, 30)
+    yield from _moment(user, 0.1)
+    user.choose(SHOW)
+    window = yield from user.dialog("ClusterWindow")
+    yield from _start(user, 2)
+    with user.at("first run, in which engines start VisTrails"):
+        results = _run(user)
+        yield from user.until(lambda: progress.current() and progress.current().done > 2, "progress")
+    with user.at("running"):
+        yield from user.until(lambda: window.map.isVisible() and window.map_bar.value() > 0, "progress in the window")
+        yield from user.until(lambda: any(_column(window.table, 4, below=0)), "elements in the table")
+        user.seen["progress"] = [window.map_text.text(), _column(window.table, 4, below=0)]
+        user.seen["colour"] = 0 < _item(user, the_map).progress < 1
+    with user.at("cancelling"):
+        running = yield from user.dialog("ExecutionProgressDialog")
+        running.cancel()
+        question = yield from user.dialog("QMessageBox")
+        user.click(question.button(question.Yes))
+        yield from user.until(lambda: results, "the end of the execution")
+    user.seen["cancelled"] = [str(error) for error in results[0].errors.values()]
+    yield from user.until(lambda: not window.map.isVisible(), "the end of progress")
+    with user.at("running again"):
+        results = _run(user)
+        yield from user.until(lambda: results, "the end of the execution")
+    user.seen["again"] = [str(error) for error in results[0].errors.values()]
+    user.seen["done"] = sorted(results[0].executed)
+    path = user.folder / "saved.vt"
+    with user.at("saving and opening"):
+        yield from _save_and_reopen(user, path)
+    controller = user.builder.get_current_controller()
+    user.seen["reopened"] = sorted(module.name for module in controller.current_pipeline.modules.values())
+    with user.at("running what was reopened"):
+        results = _run(user)
+        yield from user.until(lambda: results, "the end of the execution")
+    user.seen["errors"] = [str(error) for error in results[0].errors.values()]
+
+
+def _save_and_reopen(user: User, path: Path) -> Steps:
+    from vistrails.core.db.locator import FileLocator
+
+    controller = user.builder.get_current_controller()
+    controller.flush_delayed_actions()
+    controller.write_vistrail(FileLocator(str(path)))
+    controller.set_changed(False)
+    user.builder.close_vistrail(user.builder.get_current_view(), quiet=True)
+    yield
+    user.builder.open_vistrail_without_prompt(FileLocator(str(path)))
+    yield
+
+
+# ---------------------------------------------------------------- beginnings and ends
+
+
+def disable_and_reload(user: User) -> Scenario:
+    from vistrails.core.packagemanager import get_package_manager
+
+    yield from _start(user, 1)
+    user.choose(SHOW)
+    window = yield from user.dialog("ClusterWindow")
+    user.builder.showPreferences()
+    dialog = user.builder.preferencesDialog
+    packages = dialog._packages_tab
+    dialog._tab_widget.setCurrentWidget(packages)
+    yield
+    for press, disabled in ((packages._reload_button, False), (packages._disable_button, True)):
+        (item,) = packages._enabled_packages_list.findItems("ipyparallel_flow", _qt().MatchExactly)
+        packages._enabled_packages_list.setCurrentItem(item)
+        yield from user.until(press.isEnabled, "the button")
+        with user.at("disabling" if disabled else "reloading"):
+            user.later(lambda press=press: user.click(press))  # VisTrails does not return before it is done
+            yield from user.gone(window)
+            yield from user.until(lambda: not _children(), "the end of the processes")
+        user.seen["children"] = _children()
+        if not disabled:
+            yield from user.until(lambda: user.menu(), "the menu")
+            dialog.hide()
+            yield from _start(user, 1)
+            user.choose(SHOW)
+            window = yield from user.dialog("ClusterWindow")
+            dialog.show()
+            yield
+    user.seen["menu"] = list(user.menu())
+    user.seen["enabled"] = get_package_manager().has_package("org.vistrails.parallelflow")
+
+
+def quit_with_everything_open(user: User) -> Scenario:
+    user.choose(SHOW)
+    yield from user.dialog("ClusterWindow")
+    yield from _start(user, 1)
+    user.choose(PREFERENCES)
+    yield from user.dialog("PreferencesDialog")
+    user.seen["children"] = _children()
+
+
+def wait_for_the_end(user: User) -> Scenario:
+    yield from _start(user, 1)
+    (user.folder / "ready").write_text(str(os.getpid()))
+    while True:
+        yield
+
+
+def find_orphans(user: User) -> Scenario:
+    dialog = yield from user.dialog("OrphansDialog")
+    user.seen["found"] = _column(dialog.findChild(_class("QTreeView"), "processes"), 0)
+    user.press(dialog, "stop")
+    yield from user.gone(dialog)
+    yield from user.until(lambda: not user.cluster.processes, "the end of the processes")
+
+
+# ---------------------------------------------------------------- the dialogs by themselves
+
+
+def dialogs(user: User) -> Scenario:
+    spec = importlib.util.spec_from_file_location("make_screenshots", ROOT / "docs" / "make_screenshots.py")
+    assert spec is not None
+    assert spec.loader is not None
+    screenshots = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(screenshots)
+    faults = user.seen["faults"] = []
+    for name, dialog in screenshots.dialogs(user.builder):
+        dialog.show()
+        yield from _moment(user, 0.1)
+        faults += [f"{name}: {fault}" for fault in _faults(dialog)]
+        user.key(dialog, _qt().Key_Escape)
+        yield
+        if dialog.isVisible() and name != "progress":
+            faults.append(f"{name}: Escape does not close it")
+        dialog.hide()
+        dialog.deleteLater()
+
+
+def _faults(dialog: Any) -> Generator[str, None, None]:
+    """What is wrong with a dialog."""
+    from PyQt5.QtGui import QKeySequence
+    from PyQt5.QtWidgets import QAbstractButton, QLabel, QPushButton
+
+    seen: dict[str, str] = {}
+    for widget in dialog.findChildren((QAbstractButton, QLabel)):
+        text = widget.text()
+        if not widget.isVisible() or not text:
+            continue
+        key = QKeySequence.mnemonic(text).toString() if isinstance(widget, QAbstractButton) or widget.buddy() else ""
+        if key and key in seen:
+            yield f"{key} is on {seen[key]!r} and {text!r}"
+        seen[key] = text
+        needed = (
+            widget.heightForWidth(widget.width()) if widget.hasHeightForWidth() else widget.minimumSizeHint().height()
+        )
+        if widget.height() < needed or widget.width() < widget.minimumSizeHint().width():
+            yield f"{text!r} is cut off"
+        if isinstance(widget, QLabel) and not widget.buddy() and " " in text:
+            selectable = bool(widget.textInteractionFlags() & _qt().TextSelectableByMouse)
+            if not selectable and not text.endswith(":"):
+                yield f"{text!r} cannot be selected"
+    if type(dialog).__name__ != "Message" and (dialog.maximumWidth() < 10000 or dialog.maximumHeight() < 10000):
+        yield "it has a fixed size"
+    buttons = [button for button in dialog.findChildren(QPushButton) if button.isDefault()]
+    accept = dialog.findChild(QPushButton, "accept")
+    careful = type(dialog).__name__ == "ShutdownDialog"
+    if type(dialog).__name__ not in ("ClusterWindow", "ProgressDialog") and len(buttons) != 1:
+        yield f"{len(buttons)} buttons are the default one"
+    elif accept is not None and (buttons == [accept]) == careful:
+        yield f"Enter presses {buttons[0].text()!r}"
+
+
+# ---------------------------------------------------------------- small things
+
+
+def _qt() -> Any:
+    from PyQt5.QtCore import Qt
+
+    return Qt
+
+
+def _point(x: float, y: float) -> Any:
+    from PyQt5.QtCore import QPointF
+
+    return QPointF(x, y)
+
+
+def _class(name: str) -> Any:
+    from PyQt5 import QtWidgets
+
+    return getattr(QtWidgets, name)
+
+
+def _answer_open(user: User, kind: str, button: str) -> Steps:
+    dialog = yield from user.dialog(kind)
+    user.press(dialog, button)
+    yield from user.gone(dialog)
+
+
+def _moment(user: User, seconds: float) -> Steps:
+    """Let some time pass in which something must not happen."""
+    import time
+
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield
+
+
+def _idle(user: User) -> Steps:
+    """Wait until no action is under way any more, and say OK to its message if it has one."""
+    from parallelflow.gui.controller import controller
+
+    def idle() -> bool:
+        return controller()._flow is None or user.window("Message") is not None
+
+    yield from user.until(idle, "the end of the action")
+    if user.window("Message") is not None:
+        yield from _message(user)
+
+
+def _cells(tree: Any) -> dict[str, Any]:
+    """The rows of VisTrails' table of preferences, by key."""
+    top = tree.topLevelItem(0)
+    return {top.child(row).text(0): top.child(row) for row in range(top.childCount())}
+
+
+def _column(view: Any, column: int, below: int | None = None) -> list[str]:
+    """What a column of a view shows, of the top level or below one of its rows."""
+    model = view.model()
+    parent = model.index(below, 0) if below is not None else view.rootIndex()
+    return [model.index(row, column, parent).data() for row in range(model.rowCount(parent))]
+
+
+def _children() -> list[str]:
+    """What was started from here and runs: controllers and engines."""
+    import psutil
+
+    lines = (" ".join(child.cmdline()) for child in psutil.Process().children() if child.status() != "zombie")
+    return [line for line in lines if "ipyparallel" in line]

@@ -1,0 +1,29 @@
+"""The preferences, in VisTrails' own table and in our dialog."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from play import Seen
+
+from parallelflow.cluster.settings import PREFERENCES
+
+
+def test_what_is_not_allowed_is_refused_when_it_is_set(play: Callable[..., Seen]) -> None:
+    seen = play("enable_and_prefer", may_block=("enabling",))
+    assert seen["keys"] == sorted(preference.key for preference in PREFERENCES)
+    assert seen["engines"] == ["0", "0"]
+    assert seen["start"] == ["auto", "auto"]
+    assert seen["profile"] == ["default", "default"]
+    sentences = [each["text"] for each in seen.said if each["kind"] == "Message"]
+    for sentence in sentences:
+        assert any(sentence in message for message in seen["messages"])
+    assert "'engines' of Parallel Flow has the value -3" in sentences[0]
+    assert "'nowhere'" in sentences[2]
+    assert len(sentences) == 4
+    assert re.search(r'<key name="engines">\s*<int value="3"', seen["startup"])
+    assert seen["restored"] == 0
+    assert seen["changed"] == [5, True]
+    assert re.search(r'<key name="engines">\s*<int value="5"', seen["startup_after"])
+    assert seen["defaults"] == [0, False]

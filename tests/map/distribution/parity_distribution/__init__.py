@@ -1,0 +1,1 @@
+"""A distribution with a VisTrails package, found by entry point."""

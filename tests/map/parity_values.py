@@ -1,0 +1,81 @@
+"""Values and classes that parity tests use; engines import it too."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Any
+
+# What the module Held of the tests' package gives, by key.
+HELD: dict[str, Any] = {}
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    y: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    name: str
+
+
+class Plain:
+    def __init__(self, **attributes: Any):
+        self.__dict__.update(attributes)
+
+
+class Slotted:
+    __slots__ = ("a", "b")
+
+    def __init__(self, a: Any, b: Any):
+        self.a, self.b = a, b
+
+
+class Shade(enum.Enum):
+    LIGHT = 1
+    DARK = "dark"
+
+
+class Flags(enum.IntFlag):
+    ONE = 1
+    TWO = 2
+
+
+class MyInt(int):
+    pass
+
+
+class MyStr(str):
+    pass
+
+
+class MyList(list):
+    pass
+
+
+class MyDict(dict):
+    pass
+
+
+class Outer:
+    class Inner:
+        def __init__(self, value: Any):
+            self.value = value
+
+
+def function(x: int) -> int:
+    return x + 1
+
+
+class Refuses:
+    """Cannot be pickled, like a vtkObject."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("cannot pickle 'Refuses' object")
+
+
+class Unreadable(Refuses):
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
