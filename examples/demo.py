@@ -16,8 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,73 +54,87 @@ def main(arguments: Sequence[str]) -> int:
         )
         return 1
     output = options.output.resolve()
-    output.mkdir(parents=True, exist_ok=True)
-    # A folder for each run: two at once would otherwise share a cluster.
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=output))
-    with interrupts() as pressed:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        # A folder for each run: two at once would otherwise share a cluster.
+        folder = Path(tempfile.mkdtemp(prefix="run-", dir=output))
+    except OSError as error:
+        print(f"demo: cannot write to {output}: {error.strerror}", file=sys.stderr)
+        return 1
+    with Interrupts() as interrupts:
         try:
-            _demo(folder, output, options.days, options.hours)
+            _demo(interrupts, folder, output, options.days, options.hours)
             status = 0
         except DemoError as error:
-            status = 130 if pressed else 1
-            print("\ndemo: interrupted" if pressed else f"\ndemo: {error}", file=sys.stderr)
+            status = 1
+            if not interrupts.pressed:
+                print(
+                    f"\ndemo: {error}\ndemo: VisTrails' log is in {folder / 'dot-vistrails' / 'logs'}", file=sys.stderr
+                )
         except KeyboardInterrupt:
+            status = 130
+        if interrupts.pressed:
             status = 130
             print("\ndemo: interrupted", file=sys.stderr)
         left = processes_left(folder)
     if left:
-        status = status or 1
         print(f"demo: processes are left running: {', '.join(left)}", file=sys.stderr)
-    else:
-        print("The cluster has stopped; no process is left.")
+        return status or 1
+    print("The cluster has stopped; no process is left.")
+    if status != 1:
         shutil.rmtree(folder, ignore_errors=True)
     return status
 
 
-def _demo(folder: Path, output: Path, days: int, hours: int) -> None:
+def _demo(interrupts: Interrupts, folder: Path, output: Path, days: int, hours: int) -> None:
     """Run the vistrail three times, and say what came of it.
 
     :param folder: for the settings of this run
     :param output: for the contact sheet
     :raises DemoError: if something is not as it should be
     """
-    import numpy as np
-
     count = days * hours
     aliases = {"days": days, "hours": hours}
     sheet = output / "hillshade.png"
     sheet.unlink(missing_ok=True)
     with vistrails_in(folder, ("controlflow", "ipyparallel_flow"), output):
-        vistrail = open_vistrail(HERE / "hillshade.vt")
-        print(
-            f"Shading a terrain for {count} positions of the sun: a Group in VisTrails, run once per position.\n"
-            f"No cluster is running; Parallel Flow will start one with an engine for each of {os.cpu_count()} cores.\n",
-            flush=True,
-        )
-        serial = _run(vistrail, "Serial", "Serial Map", count, aliases)
-        cold = _run(vistrail, "Parallel", "Parallel Map, starting a cluster", count, aliases)
-        warm = _run(vistrail, "Parallel", "Parallel Map, cluster running", count, aliases)
+        try:
+            vistrail = open_vistrail(HERE / "hillshade.vt")
+            print(
+                f"Shading a terrain for {count} positions of the sun: a Group in VisTrails, run once per position.\n"
+                f"No cluster is running; Parallel Flow will start one with an engine for each of {os.cpu_count()} cores.\n",
+                flush=True,
+            )
+            serial = _run(vistrail, "Serial", "Serial Map", count, aliases)
+            cold = _run(vistrail, "Parallel", "Parallel Map, starting a cluster", count, aliases)
+            warm = _run(vistrail, "Parallel", "Parallel Map, cluster running", count, aliases)
+        finally:
+            interrupts.hold()  # while VisTrails stops what it started
     print()
-    times = [_seconds_in_map(run) for run in (serial, cold, warm)]
+    serial_time, cold_time, warm_time = (_seconds_in_map(run) for run in (serial, cold, warm))
     engines = _elements_by_engine(cold)
-    shares = " and ".join(str(engines[engine]) for engine in sorted(engines))
-    print(f"{count} elements ran on {len(engines)} engines: {shares}.")
-    print(f"  {'Serial Map, of Control Flow':40}{times[0]:6.1f} s")
-    print(f"  {'Parallel Map, on a running cluster':40}{times[2]:6.1f} s, {times[0] / times[2]:.2f} times as fast")
-    print(
-        f"  {'Parallel Map, starting the cluster first':40}{times[1]:6.1f} s, {times[0] / times[1]:.2f} times as fast"
-    )
+    shares = ", ".join(str(engines[engine]) for engine in sorted(engines))
+    print(f"{count} elements ran on {len(engines)} engine{'s' if len(engines) > 1 else ''}: {shares}.")
+    print(f"  {'Serial Map, of Control Flow':40}{serial_time:6.1f} s")
+    for what, time_taken in (("on a running cluster", warm_time), ("starting the cluster first", cold_time)):
+        print(f"  {f'Parallel Map, {what}':40}{time_taken:6.1f} s, {serial_time / time_taken:.2f} times as fast")
     if sum(engines.values()) != count:
         raise DemoError(f"The log names engines for {sum(engines.values())} elements, and there are {count}.")
     pictures = [run.outputs[MAP]["Result"] for run in (serial, cold, warm)]
-    for other in pictures[1:]:
-        if len(other) != count or not all(map(np.array_equal, pictures[0], other)):
-            raise DemoError("The parallel Map's arrays differ from the serial Map's.")
+    if not all(len(other) == count and all(map(_identical, pictures[0], other)) for other in pictures):
+        raise DemoError("The parallel Map's arrays differ from the serial Map's.")
     shape = " x ".join(map(str, pictures[0][0].shape))
     print(f"All three gave identical results: {count} arrays of {shape}.")
     if not sheet.is_file():
         raise DemoError(f"The contact sheet {sheet} was not written.")
     print(f"The contact sheet is {os.path.relpath(sheet)}")
+
+
+def _identical(one: Any, other: Any) -> bool:
+    """Whether two arrays are the same to the last bit."""
+    import numpy as np
+
+    return bool(one.dtype == other.dtype and np.array_equal(one, other))
 
 
 def _run(vistrail: Any, tag: str, title: str, count: int, aliases: dict[str, int]) -> Run:
@@ -184,25 +197,32 @@ def _elements_by_engine(run: Run) -> Counter[str]:
     )
 
 
-@contextmanager
-def interrupts() -> Iterator[list[int]]:
-    """Let the first Ctrl-C interrupt, and none after it, so that what was started is stopped in any case.
+class Interrupts:
+    """Ctrl-C: interrupts the demo, but not the end, when what was started is being stopped.
 
-    :returns: a list that is empty until Ctrl-C is pressed
+    :ivar pressed: whether it was; VisTrails turns an interrupt into an error of a module
     """
-    pressed: list[int] = []
 
-    def note(number: int, _: object) -> None:
-        pressed.append(number)
-        if len(pressed) == 1:
+    def __init__(self) -> None:
+        self.pressed = False
+        self._held = False
+
+    def __enter__(self) -> Interrupts:
+        self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def hold(self) -> None:
+        """Interrupt nothing from now on."""
+        self._held = True
+
+    def _note(self, *_: object) -> None:
+        self.pressed = True
+        if not self._held:
             raise KeyboardInterrupt
         print("\ndemo: stopping what was started; a few seconds more", file=sys.stderr, flush=True)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _count(text: str) -> int:

@@ -48,11 +48,12 @@ class WindowState:
 class ClusterWindow(QWidget):
     """The window. It shows the state that it was given last, and says what the user wants.
 
-    While it is visible, `wanted` asks for a new state once a second. It belongs to no other window, because VisTrails blocks
-    its own window, and those that belong to it, while a workflow runs.
+    While it is visible, `wanted` asks for a new state once a second; `rested` says that it is not any more. It belongs to
+    no other window, because VisTrails blocks its own window, and those that belong to it, while a workflow runs.
     """
 
     wanted = pyqtSignal()
+    rested = pyqtSignal()
     connect_chosen = pyqtSignal()
     start_chosen = pyqtSignal()
     stop_chosen = pyqtSignal(list)
@@ -220,6 +221,7 @@ class ClusterWindow(QWidget):
         super().hideEvent(event)
         if not self.isVisible():
             self._timer.stop()
+            self.rested.emit()
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Close on Escape, as a dialog does."""

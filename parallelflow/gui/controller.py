@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from vistrails.core import debug
 from vistrails.core.application import get_vistrails_application
 
 from parallelflow.cluster import profile as profiles
+from parallelflow.cluster.connection import Connection
 from parallelflow.cluster.errors import ClusterError
 from parallelflow.cluster.guard import Guard
 from parallelflow.cluster.record import Record
@@ -63,6 +64,8 @@ class Controller(QObject):
         self._window: ClusterWindow | None = None
         self._looking: Job | None = None
         self._connecting: Job | None = None
+        self._watched: Connection | None = None
+        self._watching = ExitStack()
         self._looks = 0
         self._connects = True  # whether the window connects by itself
         self._trouble = ""
@@ -86,6 +89,7 @@ class Controller(QObject):
         if self._window is None:
             self._window = ClusterWindow()
             self._window.wanted.connect(self._look)
+            self._window.rested.connect(lambda: self._watch(None))
             self._window.connect_chosen.connect(self._connect_again)
             self._window.start_chosen.connect(self._start_from_window)
             self._window.stop_chosen.connect(self._stop_from_window)
@@ -149,18 +153,20 @@ class Controller(QObject):
 
     def _look(self) -> None:
         """Get a new state for the window, unless one is on its way."""
-
-        def look() -> ClusterState:
-            connection = self._session.connection
-            if connection is not None:
-                connection.check()  # nobody else notices that a controller has gone while no Map runs
-            return self._session.state()
-
         if self._looking is None:
-            self._looking = background.run(look)
+            self._watch(self._session.connection)
+            self._looking = background.run(self._session.state)
             self._looking.succeeded.connect(self._looked)
             self._looking.failed.connect(self._could_not_look)
             self._looking.start()
+
+    def _watch(self, connection: Connection | None) -> None:
+        """Have a connection's health watched while the window is open, as it otherwise is only while a Map runs."""
+        if connection is not self._watched:
+            self._watching.close()
+            self._watched = connection
+            if connection is not None:
+                self._watching.enter_context(connection.watched())
 
     def _looked(self, state: ClusterState) -> None:
         self._looking = None

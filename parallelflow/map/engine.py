@@ -15,6 +15,7 @@ import copy
 import datetime
 import gc
 import hashlib
+import importlib.util
 import io
 import os
 import pickle
@@ -174,10 +175,10 @@ def _start_vistrails(environment: Environment) -> None:
             raise Refused(f"VisTrails did not start there:\n{said.getvalue()}") from error
         application.startup._dot_vistrails = None
         application.temp_configuration.dotVistrails = environment.dot_vistrails
+        _application = application
         for package in environment.packages:
-            with contextlib.suppress(
-                Refused
-            ):  # one that needs a window, for instance; a plan says what it cannot do without
+            # One that needs a window, for instance, is refused; a plan says what it cannot do without.
+            with contextlib.suppress(Refused):
                 _enable_package(package)
     # VisTrails watches every import, to reload packages; an engine never reloads any, and a watched import statement
     # inside a module's compute() costs up to a millisecond.
@@ -185,7 +186,6 @@ def _start_vistrails(environment: Environment) -> None:
     # What start-up left behind never dies: without it, each full collection during a chunk is 40 ms shorter.
     gc.collect()
     gc.freeze()
-    _application = application
 
 
 @cache
@@ -208,15 +208,24 @@ def _enable_package(package: Package) -> None:
     manager = get_package_manager()
     name = f"the VisTrails package '{package.codepath}' ({package.identifier}, version {package.version})"
     if not manager.has_package(package.identifier):
-        if package.codepath not in manager.available_package_names_list():
+        # Where VisTrails found it, for one that is in none of the places where VisTrails looks by itself.
+        prefixes = {package.codepath: package.prefix} if package.prefix else {}
+        if package.codepath not in manager.available_package_names_list() and not _can_import(package):
             raise Refused(f"it lacks {name}; install it there")
         try:
-            manager.late_enable_package(package.codepath)
+            manager.late_enable_package(package.codepath, prefixes)
         except Exception as error:  # whatever its code does
             raise Refused(f"it cannot load {name}: {error or type(error).__name__}") from error
     found = manager.get_package(package.identifier).version
     if found != package.version:
         raise Refused(f"it has version {found} of {name}")
+
+
+def _can_import(package: Package) -> bool:
+    try:
+        return importlib.util.find_spec(f"{package.prefix}{package.codepath}") is not None
+    except ImportError:
+        return False
 
 
 def _add_subworkflows(content: Content) -> None:

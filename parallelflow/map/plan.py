@@ -88,6 +88,7 @@ class Package:
 
     identifier: str
     codepath: str
+    prefix: str | None
     version: str
 
 
@@ -313,7 +314,7 @@ def _enabled_packages() -> list[Package]:
     manager = get_package_manager()
     in_order = manager.get_ordered_dependencies(manager.dependency_graph())
     packages = [manager.get_package(identifier) for identifier in in_order if manager.has_package(identifier)]
-    return [Package(package.identifier, package.codepath, package.version) for package in packages]
+    return [Package(package.identifier, package.codepath, package.prefix, package.version) for package in packages]
 
 
 def make_run(map_module: Module, jobs: Jobs | None) -> bytes:

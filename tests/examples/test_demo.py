@@ -136,6 +136,28 @@ def test_a_missing_module_is_said_in_a_sentence(clean_home: Path) -> None:
     assert "make demo" in process.stdout
 
 
+def test_a_folder_that_cannot_be_written_is_said_in_a_sentence(clean_home: Path) -> None:
+    (clean_home / "file").touch()
+    process = run_python([str(DEMO), "--output", str(clean_home / "file" / "folder")], clean_home)
+    assert process.returncode == 1
+    assert process.stdout == f"demo: cannot write to {clean_home}/file/folder: Not a directory\n"
+
+
+def test_a_map_that_fails_ends_the_demo_with_a_sentence_and_leaves_the_log(clean_home: Path) -> None:
+    # What the Map says when its engines cannot start, here because the preferences forbid it.
+    script = (
+        "import sys; import parallelflow.ipyparallel_flow as package; package.configuration.start = 'never';"
+        f" sys.path.insert(0, {str(EXAMPLES)!r}); import demo;"
+        f" sys.exit(demo.main(['--days', '1', '--hours', '1', '--output', {str(clean_home / 'out')!r}]))"
+    )
+    process = run_python(["-c", script], clean_home)
+    assert process.returncode == 1, process.stdout
+    assert "demo: The module 'Map over the positions' failed: There are no engines" in process.stdout
+    assert "Traceback" not in process.stdout
+    (logs,) = (clean_home / "out").glob("run-*/dot-vistrails/logs")
+    assert f"VisTrails' log is in {logs}" in process.stdout
+
+
 @pytest.mark.parametrize("value", ["0", "-3", "101", "many"])
 def test_a_bad_number_of_days_is_refused(clean_home: Path, value: str) -> None:
     process = run_python([str(DEMO), "--days", value], clean_home)

@@ -101,3 +101,9 @@ def held() -> Iterator[dict[str, Any]]:
     parity_values.HELD.clear()
     yield parity_values.HELD
     parity_values.HELD.clear()
+
+
+@pytest.fixture
+def own_temporaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder for the temporary folders that VisTrails leaves when it saves or opens a file."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

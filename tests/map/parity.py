@@ -32,7 +32,7 @@ from vistrails.core.log.loop_exec import LoopExec, LoopIteration
 from vistrails.core.log.module_exec import ModuleExec
 from vistrails.core.log.workflow_exec import WorkflowExec
 from vistrails.core.modules.basic_modules import PathObject
-from vistrails.core.modules.vistrails_module import InvalidOutput, Module
+from vistrails.core.modules.vistrails_module import Module
 from vistrails.core.utils import DummyView, InstanceObject
 from vistrails.core.vistrail import controller as controller_module
 from vistrails.core.vistrail.controller import VistrailController

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import socket
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -215,12 +214,6 @@ def test_without_a_log_nothing_is_kept_and_all_works() -> None:
 # ---------------------------------------------------------------- saving
 
 
-@pytest.fixture
-def own_temporaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """VisTrails leaves temporary folders when it saves."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-
-
 @pytest.mark.usefixtures("own_temporaries")
 @flows
 def test_the_log_survives_saving_and_reopening_the_vistrail(name: str, tmp_path: Path) -> None:
@@ -299,8 +292,8 @@ def test_ten_thousand_elements_have_their_log_in_order() -> None:
 
 
 def test_elements_that_were_running_when_the_user_cancelled_are_in_the_log() -> None:
-    from vistrails.core.interpreter.base import AbortExecution
     from parity import View
+    from vistrails.core.interpreter.base import AbortExecution
 
     class Impatient(View):
         def set_module_progress(self, number: int, fraction: float) -> None:

@@ -3,7 +3,7 @@
 import os
 import time
 
-from vistrails.core.modules.config import CIPort, CompoundInputPort, IPort, OPort
+from vistrails.core.modules.config import CIPort, IPort, OPort
 from vistrails.core.modules.vistrails_module import (
     InvalidOutput,
     Module,
