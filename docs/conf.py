@@ -6,7 +6,9 @@ from pathlib import Path
 project = "Parallel Flow for VisTrails"
 author = "the Parallel Flow developers"
 copyright = f"2026, {author}"
-release = re.search(r'__version__ = "(.+?)"', Path(__file__).parent.parent.joinpath("parallelflow/__init__.py").read_text())[1]
+release = re.search(
+    r'__version__ = "(.+?)"', Path(__file__).parent.parent.joinpath("parallelflow/__init__.py").read_text()
+)[1]
 version = release
 
 extensions = ["sphinx.ext.autodoc"]

@@ -153,11 +153,45 @@ def find_controller(port: int) -> Identity | None:
 
     :param port: the hub's TCP port
     """
-    # The table of all connections names only one of the processes that share a socket.
-    found = {process.pid: process for process in psutil.process_iter() if _is_controller(process, port)}
+    sockets = _listening_sockets(port)
+    found = {
+        process.pid: process
+        for process in psutil.process_iter()
+        if _looks_like_a_controller(process)
+        and (port in listening_ports(process) if sockets is None else sockets & _sockets(process))
+    }
     # The hub's children have inherited its sockets. If it is dead, they are all that is left.
     tops = [process for process in found.values() if _parent(process) not in found]
     return Identity.of(tops[0].pid) if len(tops) == 1 else None
+
+
+def _listening_sockets(port: int) -> set[str] | None:
+    """The sockets that listen on a TCP port, as links to them read; None where Linux's tables are not to be had.
+
+    psutil names only one of the processes that share a socket, or reads all tables again for each process.
+    """
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            # https://docs.kernel.org/networking/proc_net_tcp.html; state 0A is LISTEN
+            _, address, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and int(address.rpartition(":")[2], 16) == port:
+                found.add(f"socket:[{inode}]")
+    return found if os.path.exists("/proc/net/tcp") else None
+
+
+def _sockets(process: psutil.Process) -> set[str]:
+    """What the file descriptors of a process lead to."""
+    found = set()
+    with suppress(OSError):
+        for entry in os.scandir(f"/proc/{process.pid}/fd"):
+            with suppress(OSError):
+                found.add(os.readlink(entry.path))
+    return found
 
 
 def listening_ports(process: psutil.Process) -> set[int]:
@@ -173,11 +207,10 @@ def _parent(process: psutil.Process) -> int:
     return 0
 
 
-def _is_controller(process: psutil.Process, port: int) -> bool:
+def _looks_like_a_controller(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
         line = " ".join(process.cmdline())
-        likely = "ipyparallel" in line or "ipcontroller" in line or "ipcluster" in line
-        return likely and lives(process) and port in listening_ports(process)
+        return ("ipyparallel" in line or "ipcontroller" in line or "ipcluster" in line) and lives(process)
     return False
 
 
@@ -246,7 +279,9 @@ def connect(profile_dir: Path, timeout: float) -> Connection:
             raise _silent(name, f"process {owner.pid}", timeout)
     if client is None:
         raise _silent(name, f"on {info['location']}", timeout)
-    return Connection(profile_dir, client, info, here)
+    connection = Connection(profile_dir, client, info, here)
+    connection.controller  # noqa: B018 while it lives it can be found, and later its death be seen
+    return connection
 
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -345,13 +380,10 @@ class Connection:
     @property
     def controller(self) -> Identity | None:
         """The hub's process, if it runs on this machine and under this user; looked for once."""
-        self._find_controller()
-        return self._controller
-
-    def _find_controller(self) -> None:
         if not self._controller_known and self.here and self.url.startswith("tcp://"):
             self._controller = find_controller(int(self.url.rpartition(":")[2]))
         self._controller_known = True
+        return self._controller
 
     @property
     def lost(self) -> str | None:
@@ -429,7 +461,6 @@ class Connection:
         ping: Any = None
         unanswered = 0
         rounds = 0
-        self._find_controller()
         while not stop.is_set() and self.lost is None:
             answers = listening(self._urls, _PROBE)
             for part, answer in answers.items():

@@ -48,11 +48,6 @@ class Job(QObject):
         self._cancelled.set()
 
     @property
-    def cancelled(self) -> bool:
-        """Whether the work was asked to give up."""
-        return self._cancelled.is_set()
-
-    @property
     def running(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()

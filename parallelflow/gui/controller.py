@@ -176,7 +176,10 @@ class Controller(QObject):
         if connects and self._connecting is None and self._looks % _EVERY == 0:
             self._connect()
         self._looks += 1
-        self._trouble = state.lost or self._trouble
+        if state.lost is not None and self._flow is None and self._session.connection is not None:
+            self._trouble = (
+                state.lost
+            )  # not one that an action has just ended, and that this state is too old to know of
         trouble = self._trouble if self._connects else tr("VisTrails has let go of the cluster, which goes on running.")
         self._window.show_state(WindowState(state, map_progress.current(), trouble))
 

@@ -4,7 +4,8 @@ One element's way, from the list to the log:
 
 - `module` is the VisTrails module, and `execution` one run of it: checks the input, has the elements run.
 - `plan` gathers everything that is the same for all elements.
-- `chunks` decides how many elements travel together; `values` turns them into bytes and back.
+- `chunks` decides how many elements travel together; `values` turns them into bytes and back, `stand_ins` modules that
+  are values.
 - `scheduler` sends chunks, brings outcomes back into the list's order, and deals with what dies.
 - `engine` runs in an engine: starts VisTrails there, holds plans, runs a chunk through the serial Map's own loop.
 - `outcomes` is what travels back; `provenance` writes it into the workflow's log; `progress` tells how far it has come.

@@ -38,6 +38,7 @@ from parallelflow.map.outcomes import (
     Host,
     IterationRecord,
     Jobs,
+    LostHandle,
     ModuleOutputs,
     PlanMissing,
     PlanReady,
@@ -152,7 +153,10 @@ def _start_vistrails(environment: Environment) -> None:
     if _application is not None:
         return
     plain_import = builtins.__import__
-    with contextlib.redirect_stderr(io.StringIO()) as said, tempfile.TemporaryDirectory(prefix="parallelflow_") as folder:
+    with (
+        contextlib.redirect_stderr(io.StringIO()) as said,
+        tempfile.TemporaryDirectory(prefix="parallelflow_") as folder,
+    ):
         # VisTrails writes where it starts, so it starts in a folder of its own, which goes at once: a killed engine
         # leaves nothing. From then on it uses the user's, where that can be reached, and saves no start-up file.
         Path(folder, "startup.xml").write_bytes(environment.startup)
@@ -299,6 +303,7 @@ class _ReadyPlan:
         from vistrails.core.vistrail.pipeline import Pipeline
         from vistrails.db.services.io import unserialize
 
+        import parallelflow.map.stand_ins  # noqa: F401  so that modules can be results
         from parallelflow.map.module import chunk_module
         from parallelflow.map.plan import restore_parameters
 
@@ -463,21 +468,28 @@ class _ReadyPlan:
         return module.moduleInfo["moduleId"] if inside else None
 
     def _suspension(self, error: Any) -> Suspension:
-        from vistrails.core.modules.module_registry import get_module_registry
+        from parallelflow.map.stand_ins import kind_of
 
         module = error.module
-        descriptor = get_module_registry().get_descriptor(type(module))
         return Suspension(
             error.msg,
-            error.handle,
+            _travelling(error.handle),
             self._own_id(module),
-            (descriptor.identifier, descriptor.name, descriptor.namespace),
+            kind_of(module),
             error.name,
             self._loop.logging.log.get_iteration_from_module(module),
             module.signature,
             getattr(error, "loop_iteration", None),
             None if error.children is None else [self._suspension(child) for child in error.children],
         )
+
+
+def _travelling(handle: Any) -> Any:
+    try:
+        values.pack(handle)
+    except values.CannotTravel:
+        return LostHandle()
+    return handle
 
 
 def _keep_apart(pipeline: Any) -> None:

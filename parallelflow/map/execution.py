@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from vistrails.core import debug
-from vistrails.core.modules.module_registry import ModuleRegistryException, get_module_registry
+from vistrails.core.modules.module_registry import ModuleRegistryException
 from vistrails.core.modules.vistrails_module import (
     Module,
     ModuleError,
@@ -22,7 +22,7 @@ from vistrails.core.modules.vistrails_module import (
 
 from parallelflow.cluster.errors import ClusterError
 from parallelflow.cluster.session import get_session
-from parallelflow.map import progress, values
+from parallelflow.map import progress, stand_ins, values
 from parallelflow.map.outcomes import ChunkOutcome, Failure, Host, IterationRecord, Jobs, ModuleOutputs, Suspension
 from parallelflow.map.plan import environment, make_plan, make_run
 from parallelflow.map.progress import MapProgress
@@ -291,10 +291,8 @@ class Execution:
 
 def _stand_in(suspension: Suspension) -> Module:
     """A module inside a Group, which exists on an engine only: what VisTrails' job monitor asks of it."""
-    registry = get_module_registry()
-    package, name, namespace = suspension.kind
     try:
-        module = registry.get_descriptor_by_name(package, name, namespace).module()
+        module = stand_ins.make(suspension.kind)
     except ModuleRegistryException:
         module = Module()
     module.signature = suspension.signature

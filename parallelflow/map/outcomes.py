@@ -110,6 +110,14 @@ class Suspension:
     children: list[Suspension] | None
 
 
+class LostHandle:
+    """Stands for a handle that cannot leave its engine. Whether its job has finished, only another run can find out."""
+
+    def finished(self) -> bool:
+        """Say that it is time to look, by running again."""
+        return True
+
+
 @dataclass
 class ChunkOutcome:
     """What became of a chunk.

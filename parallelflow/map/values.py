@@ -13,7 +13,7 @@ import hashlib
 import io
 import pickle
 from collections import ChainMap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cloudpickle
@@ -39,6 +39,24 @@ class _Pickler(cloudpickle.Pickler):
         },
         copyreg.dispatch_table,
     )
+
+    def reducer_override(self, value: Any) -> Any:
+        for kind, reduce in _reducers.items():
+            if isinstance(value, kind):
+                return reduce(value)
+        return super().reducer_override(value)
+
+
+_reducers: dict[type, Callable[[Any], Any]] = {}
+
+
+def register(kind: type, reduce: Callable[[Any], Any]) -> None:
+    """Say how instances of a class and its subclasses travel.
+
+    :param kind: the class.
+    :param reduce: gives what `object.__reduce__` would.
+    """
+    _reducers[kind] = reduce
 
 
 class CannotTravel(Exception):

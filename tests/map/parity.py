@@ -303,7 +303,8 @@ def log_of(execution: Any) -> Executed:
         assert kind == LoopIteration.vtType
         kind, number, inner = "iteration", execution.iteration, execution.item_execs
     annotations = sorted(
-        ((note.key, note.value) for note in getattr(execution, "annotations", ()) if note.key not in OUR_NOTES), key=repr
+        ((note.key, note.value) for note in getattr(execution, "annotations", ()) if note.key not in OUR_NOTES),
+        key=repr,
     )
     return Executed(
         kind,
@@ -376,7 +377,9 @@ def _same_raised(serial: tuple[str, str] | None, ours: tuple[str, str] | None) -
     return serial[0] == ours[0] and ours[1].startswith(serial[1])
 
 
-def _mapping(what: str, serial: Mapping[Any, Any], ours: Mapping[Any, Any], compare: Callable[[Any, Any], str | None]) -> list[str]:
+def _mapping(
+    what: str, serial: Mapping[Any, Any], ours: Mapping[Any, Any], compare: Callable[[Any, Any], str | None]
+) -> list[str]:
     found = []
     for key in sorted(set(serial) | set(ours), key=repr):
         if key not in ours:
@@ -411,7 +414,11 @@ def log_differences(serial: Executed, ours: Executed, failed: bool = False, path
         a, b = getattr(serial, name), getattr(ours, name)
         if a != b:
             found.append(f"log, {here}: {name} {a!r} / {b!r}")
-    if serial.kind != "loop" and serial.error != ours.error and not (serial.error and (ours.error or "").startswith(serial.error)):
+    if (
+        serial.kind != "loop"
+        and serial.error != ours.error
+        and not (serial.error and (ours.error or "").startswith(serial.error))
+    ):
         found.append(f"log, {here}: error {serial.error!r} / {ours.error!r}")
     notes = [[(key, "" if key == _TRACE else value) for key, value in each.annotations] for each in (serial, ours)]
     if notes[0] != notes[1]:
@@ -556,9 +563,23 @@ class _Comparison:
         (list, tuple): _sequence,
         (set, frozenset): lambda self, a, b, path: self._plain(sorted(map(repr, a)), sorted(map(repr, b)), path),
         FunctionType: _function,
-        BuiltinMethodType: lambda self, a, b, path: self.difference((a.__name__, a.__self__), (b.__name__, b.__self__), path),
+        BuiltinMethodType: lambda self, a, b, path: self.difference(
+            (a.__name__, a.__self__), (b.__name__, b.__self__), path
+        ),
         InstanceObject: lambda self, a, b, path: self._mapping(a.__dict__, b.__dict__, path),
-        (int, str, bytes, bytearray, range, slice, type(None), type(Ellipsis), datetime.date, datetime.timedelta, type): _plain,
+        (
+            int,
+            str,
+            bytes,
+            bytearray,
+            range,
+            slice,
+            type(None),
+            type(Ellipsis),
+            datetime.date,
+            datetime.timedelta,
+            type,
+        ): _plain,
     }
 
 
@@ -571,7 +592,9 @@ def _content(path: str) -> Any:
 
 def _same_class(a: type, b: type) -> bool:
     # A class that a PythonSource defines is another one in each execution, in the serial Map too.
-    return a.__qualname__ == b.__qualname__ and a.__module__ == b.__module__ == "builtins" and a not in vars_of_builtins()
+    return (
+        a.__qualname__ == b.__qualname__ and a.__module__ == b.__module__ == "builtins" and a not in vars_of_builtins()
+    )
 
 
 def vars_of_builtins() -> set[Any]:
@@ -607,7 +630,9 @@ def assert_same(
     for how in hows or ("logged", "plain"):
         serial, ours = both(flow, how, **more)
         found = [each for each in differences(serial, ours) if not each.startswith(tuple(but))]
-        assert not found, f"{how}:\n" + "\n".join(found) + f"\n\nserial said:\n{serial.complained}\nours said:\n{ours.complained}"
+        assert not found, (
+            f"{how}:\n" + "\n".join(found) + f"\n\nserial said:\n{serial.complained}\nours said:\n{ours.complained}"
+        )
         if fails is not None:
             failed = bool(serial.errors or serial.raised)
             assert failed == fails, f"{how}: errors {serial.errors}, raised {serial.raised}\n{serial.complained}"

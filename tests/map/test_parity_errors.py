@@ -159,7 +159,8 @@ def test_fail_in_python_source() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["o = 1 / 0", "o = undefined", "import no_such_module", "o = (", "raise SystemError('x')", "assert i > 5, 'small'"]
+    "code",
+    ["o = 1 / 0", "o = undefined", "import no_such_module", "o = (", "raise SystemError('x')", "assert i > 5, 'small'"],
 )
 def test_python_source_that_fails(code: str) -> None:
     flow = Flow()
@@ -345,7 +346,9 @@ def test_a_breakpoint_stops_at_the_mapped_module(inside: bool) -> None:
     target = inner if inside else flow
     echo = target.parity("Echo")
     inner.inputs, inner.outputs = {"in": (0, "value")}, {"out": (0, "value")}
-    mapped = flow.map(flow.group(inner), "in", "out", "[1, 2]") if inside else flow.map(echo, "value", "value", "[1, 2]")
+    mapped = (
+        flow.map(flow.group(inner), "in", "out", "[1, 2]") if inside else flow.map(echo, "value", "value", "[1, 2]")
+    )
 
     def run(side: str) -> Seen:
         stage = Stage(side)
@@ -537,3 +540,18 @@ def test_a_job_that_is_watched_from_a_window() -> None:
     children: Any = seen.suspended[1][-1]
     assert [child[3].number for child in children] == [1, 3]
     assert not any(child[3].finished() for child in children)
+
+
+def test_a_handle_that_cannot_leave_its_engine_asks_for_another_run() -> None:
+    flow = Flow()
+    source = flow.python(
+        "import threading\nfrom vistrails.core.modules.vistrails_module import ModuleSuspended\n"
+        "raise ModuleSuspended(self, 'waits', handle=threading.Lock())",
+        {"i": "Integer"},
+        {"o": "Integer"},
+    )
+    mapped = flow.map(source, "i", "o", "[1]")
+    seen = Stage("ours").run(flow)
+    assert seen.errors == {}
+    (child,) = seen.suspended[mapped][-1]
+    assert child[3].finished() is True

@@ -280,7 +280,9 @@ def _check(difference: str | None, name: str) -> None:
         assert difference is None
 
 
-@pytest.mark.parametrize("name", ["a class", "class in __main__", "class in a user package", "file", "numpy float", "None"])
+@pytest.mark.parametrize(
+    "name", ["a class", "class in __main__", "class in a user package", "file", "numpy float", "None"]
+)
 def test_a_module_finds_the_same_type_on_an_engine(name: str, held: dict[str, Any]) -> None:
     held["elements"] = [VALUES[name](), VALUES[name]()]
     flow = Flow()
@@ -441,7 +443,9 @@ def test_an_element_that_cannot_be_sent_is_named_with_port_index_and_type(name: 
 
 
 @pytest.mark.parametrize("name", CANNOT_TRAVEL)
-def test_a_value_on_another_port_that_cannot_be_sent_is_named_with_port_and_type(name: str, held: dict[str, Any]) -> None:
+def test_a_value_on_another_port_that_cannot_be_sent_is_named_with_port_and_type(
+    name: str, held: dict[str, Any]
+) -> None:
     make, kind = CANNOT_TRAVEL[name]
     held["other"] = make()
     flow = Flow()
@@ -465,7 +469,9 @@ def test_a_value_on_another_port_that_cannot_be_sent_is_named_with_port_and_type
 )
 def test_a_result_that_cannot_be_sent_back_is_named_with_port_element_and_type(code: str, kind: str) -> None:
     flow = Flow()
-    source = flow.python(f"if i < 2:\n    o = i\nelse:\n    exec({code!r}, globals())", {"i": "Integer"}, {"o": "Variant"})
+    source = flow.python(
+        f"if i < 2:\n    o = i\nelse:\n    exec({code!r}, globals())", {"i": "Integer"}, {"o": "Variant"}
+    )
     flow.map(source, "i", "o", "[0, 1, 2, 3]")
     message, _ = _message("logged", flow)
     assert "output 'o'" in message

@@ -89,7 +89,9 @@ def test_a_map_over_jobs_is_suspended_and_finishes(package: str, myjobs: str) ->
         module.package, module.version = package, get_package_manager().get_package(package).version
         monitor.startWorkflow(jobs)
         results.append(
-            interpreter.execute(pipeline, view=View(), logger=LogController(Log()), current_version=1, job_monitor=monitor)
+            interpreter.execute(
+                pipeline, view=View(), logger=LogController(Log()), current_version=1, job_monitor=monitor
+            )
         )
         monitor.finishWorkflow()
     first, second = results

@@ -229,7 +229,12 @@ class _Builder:
             registry.auto_add_module(
                 (
                     module,
-                    {"package": abstraction_pkg, "package_version": abstraction_ver, "namespace": namespace, "version": "1"},
+                    {
+                        "package": abstraction_pkg,
+                        "package_version": abstraction_ver,
+                        "namespace": namespace,
+                        "version": "1",
+                    },
                 )
             )
             registry.auto_add_ports(module)

@@ -89,7 +89,7 @@ class Echo(Module):
         value = got.get(first)
         self.set_output("value", value)
         self.set_output("all", dict(sorted(got.items())))
-        self.set_output("kind", "%s.%s" % (type(value).__module__, type(value).__qualname__))
+        self.set_output("kind", f"{type(value).__module__}.{type(value).__qualname__}")
 
 
 class Uncached(NotCacheable, Echo):
@@ -166,7 +166,7 @@ class Suspends(Module):
         if self.has_input("tally"):
             _note(self.get_input("tally"), "Suspends")
         if value % 2:
-            raise ModuleSuspended(self, "waiting for %d" % value, handle=Handle(value))
+            raise ModuleSuspended(self, f"waiting for {value}", handle=Handle(value))
         self.set_output("value", value)
 
 
@@ -200,7 +200,7 @@ class Job(JobMixin, Module):
 
     def job_start(self, params):
         self._note("start")
-        params["path"] = os.path.join(params["folder"], "done%d" % params["value"])
+        params["path"] = os.path.join(params["folder"], f"done{params['value']}")
         return params
 
     def job_get_handle(self, params):
@@ -224,7 +224,7 @@ class Awkward(Exception):
     def __init__(self, first, second):
         import threading
 
-        super().__init__("awkward %s" % first)
+        super().__init__(f"awkward {first}")
         self.lock = threading.Lock()
 
 
@@ -254,7 +254,7 @@ class Fails(Module):
         if how == "awkward":
             raise Awkward("one", "two")
         if how == "lock in message":
-            raise ModuleError(self, "%s" % (KeyError("k"),))
+            raise ModuleError(self, str(KeyError("k")))
         if how == "assert":
             assert how == "", "never empty"
         if how == "deep":
@@ -283,11 +283,11 @@ class Scratch(Module):
         pool = self.interpreter.filePool
         output = pool.create_file(prefix="scratch", suffix=".txt")
         with open(output.name, "w") as stream:
-            stream.write("number %d" % value)
+            stream.write(f"number {value}")
         self.set_output("file", output)
         folder = pool.create_directory(prefix="folder")
         with open(os.path.join(folder.name, "inside"), "w") as stream:
-            stream.write("number %d" % value)
+            stream.write(f"number {value}")
         self.set_output("directory", folder)
 
 

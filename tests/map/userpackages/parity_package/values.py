@@ -14,4 +14,4 @@ class Measure:
     __hash__ = None
 
     def __repr__(self):
-        return "Measure(%r, %r)" % (self.number, self.unit)
+        return f"Measure({self.number!r}, {self.unit!r})"
