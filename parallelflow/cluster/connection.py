@@ -23,7 +23,6 @@ import ipyparallel
 import psutil
 import zmq
 from ipyparallel.util import ip_for_host
-from jupyter_client.localinterfaces import is_local_ip
 
 from . import profile
 from .errors import ConnectError
@@ -222,7 +221,9 @@ def _here(location: str | None) -> bool:
 
     def look_up() -> None:
         with suppress(Exception):
-            found.append(bool(is_local_ip(ip_for_host(location))))
+            address = str(ip_for_host(location))
+            own = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
+            found.append(address.startswith("127.") or address in own)
 
     # A broken name service can hold a look-up for half a minute.
     thread = threading.Thread(target=look_up, daemon=True)

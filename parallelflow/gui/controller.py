@@ -172,14 +172,13 @@ class Controller(QObject):
         self._looking = None
         if self._window is None:
             return
+        if state.lost is not None and self._flow is None and self._session.connection is not None:
+            # Not one that an action has just ended; this state may be too old to know of that.
+            self._trouble = state.lost
         connects = self._connects and not state.connected and self._flow is None and map_progress.current() is None
         if connects and self._connecting is None and self._looks % _EVERY == 0:
             self._connect()
         self._looks += 1
-        if state.lost is not None and self._flow is None and self._session.connection is not None:
-            self._trouble = (
-                state.lost
-            )  # not one that an action has just ended, and that this state is too old to know of
         trouble = self._trouble if self._connects else tr("VisTrails has let go of the cluster, which goes on running.")
         self._window.show_state(WindowState(state, map_progress.current(), trouble))
 
