@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo vistrails test check bench soak docs clean
+.PHONY: help setup demo vistrails test check bench soak pictures mouse docs clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -38,6 +38,12 @@ bench: setup  ## measure speed and size against the serial Map and others
 
 soak: setup  ## start, map, kill something, map, stop: a hundred times; not part of the tests
 	@$(BIN)/python benchmarks/soak.py
+
+pictures: setup  ## make the guide's screenshots anew, from the real program
+	@$(BIN)/python docs/make_screenshots.py
+
+mouse: setup  ## click through the window with a mouse (needs xvfb, openbox and xdotool), pictures into build/mouse
+	@$(BIN)/python tests/gui/mouse_session.py build/mouse
 
 docs: setup  ## build the user's guide into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

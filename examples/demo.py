@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import os
 import shutil
 import signal
@@ -198,14 +199,17 @@ def _elements_by_engine(run: Run) -> Counter[str]:
 
 
 class Interrupts:
-    """Ctrl-C: interrupts the demo, but not the end, when what was started is being stopped.
+    """Ctrl-C: interrupts the demo, but not the stopping of what was started.
 
     :ivar pressed: whether it was; VisTrails turns an interrupt into an error of a module
     """
 
+    # Seconds that stopping may take after an interrupt, in which another one interrupts nothing.
+    _TO_STOP = 10.0
+
     def __init__(self) -> None:
         self.pressed = False
-        self._held = False
+        self._held_until = 0.0
 
     def __enter__(self) -> Interrupts:
         self._before = signal.signal(signal.SIGINT, self._note)
@@ -216,11 +220,13 @@ class Interrupts:
 
     def hold(self) -> None:
         """Interrupt nothing from now on."""
-        self._held = True
+        self._held_until = math.inf
 
     def _note(self, *_: object) -> None:
         self.pressed = True
-        if not self._held:
+        now = time.monotonic()
+        if now > self._held_until:
+            self._held_until = now + self._TO_STOP
             raise KeyboardInterrupt
         print("\ndemo: stopping what was started; a few seconds more", file=sys.stderr, flush=True)
 

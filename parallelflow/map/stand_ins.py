@@ -35,6 +35,7 @@ _TIES = {
     "outputPorts",
     "persistent_modules",
     "pipeline",
+    "registry",
     "streamed_ports",
 }
 
@@ -55,7 +56,10 @@ def make(kind: Kind) -> Module:
 
     :raises ModuleRegistryException: for a class that is not registered here.
     """
-    return get_module_registry().get_descriptor_by_name(*kind).module()
+    registry = get_module_registry()
+    module = registry.get_descriptor_by_name(*kind).module()
+    module.registry = registry
+    return module
 
 
 def _reduce(module: Module) -> tuple[Any, ...]:
