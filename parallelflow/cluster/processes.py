@@ -503,6 +503,23 @@ class ProcessManager:
             for started in chosen:
                 self._started.pop(started.entry.token, None)
         limit = limit or self.settings.stop_timeout
+        try:
+            problem = self._end(chosen, limit, quick, pause)
+        except BaseException:
+            # Interrupted, by a second Ctrl-C for instance: they are still ours, for whoever closes up.
+            self._keep(chosen)
+            raise
+        if problem:
+            self._keep(chosen)
+            raise StopError(problem)
+        for started in chosen:
+            # A log is worth keeping only if something went wrong.
+            if started.registered and started.log_path is not None:
+                started.log_path.unlink(missing_ok=True)
+        self._forget(chosen)
+
+    def _end(self, chosen: Sequence[Started], limit: float, quick: bool, pause: Callable[[], None] | None) -> str:
+        """End processes; return '' or a sentence on what is left."""
         problem = ""
         for started in chosen:
             if started.job is not None:
@@ -522,15 +539,11 @@ class ProcessManager:
         if left:
             pids = ", ".join(str(process.pid) for process in left)
             problem = f"These processes could not be stopped within {limit:.0f} seconds: {pids}."
-        if problem:
-            with self._lock:
-                self._started.update((started.entry.token, started) for started in chosen)
-            raise StopError(problem)
-        for started in chosen:
-            # A log is worth keeping only if something went wrong.
-            if started.registered and started.log_path is not None:
-                started.log_path.unlink(missing_ok=True)
-        self._forget(chosen)
+        return problem
+
+    def _keep(self, chosen: Sequence[Started]) -> None:
+        with self._lock:
+            self._started.update((started.entry.token, started) for started in chosen)
 
     def _forget(self, gone: Sequence[Started]) -> None:
         for started in gone:

@@ -281,3 +281,16 @@ def test_changing_the_profile_stops_what_was_started_on_the_old_one(profile: Pat
     assert (session.profile, session.connection) == ("test", None)
     assert len(session.client().ids) == 1
     assert session.processes.profile_dir == profile
+
+
+def test_processes_whose_stop_was_interrupted_are_still_ours(own_session: Session) -> None:
+    own_session.client()
+    before = {started.entry.token for started in own_session.processes.started}
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        own_session.processes.stop(pause=interrupt)
+    assert {started.entry.token for started in own_session.processes.started} == before
+    own_session.close()  # and what it leaves, the fixture tells

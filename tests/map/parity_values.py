@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Callable
 from typing import Any
 
 # What the module Held of the tests' package gives, by key.
 HELD: dict[str, Any] = {}
+
+
+@dataclasses.dataclass
+class Makes:
+    """Has the module Held give a fresh value in each run."""
+
+    make: Callable[[], Any]
 
 
 @dataclasses.dataclass

@@ -50,7 +50,7 @@ HOWS = [
 
 @pytest.mark.parametrize("how", HOWS)
 def test_an_element_that_fails(how: str) -> None:
-    serial, ours = assert_same(_failing(["fine", how, "fine", "also"]), fails=True)
+    serial, ours = assert_same(_failing(["fine", how, "fine", "also"]), "logged", "plain", fails=True)
     lines = _message(ours).removeprefix(_message(serial)).split("\n")
     if how != "module errors":
         assert lines[0] == ""
@@ -124,7 +124,7 @@ def test_an_element_that_fails_inside_a_group(how: str, depth: int, kind: str) -
     flow = Flow()
     made = flow.group(inner) if kind == "group" else flow.subworkflow(f"failing{depth}", inner)
     flow.map(made, "in", "out", f"['fine', '{how}', 'fine']")
-    assert_same(flow, fails=True)
+    assert_same(flow, "logged", "plain", fails=True)
 
 
 def test_two_modules_in_a_group_fail() -> None:
@@ -179,7 +179,7 @@ def test_an_element_of_an_inner_map_that_fails() -> None:
 
 
 def test_an_output_port_that_is_not_there() -> None:
-    assert_same(_failing(["fine", "fine"], "nowhere"), fails=True)
+    assert_same(_failing(["fine", "fine"], "nowhere"), "logged", "plain", fails=True)
 
 
 def test_an_output_that_is_declared_but_not_set() -> None:
@@ -218,7 +218,7 @@ def test_elements_of_another_length_than_the_ports(elements: str) -> None:
     flow = Flow()
     source = flow.python("o = i", {"i": "Integer", "j": "Integer"}, {"o": "Variant"})
     flow.map(source, ["i", "j"], "o", elements)
-    assert_same(flow, fails=True)
+    assert_same(flow, "logged", "plain", fails=True)
 
 
 def _without(flow: Flow, number: int, port: str) -> Flow:
@@ -288,7 +288,7 @@ def test_something_upstream_of_another_port_fails() -> None:
     echo = flow.parity("Echo")
     flow.connect(fails, "o", echo, "other")
     flow.map(echo, "value", "value", "[1]")
-    assert_same(flow, fails=True)
+    assert_same(flow, "logged", "plain", fails=True)
 
 
 @pytest.mark.parametrize("stop_on_error", [True, False])
@@ -331,7 +331,7 @@ def test_a_constant_in_a_group_that_cannot_be_read() -> None:
     inner.inputs, inner.outputs = {"in": (echo, "value")}, {"out": (echo, "value")}
     flow = Flow()
     flow.map(flow.group(inner), "in", "out", "[1, 2]")
-    assert_same(flow, fails=True)
+    assert_same(flow, "logged", "plain", fails=True)
 
 
 def test_a_module_missing_an_input() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 import pytest
 from parity import Seen, Stage, assert_same, both, differences
+from parity_values import Makes
 from workflows import CONTROL, Flow
 
 pytestmark = pytest.mark.usefixtures("parity")
@@ -32,7 +33,7 @@ def test_several_input_ports() -> None:
     flow = Flow()
     source = flow.python("o = i + j * k", {"i": "Integer", "j": "Integer", "k": "Float"}, {"o": "Float"})
     flow.map(source, ["i", "j", "k"], "o", "[(1, 2, 3), (4, 5, 6.5), [7, 8, 9]]")
-    assert_same(flow)
+    assert_same(flow, "logged", "plain")
 
 
 def test_the_same_input_port_twice() -> None:
@@ -45,7 +46,7 @@ def test_tuples_on_one_port() -> None:
     flow = Flow()
     source = flow.python("o = len(i[0]) + i[1]", {"i": "String,Integer"}, {"o": "Float"})
     flow.map(source, "i", "o", "[('aa', 1), ('', 8), ('a', 4)]")
-    assert_same(flow)
+    assert_same(flow, "logged", "plain")
 
 
 def test_a_tuple_port_beside_another() -> None:
@@ -144,8 +145,7 @@ def test_elements_deeper_than_the_port(depth: int, held: dict[str, Any]) -> None
 )  # fmt: skip
 @pytest.mark.parametrize("port", ["list", "value"])
 def test_what_arrives_on_input_list(make: Any, port: str, held: dict[str, Any]) -> None:
-    make.makes_value = True
-    held["elements"] = make
+    held["elements"] = Makes(make)
     flow = Flow()
     flow.map(flow.parity("Echo"), "value", "value", (flow.held("elements"), port))
     assert_same(flow, "plain", fails=None)
@@ -170,8 +170,7 @@ def test_what_arrives_on_input_list(make: Any, port: str, held: dict[str, Any]) 
     ],
 )  # fmt: skip
 def test_what_arrives_on_input_list_for_two_ports(make: Any, held: dict[str, Any]) -> None:
-    make.makes_value = True
-    held["elements"] = make
+    held["elements"] = Makes(make)
     flow = Flow()
     flow.map(flow.parity("Echo"), ["value", "other"], "all", (flow.held("elements"), "value"))
     assert_same(flow, "plain", fails=None)
@@ -186,7 +185,7 @@ def test_input_list_from_several_connections(held: dict[str, Any]) -> None:
         (flow.add("List", {"value": "[5]"}), "value"),
     ]
     flow.map(_double(flow), "i", "o", sources)
-    assert_same(flow)
+    assert_same(flow, "logged", "plain")
 
 
 def test_the_results_of_one_map_are_the_elements_of_the_next() -> None:
@@ -213,7 +212,7 @@ def test_a_preset_on_the_mapped_port_is_replaced() -> None:
     flow.map(echo, "number", "all", "[1, 2]")
     listed = flow.parity("Echo", {"list": "[9]"})
     flow.map(listed, "list", "all", "[[1], [2]]")
-    assert_same(flow)
+    assert_same(flow, "logged", "plain")
 
 
 def test_presets_twice_on_one_port() -> None:
@@ -257,7 +256,7 @@ def test_a_value_from_upstream_arrives_on_another_port_and_upstream_runs_once() 
     echo = flow.parity("Echo")
     flow.connect(upstream, "value", echo, "other")
     flow.map(echo, "value", "all", "[1, 2, 3]")
-    serial, _ = assert_same(flow)
+    serial, _ = assert_same(flow, "logged", "plain")
     assert serial.tallies == Counter(Counts=1)
 
 
@@ -340,7 +339,7 @@ def test_of_several_modules_on_function_port_all_run_and_the_last_counts() -> No
     second = flow.parity("Echo", {"tally": "?"})
     flow.map([first, second], "value", "value", "[1, 2, 3]")
     flow.map([second, first], "value", "value", "[4, 5]")
-    serial, _ = assert_same(flow)
+    serial, _ = assert_same(flow, "logged", "plain")
     assert serial.tallies == Counter(Counts=5, Echo=5)
 
 
@@ -357,7 +356,7 @@ def test_the_mapped_module_is_used_elsewhere_too() -> None:
     flow.map(counts, "value", "value", "[1, 2, 3]")
     holds = flow.parity("Holds")
     flow.connect(counts, "value", holds, "value")
-    serial, _ = assert_same(flow)
+    serial, _ = assert_same(flow, "logged", "plain")
     assert serial.outputs[holds]["value"] == "own"
 
 
@@ -415,7 +414,7 @@ def test_self_as_the_output() -> None:
     flow = Flow()
     counts = flow.parity("Counts", {"other": "7"})
     flow.map(counts, "value", "self", "[1, 2]")
-    assert_same(flow)
+    assert_same(flow, "logged", "plain")
 
 
 def test_self_as_the_output_can_be_used_downstream() -> None:
@@ -440,7 +439,7 @@ def test_self_of_a_group_as_the_output() -> None:
     mapped = flow.map(flow.group(inner), "in", "self", "[1, 2]")
     reads = flow.python("o = [sorted(m.outputPorts) for m in i]", {"i": "List"}, {"o": "List"})
     flow.connect(mapped, "Result", reads, "i")
-    assert_same(flow)
+    assert_same(flow, "logged", "plain")
 
 
 def test_self_of_a_python_source_as_the_output() -> None:
@@ -514,7 +513,7 @@ def test_a_group_or_subworkflow_is_mapped(kind: str) -> None:
     flow = Flow()
     made = flow.group(_doubling()) if kind == "group" else flow.subworkflow("plain", _doubling())
     flow.map(made, "in", "out", "[1, 2, 'a']")
-    assert_same(flow)
+    assert_same(flow, "logged", "plain")
 
 
 @pytest.mark.parametrize("outer", ["group", "subworkflow"])
@@ -524,7 +523,7 @@ def test_one_inside_the_other(outer: str, inner: str) -> None:
     flow = Flow()
     made = flow.group(nested) if outer == "group" else flow.subworkflow(f"out_{outer}_{inner}", nested)
     flow.map(made, "in", "out", "[1, 2]")
-    assert_same(flow)
+    assert_same(flow, "logged", "plain")
 
 
 def test_three_deep() -> None:
@@ -591,7 +590,7 @@ def test_a_module_in_a_group_that_loops(held: dict[str, Any]) -> None:
     inner.inputs, inner.outputs = {"i": (many, "i")}, {"o": (double, "o")}
     flow = Flow()
     flow.map(flow.group(inner), "i", "o", "[1, 3]")
-    assert_same(flow)
+    assert_same(flow, "logged", "plain")
 
 
 @pytest.mark.parametrize("kind", ["group", "subworkflow"])
@@ -604,7 +603,7 @@ def test_our_map_inside_a_group_that_is_not_mapped(kind: str) -> None:
         flow.group(inner, {"in": "[1, 2]"}) if kind == "group" else flow.subworkflow("within", inner, {"in": "[1, 2]"})
     )
     flow.connect(made, "out", flow.parity("Holds"), "list")
-    assert_same(flow)
+    assert_same(flow, "logged", "plain")
 
 
 @pytest.mark.parametrize("kind", ["group", "subworkflow"])
@@ -615,14 +614,14 @@ def test_our_map_inside_a_mapped_group_runs_in_place(kind: str) -> None:
     flow = Flow()
     made = flow.group(inner) if kind == "group" else flow.subworkflow("mapped_within", inner)
     flow.map(made, "in", "out", "[[1, 2], [], [3]]")
-    assert_same(flow)
+    assert_same(flow, "logged", "plain")
 
 
 def test_our_map_is_the_function_of_another() -> None:
     flow = Flow()
     inner = flow.map(flow.parity("Counts", {"tally": "?"}), "value", "value")
     flow.map(inner, "InputList", "Result", "[[1, 2], [3], [4, 5]]")
-    assert_same(flow)
+    assert_same(flow, "logged", "plain")
 
 
 def test_an_inner_map_takes_what_arrives_on_its_modules_other_port(held: dict[str, Any]) -> None:
@@ -663,7 +662,7 @@ def test_a_package_found_by_entry_point() -> None:
     flow = Flow()
     package = _enabled("org.vistrails.parallelflow.parity_entry")
     flow.map(flow.add("Twice", package=package), "value", "value", "[1.5, 2]")
-    assert_same(flow)
+    assert_same(flow, "logged", "plain")
 
 
 def test_a_package_that_is_not_enabled_by_default() -> None:
@@ -732,7 +731,7 @@ def test_text_that_elements_print_appears_in_their_order() -> None:
     flow = Flow()
     source = flow.python("import sys\nprint('out', i)\no = i", {"i": "Integer"}, {"o": "Integer"})
     flow.map(source, "i", "o", repr(list(range(40))))
-    serial, _ = assert_same(flow)
+    serial, _ = assert_same(flow, "logged", "plain")
     assert serial.printed == "".join(f"out {i}\n" for i in range(40))
 
 
@@ -755,7 +754,7 @@ def test_while_as_the_function() -> None:
     )
     flow.connect(body, "self", loop, "FunctionPort")
     flow.map(loop, "MaxIterations", "Result", "[1, 3, 10]")
-    assert_same(flow)
+    assert_same(flow, "logged", "plain")
 
 
 @pytest.mark.parametrize("with_input", [False, True])
@@ -771,7 +770,13 @@ def test_for_as_the_function(with_input: bool) -> None:
 
 
 # Branches are modules that all elements share: see docs/differences.rst.
-BRANCHES = ("outputs of module", "executions counted", "log, /workflow None: inside", "executions told")
+BRANCHES = (
+    "outputs of module",
+    "executions counted",
+    "executions told",
+    "log, /workflow None: inside",
+    "log, /workflow None/module Counts: number",
+)
 
 
 def _choice(flow: Flow, kind: str = "Counts") -> int:
@@ -784,7 +789,7 @@ def _choice(flow: Flow, kind: str = "Counts") -> int:
 def test_if_as_the_function() -> None:
     flow = Flow()
     mapped = flow.map(_choice(flow), "Condition", "Result", "[True, False, True]")
-    serial, ours = assert_same(flow, but=BRANCHES)
+    serial, ours = assert_same(flow, "logged", "plain", but=BRANCHES)
     assert ours.outputs[mapped] == serial.outputs[mapped] == {"Result": ["yes", "no", "yes"]}
     assert 2 <= ours.tallies["Counts"] <= 4
 
@@ -977,7 +982,9 @@ def test_a_group_runs_again_after_it_failed_or_was_suspended(kind: str) -> None:
     }
     for number, elements in enumerate(lists[kind]):
         serial, ours = (stage.run(flow(elements)) for stage in stages)
-        assert not differences(serial, ours), f"run {number}"
+        # In a Group the serial Map gives all elements the same job; see docs/differences.rst.
+        found = [each for each in differences(serial, ours) if not each.startswith("jobs")]
+        assert not found, f"run {number}: {found}"
 
 
 def test_modules_inside_a_mapped_group_are_cached_as_in_the_serial_map() -> None:
@@ -1027,7 +1034,7 @@ def test_files_inside_a_group_exist_afterwards() -> None:
     group = flow.group(inner)
     flow.map(group, "in", "file", "[1, 2]")
     flow.map(group, "in", "text", "[1, 2]")
-    assert_same(flow)
+    assert_same(flow, "logged", "plain")
 
 
 def test_relative_names_of_files_mean_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

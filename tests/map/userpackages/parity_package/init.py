@@ -44,8 +44,8 @@ class Held(NotCacheable, Module):
         if self.has_input("tally"):
             _note(self.get_input("tally"), "Held")
         value = parity_values.HELD[self.get_input("key")]
-        if callable(value) and getattr(value, "makes_value", False):
-            value = value()
+        if isinstance(value, parity_values.Makes):
+            value = value.make()
         for port in ("value", "list", "module", "items", "table", "number", "numbers"):
             self.set_output(port, value)
 
