@@ -7,6 +7,7 @@ when its parent is dead. Clusters that outlive a test are started under another 
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -184,3 +185,8 @@ def make_session() -> Iterator[Callable[..., Session]]:
 def own_session(make_session: Callable[..., Session]) -> Session:
     """A fresh session with nothing running, which is cleaned up in the end."""
     return make_session()
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C work in what tests start: a shell has what it starts in the background ignore it, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
