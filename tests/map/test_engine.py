@@ -79,7 +79,7 @@ def test_an_engine_with_another_version_of_ours_says_so(client: Any, content: pl
 
 
 def test_an_engine_that_lacks_a_package_says_which(client: Any, content: plan.Content) -> None:
-    missing = plan.Package("org.example.nowhere", "nowhere", "3.1")
+    missing = plan.Package("org.example.nowhere", "nowhere", "nowhere_at_all.", "3.1")
     answer = install(client, dataclasses.replace(content, packages=[*content.packages, missing]))
     assert isinstance(answer, PlanRefused)
     assert "lacks the VisTrails package 'nowhere' (org.example.nowhere, version 3.1)" in answer.reason
@@ -98,7 +98,7 @@ def test_an_engine_with_another_version_of_a_package_says_which(client: Any, con
 def test_a_refusal_fails_the_map_with_the_engine_and_its_host(
     client: Any, monkeypatch: pytest.MonkeyPatch, vistrails: Any
 ) -> None:
-    missing = plan.Package("org.example.nowhere", "nowhere", "3.1")
+    missing = plan.Package("org.example.nowhere", "nowhere", "nowhere_at_all.", "3.1")
     monkeypatch.setattr(plan._Needed, "packages", lambda self: [missing])
     with pytest.raises(
         Exception, match=r"Engine \d+ on \S+ cannot run this Map: it lacks the VisTrails package 'nowhere'"
