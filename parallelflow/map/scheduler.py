@@ -398,13 +398,21 @@ class Scheduler:
         running = {chunk.engine_now for chunk in self._pending.values()} - {None}
         with contextlib.suppress(ipp_error.NoEnginesRegistered):
             self._client.abort(list(self._pending), block=False)
-        for engine_id in running & set(self._client.ids):
-            self._client.send_signal(signal.SIGINT, targets=engine_id, block=False)
+        # An engine that has not answered yet may be importing; what is interrupted there stays half imported, for good.
+        self._interrupt(running & self._hosts.keys())
         deadline = time.monotonic() + CANCEL_TIMEOUT
+        late = running - self._hosts.keys()
         while self._pending and time.monotonic() < deadline and not self._connection.lost:
+            if late and time.monotonic() > deadline - CANCEL_TIMEOUT / 2:
+                self._interrupt({chunk.engine_now for chunk in self._pending.values()} & late)
+                late = set()
             with contextlib.suppress(MapError):  # aborted chunks answer with an error
-                yield from self._collect(deadline - time.monotonic())
+                yield from self._collect(min(TICK, max(deadline - time.monotonic(), 0.0)))
             self._again.clear()
+
+    def _interrupt(self, engines: set[int | None]) -> None:
+        for engine_id in engines & set(self._client.ids):
+            self._client.send_signal(signal.SIGINT, targets=engine_id, block=False)
 
     def _forget_messages(self) -> None:
         """Let client and hub forget what they keep of finished tasks; a long session would fill their memory."""
