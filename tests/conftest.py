@@ -37,11 +37,11 @@ def _home(folder: Path, token: str) -> Iterator[None]:
     }
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
-    tempfile.tempdir = None  # look again
+    temporary, tempfile.tempdir = tempfile.tempdir, None  # look again
     try:
         yield
     finally:
-        tempfile.tempdir = None
+        tempfile.tempdir = temporary
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -145,14 +145,13 @@ def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessio
 @pytest.fixture
 def healthy_cluster(shared_cluster: Session) -> Session:
     """The shared cluster, with two idle engines, whatever the test before has done to it."""
-    connection = shared_cluster.connection
-    if connection is None or connection.check() is not None:
-        with _home(Path(os.environ["HOME"]), _SESSION_TOKEN):
+    # Whatever is started here is the suite's, not the test's.
+    with _home(Path(os.environ["HOME"]), _SESSION_TOKEN):
+        connection = shared_cluster.connection
+        if connection is None or connection.check() is not None:
             shared_cluster.stop_started()
-            shared_cluster.client()
-    missing = 2 - len(shared_cluster.client().ids)
-    if missing > 0:
-        with _home(Path(os.environ["HOME"]), _SESSION_TOKEN):
+        missing = 2 - len(shared_cluster.client().ids)
+        if missing > 0:
             shared_cluster.start_engines(missing)
     return shared_cluster
 

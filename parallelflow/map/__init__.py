@@ -3,11 +3,12 @@
 One element's way, from the list to the log:
 
 - `module` is the VisTrails module, and `execution` one run of it: checks the input, has the elements run.
-- `plan` gathers everything that is the same for all elements.
+- `plan` gathers everything that is the same for all elements; `needs` says which packages and subworkflows that takes.
 - `chunks` decides how many elements travel together; `values` turns them into bytes and back, `stand_ins` modules that
   are values.
 - `scheduler` sends chunks, brings outcomes back into the list's order, and deals with what dies.
-- `engine` runs in an engine: starts VisTrails there, holds plans, runs a chunk through the serial Map's own loop.
+- `engine` is what the scheduler calls in an engine: `engine_vistrails` starts VisTrails there, `engine_plan` runs a chunk
+  through the serial Map's own loop, `interrupts` lets SIGINT end an element but nothing else.
 - `outcomes` is what travels back; `provenance` writes it into the workflow's log; `progress` tells how far it has come.
 
 This room may import `parallelflow.cluster`, VisTrails and the standard library; never Qt.

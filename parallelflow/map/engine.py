@@ -1,103 +1,74 @@
-"""What runs in an engine: VisTrails, started on the first task; plans, held by name; chunks, run one after the other.
+"""What the client calls in an engine: `install`, which makes a plan ready, and `run`, which runs a chunk of elements.
 
-`install` and `run` are the two functions that the client calls. A chunk runs through VisTrails' own interpreter and the
-serial Map's own loop (`parallelflow.map.module.MapChunk`), so that what an element does here is what it does there.
+`parallelflow.map.engine_vistrails` starts VisTrails there, on the first plan; `parallelflow.map.engine_plan` runs chunks.
 
-May import VisTrails and the map room. Nothing of VisTrails is imported before a plan arrives.
+May import the map room; nothing of VisTrails is imported before a plan arrives.
 """
 
 from __future__ import annotations
 
-import atexit
-import builtins
-import contextlib
-import copy
-import datetime
-import gc
-import hashlib
-import importlib.util
-import io
-import os
 import pickle
 import platform
-import sys
-import tempfile
-import time
 import traceback
-from collections import Counter, OrderedDict
-from functools import cache
-from pathlib import Path
+from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import parallelflow
-from parallelflow.map import values
-from parallelflow.map.outcomes import (
-    ChunkOutcome,
-    ExecutionRecord,
-    Failure,
-    Host,
-    IterationRecord,
-    Jobs,
-    LostHandle,
-    ModuleOutputs,
-    PlanMissing,
-    PlanReady,
-    PlanRefused,
-    Suspension,
-)
+from parallelflow.map import engine_vistrails, values
+from parallelflow.map.engine_plan import ReadyPlan
+from parallelflow.map.engine_vistrails import Refused
+from parallelflow.map.interrupts import held_back
+from parallelflow.map.outcomes import ChunkOutcome, Failure, ModuleOutputs, PlanMissing, PlanReady, PlanRefused
 
 if TYPE_CHECKING:
-    from parallelflow.map.plan import Content, Environment, Package
+    from parallelflow.map.plan import Content
 
 # Plans that an engine keeps ready; the one unused for longest makes room.
 MOST_PLANS = 8
 
-_plans: OrderedDict[str, _ReadyPlan] = OrderedDict()
-_application: Any = None
-
-
-class Refused(Exception):
-    """A plan cannot run here; `str()` is the reason, a sentence."""
+_plans: OrderedDict[str, ReadyPlan] = OrderedDict()
 
 
 def inside() -> bool:
     """Whether this process is an engine that runs elements of a Map."""
-    return _application is not None
+    return engine_vistrails.started()
 
 
-# ---------------------------------------------------------------- what the client calls
-
-
-def install(identity: str, version: str, environment: Environment, *packed: Any) -> PlanReady | PlanRefused:
+def install(identity: str, version: str, environment: bytes, *packed: Any) -> PlanReady | PlanRefused:
     """Make a plan ready, starting VisTrails if this is the first.
 
     :param identity: the plan's name.
     :param version: the client's version of Parallel Flow.
-    :param environment: the user's VisTrails.
+    :param environment: the user's VisTrails, as `needs.environment` described it.
     :param packed: the plan, as `values.pack` made it.
     """
+    with held_back():
+        try:
+            _make_ready(identity, version, environment, packed)
+        except Refused as refusal:
+            return PlanRefused(platform.node(), str(refusal))
+        except Exception:  # whatever a package does when it is loaded
+            return PlanRefused(platform.node(), f"it could not prepare the modules:\n{traceback.format_exc()}")
+        return PlanReady(engine_vistrails.host())
+
+
+def _make_ready(identity: str, version: str, environment: bytes, packed: Sequence[Any]) -> None:
+    if version != parallelflow.__version__:
+        raise Refused(
+            f"it has Parallel Flow {parallelflow.__version__}, and VisTrails has {version}: make them the same"
+        )
+    if identity in _plans:
+        return
+    # First VisTrails with the user's packages, for values in the plan may be of their classes.
+    engine_vistrails.start(pickle.loads(environment))
     try:
-        if version != parallelflow.__version__:
-            raise Refused(
-                f"it has Parallel Flow {parallelflow.__version__}, and VisTrails has {version}: make them the same"
-            )
-        if identity not in _plans:
-            # First VisTrails with the user's packages, for values in the plan may be of their classes.
-            _start_vistrails(environment)
-            try:
-                content: Content = values.unpack(packed)
-            except (ImportError, AttributeError) as error:
-                raise Refused(
-                    f"Python there lacks what the values on the modules' ports are made of: {error}"
-                ) from error
-            _plans[identity] = _ReadyPlan(content)
-            while len(_plans) > MOST_PLANS:
-                _plans.popitem(last=False)
-    except Refused as refusal:
-        return PlanRefused(platform.node(), str(refusal))
-    except Exception:  # whatever a package does when it is loaded
-        return PlanRefused(platform.node(), f"it could not prepare the modules:\n{traceback.format_exc()}")
-    return PlanReady(_host())
+        content: Content = values.unpack(packed)
+    except (ImportError, AttributeError) as error:
+        raise Refused(f"Python there lacks what the values on the modules' ports are made of: {error}") from error
+    _plans[identity] = ReadyPlan(content)
+    while len(_plans) > MOST_PLANS:
+        _plans.popitem(last=False)
 
 
 def run(identity: str, first: int, occasion: bytes, *packed: Any) -> list[Any] | PlanMissing:
@@ -109,14 +80,15 @@ def run(identity: str, first: int, occasion: bytes, *packed: Any) -> list[Any] |
     :param packed: the elements, a list, as `values.pack` made it.
     :returns: a `ChunkOutcome`, packed.
     """
-    plan = _plans.get(identity)
-    if plan is None:
-        return PlanMissing(platform.node())
-    _plans.move_to_end(identity)
-    outcome = plan.run(first, occasion, packed)
-    if plan.is_spoilt():
-        del _plans[identity]
-    return _packed_outcome(outcome, plan.content.output_port)
+    with held_back() as interrupts:
+        plan = _plans.get(identity)
+        if plan is None:
+            return PlanMissing(platform.node())
+        _plans.move_to_end(identity)
+        outcome = plan.run(first, occasion, packed, interrupts)
+        if plan.is_spoilt():
+            del _plans[identity]
+        return _packed_outcome(outcome, plan.content.output_port)
 
 
 def _packed_outcome(outcome: ChunkOutcome, port: str) -> list[Any]:
@@ -139,385 +111,3 @@ def _packed_outcome(outcome: ChunkOutcome, port: str) -> list[Any]:
                 )
                 return values.pack(outcome)
         raise
-
-
-# ---------------------------------------------------------------- VisTrails in this process
-
-
-def _start_vistrails(environment: Environment) -> None:
-    """Start a VisTrails like the user's: same packages, same configuration, but a folder of its own."""
-    global _application
-    for entry in environment.path:
-        if entry not in sys.path:
-            sys.path.append(entry)
-    if _application is not None:
-        return
-    plain_import = builtins.__import__
-    with (
-        contextlib.redirect_stderr(io.StringIO()) as said,
-        tempfile.TemporaryDirectory(prefix="parallelflow_") as folder,
-    ):
-        # VisTrails writes where it starts, so it starts in a folder of its own, which goes at once: a killed engine
-        # leaves nothing. From then on it uses the user's, where that can be reached, and saves no start-up file.
-        Path(folder, "startup.xml").write_bytes(environment.startup)
-        options = {
-            "batch": True,
-            "installBundles": False,
-            "errorLog": False,
-            "dotVistrails": folder,
-            "singleInstance": False,
-            "loadPackages": False,  # those of the start-up file need not be those that are enabled by now
-        }
-        if environment.user_packages and os.path.isdir(environment.user_packages):
-            options["userPackageDir"] = environment.user_packages
-
-        import vistrails.core.application
-
-        try:
-            application = vistrails.core.application.init(options, args=[])
-        except SystemExit as error:  # VisTrails' way to say that it cannot start
-            raise Refused(f"VisTrails did not start there:\n{said.getvalue()}") from error
-        application.startup._dot_vistrails = None
-        application.temp_configuration.dotVistrails = environment.dot_vistrails
-        _application = application
-        for package in environment.packages:
-            # One that needs a window, for instance, is refused; a plan says what it cannot do without.
-            with contextlib.suppress(Refused):
-                _enable_package(package)
-    # VisTrails watches every import, to reload packages; an engine never reloads any, and a watched import statement
-    # inside a module's compute() costs up to a millisecond.
-    builtins.__import__ = plain_import
-    # What start-up left behind never dies: without it, each full collection during a chunk is 40 ms shorter.
-    gc.collect()
-    gc.freeze()
-
-
-@cache
-def _host() -> Host:
-    from vistrails.core.log.controller import LogController
-
-    machine = LogController.get_local_machine()
-    offset = datetime.datetime.now().astimezone().utcoffset() or datetime.timedelta()
-    fields = {key: getattr(machine, key) for key in ("name", "os", "architecture", "processor", "ram")}
-    return Host(platform.node(), os.getpid(), offset.total_seconds(), fields)
-
-
-def _enable_package(package: Package) -> None:
-    """Enable a package, whose dependencies are enabled.
-
-    :raises Refused: when it is not there, does not load, or is of another version.
-    """
-    from vistrails.core.packagemanager import get_package_manager
-
-    manager = get_package_manager()
-    name = f"the VisTrails package '{package.codepath}' ({package.identifier}, version {package.version})"
-    if not manager.has_package(package.identifier):
-        # Where VisTrails found it, for one that is in none of the places where VisTrails looks by itself.
-        prefixes = {package.codepath: package.prefix} if package.prefix else {}
-        if package.codepath not in manager.available_package_names_list() and not _can_import(package):
-            raise Refused(f"it lacks {name}; install it there")
-        try:
-            manager.late_enable_package(package.codepath, prefixes)
-        except Exception as error:  # whatever its code does
-            raise Refused(f"it cannot load {name}: {error or type(error).__name__}") from error
-    found = manager.get_package(package.identifier).version
-    if found != package.version:
-        raise Refused(f"it has version {found} of {name}")
-
-
-def _can_import(package: Package) -> bool:
-    try:
-        return importlib.util.find_spec(f"{package.prefix}{package.codepath}") is not None
-    except ImportError:
-        return False
-
-
-def _add_subworkflows(content: Content) -> None:
-    """Register the subworkflows that no package brings."""
-    from vistrails.core.modules.module_registry import get_module_registry
-    from vistrails.core.modules.sub_module import new_abstraction
-    from vistrails.core.vistrail.vistrail import Vistrail
-    from vistrails.db.services.io import unserialize
-
-    registry = get_module_registry()
-    for sub in content.subworkflows:
-        if registry.has_descriptor_with_name(sub.package, sub.name, sub.namespace, sub.package_version, sub.version):
-            continue
-        vistrail = unserialize(sub.vistrail, Vistrail.vtType)
-        Vistrail.convert(vistrail)
-        module = new_abstraction(sub.name, vistrail, "", int(sub.version))
-        registry.auto_add_module(
-            (
-                module,
-                {
-                    "package": sub.package,
-                    "package_version": sub.package_version,
-                    "namespace": sub.namespace,
-                    "version": sub.version,
-                    "hide_namespace": True,
-                },
-            )
-        )
-        registry.auto_add_ports(module)
-
-
-# ---------------------------------------------------------------- a plan that can run
-
-
-class _Value:
-    """Stands in for the module that a value came from; has what a `ModuleConnector` asks of its module."""
-
-    def __init__(self, value: Any, depth: int):
-        self.value = value
-        self.list_depth = depth
-
-    def get_output(self, port: str) -> Any:
-        return self.value
-
-    def update(self) -> None:
-        """Nothing to do: it has been computed."""
-
-    def update_upstream(self) -> None:
-        """Nothing to do: it has been computed."""
-
-    def clear(self) -> None:
-        self.value = None
-
-
-class _Sink:
-    """Takes the top level's executions from VisTrails' log controller."""
-
-    def __init__(self) -> None:
-        self.executions: list[Any] = []
-
-    def add_item_exec(self, execution: Any) -> None:
-        self.executions.append(execution)
-
-
-class _ReadyPlan:
-    """A plan whose modules exist in this process."""
-
-    def __init__(self, content: Content):
-        from vistrails.core.interpreter.cached import CachedInterpreter
-        from vistrails.core.log.controller import LogController
-        from vistrails.core.vistrail.pipeline import Pipeline
-        from vistrails.db.services.io import unserialize
-
-        import parallelflow.map.stand_ins  # noqa: F401  so that modules can be results
-        from parallelflow.map.module import chunk_module
-        from parallelflow.map.plan import restore_parameters
-
-        self.content = content
-        for package in content.packages:
-            _enable_package(package)
-        _add_subworkflows(content)
-        self._machine = LogController.get_local_machine()
-        self._interpreter = CachedInterpreter()
-        self._take_over_file_pool(content.file_pool)
-        pipeline = unserialize(content.pipeline, Pipeline.vtType)
-        Pipeline.convert(pipeline)
-        restore_parameters(pipeline.module_list, list(content.parameters))
-        pipeline.add_module(chunk_module(content.map_id))
-        _keep_apart(pipeline)
-        self._pipeline = pipeline
-        self._objects, self._ids, _, _, _, errors = self._interpreter.setup_pipeline(self._pipeline)
-        for error in errors.values():
-            raise Refused(str(error))
-        self._loop = self._objects[content.map_id]
-        self._occasion = b""
-        self._run: Any = None
-        self._connect()
-
-    def _take_over_file_pool(self, directory: str) -> None:
-        """Keep elements' files in VisTrails' own pool where it can be reached, so that they live as long as it does."""
-        pool = self._interpreter.filePool
-        if os.path.isdir(directory) and os.access(directory, os.W_OK):
-            os.rmdir(pool.directory)
-            pool.directory = directory
-            # The pool is VisTrails': an interpreter that goes away here must not empty it.
-            pool.cleanup = lambda: None
-        else:
-            # On a host that does not share the folder the files stay for as long as the engine.
-            remove = pool.cleanup
-            pool.cleanup = lambda: None
-            atexit.register(remove)
-
-    def _connect(self) -> None:
-        from vistrails.core.modules.vistrails_module import ModuleConnector
-        from vistrails.core.vistrail.port_spec import PortSpec
-
-        for planned in self.content.modules:
-            module = self._objects[planned.module_id]
-            module.list_depth = planned.list_depth
-            module.signature = planned.signature
-            for port in planned.enabled_outputs:
-                module.enable_output_port(port)
-            for connector in planned.connectors:
-                spec = connector.spec and PortSpec(
-                    name=connector.spec.name,
-                    type="output",
-                    sigstring=connector.spec.sigstring,
-                    depth=connector.spec.depth,
-                    optional=connector.spec.optional,
-                )
-                if connector.source is None:
-                    source, port = _Value(connector.value, connector.depth), "value"
-                else:
-                    source, port = self._objects[connector.source], connector.source_port
-                module.set_input_port(connector.port, ModuleConnector(source, port, spec, connector.typecheck))
-            if planned.results is not None:
-                module.outputPorts.update(planned.results)
-                module.upToDate = module.computed = True
-        for module_id in self.content.functions:
-            self._loop.set_input_port("FunctionPort", ModuleConnector(self._objects[module_id], "self"))
-        self._loop.input_port_names = self.content.input_ports
-        self._loop.output_port_name = self.content.output_port
-
-    def run(self, first: int, occasion: bytes, packed: Any) -> ChunkOutcome:
-        """Run a chunk's elements, the first of which has the index `first`."""
-        from vistrails.core.log.controller import LogWorkflowController
-        from vistrails.core.log.log import Log
-
-        outcome = ChunkOutcome(_host(), 0.0, first)
-        executed: Counter[int] = Counter()
-
-        def count(own_id: int) -> None:
-            executed[self._ids[own_id]] += 1
-
-        if os.path.isdir(self.content.folder):
-            os.chdir(self.content.folder)  # relative names of files mean the same as in VisTrails
-        if occasion != self._occasion:
-            self._run, self._occasion = pickle.loads(occasion), occasion
-            self._begin_run()
-        self._loop.prepare(values.unpack(packed), first, self._run.signature)
-        sink = _Sink()
-        monitor = _job_monitor(self._run.jobs)
-        said, complained = io.StringIO(), io.StringIO()  # what elements print is shown in VisTrails, in their order
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
-            started = time.perf_counter()
-            try:
-                result = self._interpreter.execute_pipeline(
-                    self._pipeline,
-                    self._objects,
-                    self._ids,
-                    logger=LogWorkflowController(Log(), self._machine, None, sink),
-                    sinks=[self.content.map_id],
-                    **self._run.info,
-                    module_executed_hook=[count],
-                    job_monitor=monitor,
-                )
-                outcome.failure = self._failure(result[2])
-            except BaseException as error:  # SystemExit and the like, which VisTrails lets pass
-                message = f"{type(error).__name__}: {error}".rstrip(": ")
-                outcome.failure = Failure(self._loop.index, message, traceback.format_exc(), self.content.functions[-1])
-            outcome.seconds = time.perf_counter() - started
-        outcome.output, outcome.errors = said.getvalue(), complained.getvalue()
-        outcome.values = {index: self._result(value) for index, value in self._loop.results.items()}
-        outcome.suspended = {
-            index: [self._suspension(error) for error in errors] for index, errors in self._loop.suspensions.items()
-        }
-        outcome.records, outcome.beside = self._records(sink, first)
-        outcome.executed = dict(executed)
-        outcome.jobs = _changed_jobs(monitor, self._run.jobs)
-        self._loop.forget()
-        return outcome
-
-    def _begin_run(self) -> None:
-        """Forget what modules that all elements share (an If's branches) have computed in an earlier run.
-
-        Whether it may still be used, only VisTrails' own cache knows.
-        """
-        from vistrails.core.configuration import get_vistrails_configuration
-
-        get_vistrails_configuration().jobCheckInterval = self._run.job_interval
-        for planned in self.content.modules:
-            if planned.results is None:
-                module = self._objects[planned.module_id]
-                module.upToDate = module.computed = False
-
-    def _records(self, sink: _Sink, first: int) -> tuple[list[IterationRecord], list[ExecutionRecord]]:
-        from parallelflow.map.provenance import record_of, records_of
-
-        own = [execution for execution in sink.executions if execution.module_id == self.content.map_id]
-        others = [execution for execution in sink.executions if execution.module_id != self.content.map_id]
-        records = [record for execution in own for loop in execution.loop_execs for record in records_of(loop, first)]
-        return records, [record_of(execution) for execution in others]
-
-    def is_spoilt(self) -> bool:
-        """Whether a module that the elements share has failed, so that the plan must be made ready anew."""
-        return any(self._objects[planned.module_id].had_error for planned in self.content.modules)
-
-    def _failure(self, errors: dict[int, Any]) -> Failure | None:
-        for module_id, error in errors.items():
-            trace = error.errorTrace or "".join(traceback.format_exception(error))
-            culprit = None if module_id == self.content.map_id else module_id
-            return Failure(self._loop.index, error.msg, trace, culprit, getattr(error, "abort", False))
-        return None
-
-    def _result(self, value: Any) -> Any:
-        from vistrails.core.modules.vistrails_module import Module
-
-        if isinstance(value, Module) and self._own_id(value) in self.content.functions:
-            outputs = {port: output for port, output in value.outputPorts.items() if output is not value}
-            return ModuleOutputs(value.moduleInfo["moduleId"], outputs)
-        return value
-
-    def _own_id(self, module: Any) -> int | None:
-        """The id of a module in the user's pipeline; None inside a Group, which has ids of its own."""
-        inside = module.moduleInfo["pipeline"] is self._pipeline
-        return module.moduleInfo["moduleId"] if inside else None
-
-    def _suspension(self, error: Any) -> Suspension:
-        from parallelflow.map.stand_ins import kind_of
-
-        module = error.module
-        return Suspension(
-            error.msg,
-            _travelling(error.handle),
-            self._own_id(module),
-            kind_of(module),
-            error.name,
-            self._loop.logging.log.get_iteration_from_module(module),
-            module.signature,
-            getattr(error, "loop_iteration", None),
-            None if error.children is None else [self._suspension(child) for child in error.children],
-        )
-
-
-def _travelling(handle: Any) -> Any:
-    try:
-        values.pack(handle)
-    except values.CannotTravel:
-        return LostHandle()
-    return handle
-
-
-def _keep_apart(pipeline: Any) -> None:
-    """Let VisTrails tell apart modules that differ only in what arrives on their ports.
-
-    It shares modules of the same signature, and a signature covers what is upstream; in a plan that is left out.
-    """
-    signature = pipeline.subpipeline_signature
-
-    def with_id(module_id: int, visited_ids: Any = None) -> bytes:
-        return hashlib.sha1(signature(module_id, visited_ids) + str(module_id).encode()).digest()
-
-    pipeline.subpipeline_signature = with_id
-
-
-def _job_monitor(jobs: Jobs | None) -> Any:
-    """Make a monitor that knows what the user's knows."""
-    from vistrails.core.vistrail.job import Job, JobMonitor, Workflow
-
-    monitor = JobMonitor()
-    if jobs is not None:
-        known = {name: Job.from_dict(job) for name, job in copy.deepcopy(jobs).items()}
-        workflow = Workflow(0, jobs=known)
-        monitor.addWorkflow(workflow)
-        monitor.startWorkflow(workflow)
-    return monitor
-
-
-def _changed_jobs(monitor: Any, before: Jobs | None) -> Jobs:
-    now = {name: job.to_dict() for name, job in monitor.jobs.items()}
-    return {name: job for name, job in now.items() if job != (before or {}).get(name)}

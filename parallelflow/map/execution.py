@@ -23,8 +23,9 @@ from vistrails.core.modules.vistrails_module import (
 from parallelflow.cluster.errors import ClusterError
 from parallelflow.cluster.session import get_session
 from parallelflow.map import progress, stand_ins, values
+from parallelflow.map.needs import environment
 from parallelflow.map.outcomes import ChunkOutcome, Failure, Host, IterationRecord, Jobs, ModuleOutputs, Suspension
-from parallelflow.map.plan import environment, make_plan, make_run
+from parallelflow.map.plan import make_plan, make_run
 from parallelflow.map.progress import MapProgress
 from parallelflow.map.provenance import LoopLog
 from parallelflow.map.scheduler import MapError, Report, Scheduler, Work

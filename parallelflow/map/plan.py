@@ -1,18 +1,16 @@
 """The plan: everything about a Map that is the same for all of its elements.
 
 It holds the function modules as VisTrails stores them (XML), the values that arrive on their other ports, and what an
-engine's VisTrails needs to run them: packages, subworkflows, paths. It is packed once, named by its content, and sent
+engine's VisTrails needs to run them (see `parallelflow.map.needs`). It is packed once, named by its content, and sent
 once to each engine, so that a second run of the same Map sends nothing but elements.
 
-Runs on the client; `parallelflow.map.engine` is its counterpart. May import VisTrails and the map room.
+Runs on the client; `parallelflow.map.engine_plan` is its counterpart. May import VisTrails and the map room.
 """
 
 from __future__ import annotations
 
-import copy
 import os
 import pickle
-import sys
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,18 +18,15 @@ from functools import cached_property
 from typing import Any
 
 import vistrails.db.versions
-from vistrails.core.application import get_vistrails_application
 from vistrails.core.configuration import get_vistrails_configuration
 from vistrails.core.db.locator import XMLFileLocator, ZIPFileLocator
 from vistrails.core.modules.basic_modules import Generator
 from vistrails.core.modules.vistrails_module import InvalidOutput, Module, ModuleError
-from vistrails.core.packagemanager import get_package_manager
-from vistrails.core.system import current_dot_vistrails, get_vistrails_directory
 from vistrails.core.vistrail.pipeline import Pipeline
 from vistrails.db.services.io import serialize as db_serialize
 
-from parallelflow import ipyparallel_flow
 from parallelflow.map import values
+from parallelflow.map.needs import Needed, Package, Subworkflow
 from parallelflow.map.outcomes import Jobs
 
 
@@ -68,39 +63,6 @@ class PlannedModule:
     enabled_outputs: list[str]
     connectors: list[Connector] = field(default_factory=list)
     results: dict[str, Any] | None = None  # its outputs, where it has been computed already
-
-
-@dataclass(frozen=True)
-class Subworkflow:
-    """A subworkflow (VisTrails' Abstraction) that an engine does not know by a package."""
-
-    package: str
-    package_version: str
-    name: str
-    namespace: str
-    version: str
-    vistrail: bytes  # XML
-
-
-@dataclass(frozen=True)
-class Package:
-    """A VisTrails package that the plan's modules come from."""
-
-    identifier: str
-    codepath: str
-    prefix: str | None
-    version: str
-
-
-@dataclass(frozen=True)
-class Environment:
-    """What an engine must know of the user's VisTrails to start one like it."""
-
-    startup: bytes  # VisTrails' startup.xml: its configuration and that of its packages
-    packages: list[Package]  # those that are enabled, each after what it depends on
-    dot_vistrails: str  # the folder where VisTrails keeps what belongs to the user
-    user_packages: str | None
-    path: list[str]
 
 
 @dataclass
@@ -169,7 +131,7 @@ def make_plan(map_module: Module, functions: Sequence[Module], input_ports: list
     for function in functions:
         gathered.add(function, is_function=True)
     stored = [pipeline.modules[module_id].do_copy() for module_id in gathered.modules]
-    needed = _Needed(stored, gathered.specs)
+    needed = Needed(stored, gathered.types)
     parameters = parameters_of(stored)
     restore_parameters(stored, [""] * len(parameters))  # XML refuses control characters; they travel beside it
     partial = Pipeline(version=vistrails.db.versions.currentVersion)
@@ -219,7 +181,7 @@ class _Gathered:
         self.map_module = map_module
         self.mapped_ports = mapped_ports
         self.modules: dict[int, PlannedModule] = {}
-        self.specs: list[Spec] = []
+        self.types: list[str] = []
 
     def add(self, module: Module, is_function: bool = False) -> int:
         module_id = module.moduleInfo["moduleId"]
@@ -249,7 +211,7 @@ class _Gathered:
         if connector.spec is not None:
             stored = connector.spec
             spec = Spec(stored.name, stored.sigstring, stored.depth, bool(stored.optional))
-            self.specs.append(spec)
+            self.types.append(spec.sigstring)
         source = connector.obj
         value = source.get_output(connector.port)
         if value is InvalidOutput:
@@ -263,58 +225,6 @@ class _Gathered:
             # A module as a value, or one that only its consumer runs (If, ExecuteInOrder): it must exist there.
             return [Connector(port, spec, connector.typecheck, self.add(source), connector.port)]
         return [Connector(port, spec, connector.typecheck, value=value, depth=source.list_depth)]
-
-
-class _Needed:
-    """The packages and subworkflows that stored modules come from, Groups and subworkflows searched through."""
-
-    def __init__(self, modules: Iterable[Any], specs: Iterable[Spec]):
-        self.identifiers: dict[str, None] = {ipyparallel_flow.identifier: None}  # in order; ours brings `MapChunk`
-        self.subworkflows: dict[tuple[str, str, str, str], Subworkflow] = {}
-        self._search(modules)
-        for spec in specs:
-            for item in spec.sigstring.strip("()").split(","):
-                self.identifiers[item.split(":")[0]] = None
-
-    def _search(self, modules: Iterable[Any]) -> None:
-        for module in modules:
-            self.identifiers[module.package] = None
-            for spec in module.port_spec_list if not module.is_group() else ():
-                for item in spec.port_spec_items:
-                    self.identifiers[item.package] = None
-            if module.is_abstraction():
-                self._search(module.pipeline.module_list)  # inner ones first: outer ones are made of them
-                self._add_subworkflow(module)
-            elif module.is_group():
-                self._search(module.pipeline.module_list)
-
-    def _add_subworkflow(self, module: Any) -> None:
-        key = (module.package, module.name, module.namespace or "", str(module.internal_version))
-        self.subworkflows[key] = Subworkflow(
-            module.package,
-            module.version,
-            module.name,
-            module.namespace or "",
-            str(module.internal_version),
-            db_serialize(copy.copy(module.vistrail)),
-        )
-
-    def packages(self) -> list[Package]:
-        """Return the packages and all that they depend on, each after what it depends on."""
-        manager = get_package_manager()
-        needed: set[str] = set()
-        for identifier in self.identifiers:
-            if manager.has_package(identifier):
-                needed.update(manager.all_dependencies(manager.get_package(identifier).identifier))
-        return [package for package in _enabled_packages() if package.identifier in needed]
-
-
-def _enabled_packages() -> list[Package]:
-    """Return the packages that are enabled in this VisTrails, each after what it depends on."""
-    manager = get_package_manager()
-    in_order = manager.get_ordered_dependencies(manager.dependency_graph())
-    packages = [manager.get_package(identifier) for identifier in in_order if manager.has_package(identifier)]
-    return [Package(package.identifier, package.codepath, package.prefix, package.version) for package in packages]
 
 
 def make_run(map_module: Module, jobs: Jobs | None) -> bytes:
@@ -341,17 +251,6 @@ def _job_interval(monitor: Any) -> int:
     # With a window VisTrails shows a dialog for each job while it waits; engines have none, and leave jobs to its job monitor.
     has_window = monitor is not None and monitor.callback is not None and monitor.callback() is not None
     return 0 if has_window or settings.jobAutorun else settings.jobCheckInterval
-
-
-def environment() -> Environment:
-    """Describe this VisTrails to engines that have none yet."""
-    return Environment(
-        startup=db_serialize(get_vistrails_application().startup),
-        packages=_enabled_packages(),
-        dot_vistrails=current_dot_vistrails(),
-        user_packages=get_vistrails_directory("userPackageDir"),
-        path=[entry for entry in sys.path if entry],
-    )
 
 
 def parameters_of(modules: Iterable[Any]) -> list[str]:

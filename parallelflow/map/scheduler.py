@@ -86,7 +86,7 @@ class Work:
     count: int
     pack: Callable[[int, int], values.Packed]
     plan: values.Packed
-    environment: Callable[[], Any]
+    environment: Callable[[], bytes]
     identity: str
     run: bytes
     describe: Callable[[int], str]
@@ -168,7 +168,7 @@ class Scheduler:
         )
 
     @cached_property
-    def _environment(self) -> Any:
+    def _environment(self) -> bytes:
         return self._work.environment()
 
     def run(self) -> Iterator[Report]:

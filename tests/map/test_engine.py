@@ -15,7 +15,7 @@ from workflows import OURS, Flow
 
 import parallelflow
 from parallelflow.cluster import Session
-from parallelflow.map import engine, execution, plan, scheduler, values
+from parallelflow.map import engine, execution, needs, plan, scheduler, values
 from parallelflow.map.outcomes import PlanMissing, PlanReady, PlanRefused
 
 
@@ -55,7 +55,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[plan.Plan]]:
 def install(client: Any, content: Any, version: str = parallelflow.__version__) -> Any:
     packed = values.pack(content)
     view = client[client.ids[0]]
-    return view.apply_sync(engine.install, values.identity(packed), version, plan.environment(), *packed)
+    return view.apply_sync(engine.install, values.identity(packed), version, needs.environment(), *packed)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_an_engine_with_another_version_of_ours_says_so(client: Any, content: pl
 
 
 def test_an_engine_that_lacks_a_package_says_which(client: Any, content: plan.Content) -> None:
-    missing = plan.Package("org.example.nowhere", "nowhere", "nowhere_at_all.", "3.1")
+    missing = needs.Package("org.example.nowhere", "nowhere", "nowhere_at_all.", "3.1")
     answer = install(client, dataclasses.replace(content, packages=[*content.packages, missing]))
     assert isinstance(answer, PlanRefused)
     assert "lacks the VisTrails package 'nowhere' (org.example.nowhere, version 3.1)" in answer.reason
@@ -98,8 +98,8 @@ def test_an_engine_with_another_version_of_a_package_says_which(client: Any, con
 def test_a_refusal_fails_the_map_with_the_engine_and_its_host(
     client: Any, monkeypatch: pytest.MonkeyPatch, vistrails: Any
 ) -> None:
-    missing = plan.Package("org.example.nowhere", "nowhere", "nowhere_at_all.", "3.1")
-    monkeypatch.setattr(plan._Needed, "packages", lambda self: [missing])
+    missing = needs.Package("org.example.nowhere", "nowhere", "nowhere_at_all.", "3.1")
+    monkeypatch.setattr(needs.Needed, "packages", lambda self: [missing])
     with pytest.raises(
         Exception, match=r"Engine \d+ on \S+ cannot run this Map: it lacks the VisTrails package 'nowhere'"
     ):

@@ -132,20 +132,20 @@ def test_times_are_from_the_engines_within_the_run_and_in_order(name: str) -> No
                 assert each.ts_start <= inner.ts_start
                 if each.ts_end is not None and inner.ts_end is not None:
                     # VisTrails ends the loop of a suspended module a moment after the module.
-                    assert inner.ts_end <= each.ts_end + datetime.timedelta(milliseconds=1)
+                    assert inner.ts_end <= each.ts_end + datetime.timedelta(milliseconds=100)
 
 
 def test_times_are_when_an_element_ran_not_when_it_came_back() -> None:
     flow = Flow()
     source = flow.python(
-        "import time, datetime\na = datetime.datetime.now()\ntime.sleep(0.05)\no = (a, datetime.datetime.now())",
+        "import time, datetime\na = datetime.datetime.now()\ntime.sleep(0.1)\no = (a, datetime.datetime.now())",
         {"i": "Integer"},
         {"o": "Variant"},
     )
     mapped = flow.map(source, "i", "o", "[1, 2, 3, 4, 5, 6]")
     seen = Stage("ours").run(flow)
     times = seen.outputs[mapped]["Result"]
-    near = datetime.timedelta(seconds=0.02)
+    near = datetime.timedelta(seconds=0.09)  # an element takes longer
     for iteration, (start, end) in zip(_iterations(seen), times, strict=True):
         (execution,) = iteration.item_execs
         for each in (iteration, execution):
@@ -154,14 +154,15 @@ def test_times_are_when_an_element_ran_not_when_it_came_back() -> None:
 
 
 @flows
-def test_each_element_says_on_which_engine_and_host_it_ran(name: str) -> None:
+def test_each_element_says_on_which_engine_and_host_it_ran(on_shared_cluster: Any, name: str) -> None:
     seen = _run(name)
+    engines = {str(number) for number in on_shared_cluster.client().ids}
     elements = _of_elements(seen)
     assert elements
     for each in elements:
         notes = {note.key: note.value for note in each.annotations}
         assert notes["parallel_host"] == socket.gethostname()
-        assert notes["parallel_engine"] in ("0", "1")
+        assert notes["parallel_engine"] in engines
     noted = [each for each in _executions(seen) if any(note.key.startswith("parallel_") for note in each.annotations)]
     assert {each.id for each in noted} == {each.id for each in elements}
 

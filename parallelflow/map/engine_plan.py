@@ -1,0 +1,306 @@
+"""A plan whose modules exist in an engine, and which runs chunks.
+
+A chunk runs through VisTrails' own interpreter and the serial Map's own loop (`parallelflow.map.module.MapChunk`), so
+that what an element does here is what it does there.
+
+May import VisTrails and the map room. Nothing of VisTrails is imported before a plan arrives.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import copy
+import hashlib
+import io
+import os
+import pickle
+import time
+import traceback
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from parallelflow.map import values
+from parallelflow.map.engine_vistrails import Refused, add_subworkflows, enable_package, host
+from parallelflow.map.outcomes import (
+    ChunkOutcome,
+    ExecutionRecord,
+    Failure,
+    IterationRecord,
+    Jobs,
+    LostHandle,
+    ModuleOutputs,
+    Suspension,
+)
+
+if TYPE_CHECKING:
+    from parallelflow.map.interrupts import Interrupts
+    from parallelflow.map.plan import Content
+
+
+class _Value:
+    """Stands in for the module that a value came from; has what a `ModuleConnector` asks of its module."""
+
+    def __init__(self, value: Any, depth: int):
+        self.value = value
+        self.list_depth = depth
+
+    def get_output(self, port: str) -> Any:
+        return self.value
+
+    def update(self) -> None:
+        """Nothing to do: it has been computed."""
+
+    def update_upstream(self) -> None:
+        """Nothing to do: it has been computed."""
+
+    def clear(self) -> None:
+        self.value = None
+
+
+class _Sink:
+    """Takes the top level's executions from VisTrails' log controller."""
+
+    def __init__(self) -> None:
+        self.executions: list[Any] = []
+
+    def add_item_exec(self, execution: Any) -> None:
+        self.executions.append(execution)
+
+
+class ReadyPlan:
+    """A plan whose modules exist in this process."""
+
+    def __init__(self, content: Content):
+        from vistrails.core.interpreter.cached import CachedInterpreter
+        from vistrails.core.log.controller import LogController
+        from vistrails.core.vistrail.pipeline import Pipeline
+        from vistrails.db.services.io import unserialize
+
+        import parallelflow.map.stand_ins  # noqa: F401  so that modules can be results
+        from parallelflow.map.module import chunk_module
+        from parallelflow.map.plan import restore_parameters
+
+        self.content = content
+        for package in content.packages:
+            enable_package(package)
+        add_subworkflows(content.subworkflows)
+        self._machine = LogController.get_local_machine()
+        self._interpreter = CachedInterpreter()
+        self._take_over_file_pool(content.file_pool)
+        pipeline = unserialize(content.pipeline, Pipeline.vtType)
+        Pipeline.convert(pipeline)
+        restore_parameters(pipeline.module_list, list(content.parameters))
+        pipeline.add_module(chunk_module(content.map_id))
+        _keep_apart(pipeline)
+        self._pipeline = pipeline
+        self._objects, self._ids, _, _, _, errors = self._interpreter.setup_pipeline(self._pipeline)
+        for error in errors.values():
+            raise Refused(str(error))
+        self._loop = self._objects[content.map_id]
+        self._occasion = b""
+        self._run: Any = None
+        self._broken_off = False
+        self._connect()
+
+    def _take_over_file_pool(self, directory: str) -> None:
+        """Keep elements' files in VisTrails' own pool where it can be reached, so that they live as long as it does."""
+        pool = self._interpreter.filePool
+        if os.path.isdir(directory) and os.access(directory, os.W_OK):
+            os.rmdir(pool.directory)
+            pool.directory = directory
+            # The pool is VisTrails': an interpreter that goes away here must not empty it.
+            pool.cleanup = lambda: None
+        else:
+            # On a host that does not share the folder the files stay for as long as the engine.
+            remove = pool.cleanup
+            pool.cleanup = lambda: None
+            atexit.register(remove)
+
+    def _connect(self) -> None:
+        from vistrails.core.modules.vistrails_module import ModuleConnector
+        from vistrails.core.vistrail.port_spec import PortSpec
+
+        for planned in self.content.modules:
+            module = self._objects[planned.module_id]
+            module.list_depth = planned.list_depth
+            module.signature = planned.signature
+            for port in planned.enabled_outputs:
+                module.enable_output_port(port)
+            for connector in planned.connectors:
+                spec = connector.spec and PortSpec(
+                    name=connector.spec.name,
+                    type="output",
+                    sigstring=connector.spec.sigstring,
+                    depth=connector.spec.depth,
+                    optional=connector.spec.optional,
+                )
+                if connector.source is None:
+                    source, port = _Value(connector.value, connector.depth), "value"
+                else:
+                    source, port = self._objects[connector.source], connector.source_port
+                module.set_input_port(connector.port, ModuleConnector(source, port, spec, connector.typecheck))
+            if planned.results is not None:
+                module.outputPorts.update(planned.results)
+                module.upToDate = module.computed = True
+        for module_id in self.content.functions:
+            self._loop.set_input_port("FunctionPort", ModuleConnector(self._objects[module_id], "self"))
+        self._loop.input_port_names = self.content.input_ports
+        self._loop.output_port_name = self.content.output_port
+
+    def run(self, first: int, occasion: bytes, packed: Any, interrupts: Interrupts) -> ChunkOutcome:
+        """Run a chunk.
+
+        :param first: the index of the chunk's first element.
+        :param occasion: what there is to know of this run of the Map, as `plan.make_run` made it.
+        :param packed: the elements, a list, as `values.pack` made it.
+        :param interrupts: SIGINT, held back; elements are what it ends.
+        """
+        from vistrails.core.log.controller import LogWorkflowController
+        from vistrails.core.log.log import Log
+
+        outcome = ChunkOutcome(host(), 0.0, first)
+        executed: Counter[int] = Counter()
+
+        def count(own_id: int) -> None:
+            executed[self._ids[own_id]] += 1
+
+        if os.path.isdir(self.content.folder):
+            os.chdir(self.content.folder)  # relative names of files mean the same as in VisTrails
+        if occasion != self._occasion:
+            self._run, self._occasion = pickle.loads(occasion), occasion
+            self._begin_run()
+        self._loop.prepare(values.unpack(packed), first, self._run.signature)
+        sink = _Sink()
+        monitor = _job_monitor(self._run.jobs)
+        said, complained = io.StringIO(), io.StringIO()  # what elements print is shown in VisTrails, in their order
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
+            started = time.perf_counter()
+            try:
+                with interrupts.let_through():
+                    result = self._interpreter.execute_pipeline(
+                        self._pipeline,
+                        self._objects,
+                        self._ids,
+                        logger=LogWorkflowController(Log(), self._machine, None, sink),
+                        sinks=[self.content.map_id],
+                        **self._run.info,
+                        module_executed_hook=[count],
+                        job_monitor=monitor,
+                    )
+                outcome.failure = self._failure(result[2])
+            except BaseException as error:  # SystemExit and the like, which VisTrails lets pass
+                self._broken_off = True
+                message = f"{type(error).__name__}: {error}".rstrip(": ")
+                outcome.failure = Failure(self._loop.index, message, traceback.format_exc(), self.content.functions[-1])
+            outcome.seconds = time.perf_counter() - started
+        outcome.output, outcome.errors = said.getvalue(), complained.getvalue()
+        outcome.values = {index: self._result(value) for index, value in self._loop.results.items()}
+        outcome.suspended = {
+            index: [self._suspension(error) for error in errors] for index, errors in self._loop.suspensions.items()
+        }
+        outcome.records, outcome.beside = self._records(sink, first)
+        outcome.executed = dict(executed)
+        outcome.jobs = _changed_jobs(monitor, self._run.jobs)
+        self._loop.forget()
+        return outcome
+
+    def _begin_run(self) -> None:
+        """Forget what modules that all elements share (an If's branches) have computed in an earlier run.
+
+        Whether it may still be used, only VisTrails' own cache knows.
+        """
+        from vistrails.core.configuration import get_vistrails_configuration
+
+        get_vistrails_configuration().jobCheckInterval = self._run.job_interval
+        for planned in self.content.modules:
+            if planned.results is None:
+                module = self._objects[planned.module_id]
+                module.upToDate = module.computed = False
+
+    def _records(self, sink: _Sink, first: int) -> tuple[list[IterationRecord], list[ExecutionRecord]]:
+        from parallelflow.map.provenance import record_of, records_of
+
+        own = [execution for execution in sink.executions if execution.module_id == self.content.map_id]
+        others = [execution for execution in sink.executions if execution.module_id != self.content.map_id]
+        records = [record for execution in own for loop in execution.loop_execs for record in records_of(loop, first)]
+        return records, [record_of(execution) for execution in others]
+
+    def is_spoilt(self) -> bool:
+        """Whether a module that the elements share has failed or broken off: the plan must be made ready anew."""
+        return self._broken_off or any(self._objects[planned.module_id].had_error for planned in self.content.modules)
+
+    def _failure(self, errors: dict[int, Any]) -> Failure | None:
+        for module_id, error in errors.items():
+            trace = error.errorTrace or "".join(traceback.format_exception(error))
+            culprit = None if module_id == self.content.map_id else module_id
+            return Failure(self._loop.index, error.msg, trace, culprit, getattr(error, "abort", False))
+        return None
+
+    def _result(self, value: Any) -> Any:
+        from vistrails.core.modules.vistrails_module import Module
+
+        if isinstance(value, Module) and self._own_id(value) in self.content.functions:
+            outputs = {port: output for port, output in value.outputPorts.items() if output is not value}
+            return ModuleOutputs(value.moduleInfo["moduleId"], outputs)
+        return value
+
+    def _own_id(self, module: Any) -> int | None:
+        """The id of a module in the user's pipeline; None inside a Group, which has ids of its own."""
+        inside = module.moduleInfo["pipeline"] is self._pipeline
+        return module.moduleInfo["moduleId"] if inside else None
+
+    def _suspension(self, error: Any) -> Suspension:
+        from parallelflow.map.stand_ins import kind_of
+
+        module = error.module
+        return Suspension(
+            error.msg,
+            _travelling(error.handle),
+            self._own_id(module),
+            kind_of(module),
+            error.name,
+            self._loop.logging.log.get_iteration_from_module(module),
+            module.signature,
+            getattr(error, "loop_iteration", None),
+            None if error.children is None else [self._suspension(child) for child in error.children],
+        )
+
+
+def _travelling(handle: Any) -> Any:
+    try:
+        values.pack(handle)
+    except values.CannotTravel:
+        return LostHandle()
+    return handle
+
+
+def _keep_apart(pipeline: Any) -> None:
+    """Let VisTrails tell apart modules that differ only in what arrives on their ports.
+
+    It shares modules of the same signature, and a signature covers what is upstream; in a plan that is left out.
+    """
+    signature = pipeline.subpipeline_signature
+
+    def with_id(module_id: int, visited_ids: Any = None) -> bytes:
+        return hashlib.sha1(signature(module_id, visited_ids) + str(module_id).encode()).digest()
+
+    pipeline.subpipeline_signature = with_id
+
+
+def _job_monitor(jobs: Jobs | None) -> Any:
+    """Make a monitor that knows what the user's knows."""
+    from vistrails.core.vistrail.job import Job, JobMonitor, Workflow
+
+    monitor = JobMonitor()
+    if jobs is not None:
+        known = {name: Job.from_dict(job) for name, job in copy.deepcopy(jobs).items()}
+        workflow = Workflow(0, jobs=known)
+        monitor.addWorkflow(workflow)
+        monitor.startWorkflow(workflow)
+    return monitor
+
+
+def _changed_jobs(monitor: Any, before: Jobs | None) -> Jobs:
+    now = {name: job.to_dict() for name, job in monitor.jobs.items()}
+    return {name: job for name, job in now.items() if job != (before or {}).get(name)}

@@ -1,0 +1,124 @@
+"""What an engine's VisTrails needs for the modules of a plan: packages, subworkflows, paths.
+
+Runs on the client; `parallelflow.map.engine_vistrails` is its counterpart. May import VisTrails.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from vistrails.core.application import get_vistrails_application
+from vistrails.core.packagemanager import get_package_manager
+from vistrails.core.system import current_dot_vistrails, get_vistrails_directory
+from vistrails.db.services.io import serialize as db_serialize
+
+from parallelflow import ipyparallel_flow
+
+
+@dataclass(frozen=True)
+class Package:
+    """A VisTrails package that the plan's modules come from."""
+
+    identifier: str
+    codepath: str
+    prefix: str | None
+    version: str
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What an engine must know of the user's VisTrails to start one like it."""
+
+    startup: bytes  # VisTrails' startup.xml: its configuration and that of its packages
+    packages: list[Package]  # those that are enabled, each after what it depends on
+    dot_vistrails: str  # the folder where VisTrails keeps what belongs to the user
+    user_packages: str | None
+    path: list[str]
+
+
+@dataclass(frozen=True)
+class Subworkflow:
+    """A subworkflow (VisTrails' Abstraction) that an engine does not know by a package."""
+
+    package: str
+    package_version: str
+    name: str
+    namespace: str
+    version: str
+    vistrail: bytes  # XML
+
+
+class Needed:
+    """The packages and subworkflows that stored modules come from, Groups and subworkflows searched through.
+
+    :param modules: the modules, as VisTrails stores them.
+    :param types: types of further ports, as text (`PortSpec.sigstring`).
+    """
+
+    def __init__(self, modules: Iterable[Any], types: Iterable[str]):
+        self.identifiers: dict[str, None] = {ipyparallel_flow.identifier: None}  # in order; ours brings `MapChunk`
+        self.subworkflows: dict[tuple[str, str, str, str], Subworkflow] = {}
+        self._search(modules)
+        for sigstring in types:
+            for item in sigstring.strip("()").split(","):
+                self.identifiers[item.split(":")[0]] = None
+
+    def _search(self, modules: Iterable[Any]) -> None:
+        for module in modules:
+            self.identifiers[module.package] = None
+            for spec in module.port_spec_list if not module.is_group() else ():
+                for item in spec.port_spec_items:
+                    self.identifiers[item.package] = None
+            if module.is_abstraction():
+                self._search(module.pipeline.module_list)  # inner ones first: outer ones are made of them
+                self._add_subworkflow(module)
+            elif module.is_group():
+                self._search(module.pipeline.module_list)
+
+    def _add_subworkflow(self, module: Any) -> None:
+        key = (module.package, module.name, module.namespace or "", str(module.internal_version))
+        self.subworkflows[key] = Subworkflow(
+            module.package,
+            module.version,
+            module.name,
+            module.namespace or "",
+            str(module.internal_version),
+            db_serialize(copy.copy(module.vistrail)),
+        )
+
+    def packages(self) -> list[Package]:
+        """Return the packages and all that they depend on, each after what it depends on."""
+        manager = get_package_manager()
+        needed: set[str] = set()
+        for identifier in self.identifiers:
+            if manager.has_package(identifier):
+                needed.update(manager.all_dependencies(manager.get_package(identifier).identifier))
+        return [package for package in _enabled_packages() if package.identifier in needed]
+
+
+def _enabled_packages() -> list[Package]:
+    """Return the packages that are enabled in this VisTrails, each after what it depends on."""
+    manager = get_package_manager()
+    in_order = manager.get_ordered_dependencies(manager.dependency_graph())
+    packages = [manager.get_package(identifier) for identifier in in_order if manager.has_package(identifier)]
+    return [Package(package.identifier, package.codepath, package.prefix, package.version) for package in packages]
+
+
+def environment() -> bytes:
+    """Describe this VisTrails to engines that have none yet.
+
+    :returns: an `Environment`, pickled.
+    """
+    described = Environment(
+        startup=db_serialize(get_vistrails_application().startup),
+        packages=_enabled_packages(),
+        dot_vistrails=current_dot_vistrails(),
+        user_packages=get_vistrails_directory("userPackageDir"),
+        path=[entry for entry in sys.path if entry],
+    )
+    return pickle.dumps(described)

@@ -1,0 +1,54 @@
+"""SIGINT ends an element, and never what must not be left half done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from parallelflow.map.interrupts import held_back
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0)  # Python looks for signals now
+
+
+def test_an_interrupt_that_is_held_back_is_dropped_in_the_end() -> None:
+    done = []
+    with held_back():
+        interrupt()
+        done.append("all")
+    assert done == ["all"]
+
+
+def test_an_interrupt_comes_through_where_it_may() -> None:
+    done = []
+    with held_back() as interrupts:
+        with pytest.raises(KeyboardInterrupt), interrupts.let_through():
+            interrupt()
+            done.append("too much")
+        interrupt()
+        done.append("what follows")
+    assert done == ["what follows"]
+
+
+def test_an_interrupt_that_was_held_back_comes_through_at_once() -> None:
+    done = []
+    with held_back() as interrupts:
+        interrupt()
+        with pytest.raises(KeyboardInterrupt), interrupts.let_through():
+            done.append("too much")
+    assert done == []
+
+
+def test_afterwards_everything_is_as_before() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with held_back() as interrupts, interrupts.let_through():
+        assert signal.getsignal(signal.SIGINT) == before
+    assert signal.getsignal(signal.SIGINT) == before
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+        time.sleep(1)
