@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from PyQt5.QtCore import QObject, QSocketNotifier, Qt, QTimer
-from PyQt5.QtWidgets import QApplication, QMessageBox, QWidget
+from PyQt5.QtWidgets import QApplication, QMessageBox, QProgressDialog, QWidget
 from vistrails.core import debug
 from vistrails.core.application import get_vistrails_application
 
@@ -47,11 +47,29 @@ def builder_window() -> QWidget | None:
     return getattr(get_vistrails_application(), "builderWindow", None)
 
 
-def _execution() -> object | None:
+def _execution() -> QProgressDialog | None:
     """VisTrails' progress dialog for the workflow that runs now, of which it makes one per execution."""
     window = builder_window()
     controller = window.get_current_controller() if window is not None else None
     return getattr(controller, "progress", None)
+
+
+def _show_progress(progress: map_progress.MapProgress | str) -> None:
+    """Say in VisTrails' progress dialog how far a Map has come, or what it waits for."""
+    dialog = _execution()
+    if dialog is None:
+        return
+    if isinstance(progress, str):
+        text = progress
+    else:
+        text = tr(
+            "{module}: {done} of {elements} elements",
+            module=progress.module,
+            done=progress.done,
+            elements=progress.elements,
+        )
+    if dialog.labelText() != text:
+        dialog.setLabelText(text)
 
 
 class Controller(QObject):
@@ -72,6 +90,7 @@ class Controller(QObject):
         self.preferences = Preferences(self._refused, self._profile_set)
         self.questions = DialogQuestions(self._parent, self._remember_to_start, _execution)
         self.preferences.watch()
+        map_progress.listen(_show_progress)
         self._wakeup = _Wakeup()
         self._guard = Guard(self._last_act)
         self._guard.arm()
@@ -239,6 +258,7 @@ class Controller(QObject):
         if _controller is self:
             _controller = None
         self.preferences.close()
+        map_progress.listen(None)
         self.questions.close()
         if self._flow is not None:
             self._flow.close()

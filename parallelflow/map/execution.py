@@ -184,6 +184,7 @@ class Execution:
             written.flush()
 
     def _starting(self, text: str, fraction: float) -> None:
+        progress.tell(text)
         self.module.logging.update_progress(self.module, 0.0)
 
     def _tick(self, scheduler: Scheduler) -> None:

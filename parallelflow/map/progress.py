@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -51,7 +52,11 @@ class MapProgress:
         return (time.time() - since) * (self.elements - self.done) / (self.done - before)
 
 
+Listener = Callable[[MapProgress | str], None]
+"""Is told how far a Map has come or, while it waits for a cluster, a text that says what for; in the Map's thread."""
+
 _current: MapProgress | None = None
+_listener: Listener | None = None
 
 # Of the Map that runs: when it was started, when its first results came, and how many they were.
 _first: tuple[float, float, int] | None = None
@@ -63,8 +68,22 @@ def publish(progress: MapProgress | None) -> None:
     _current = progress
     if progress is None:
         _first = None
-    elif progress.done > 0 and (_first is None or _first[0] != progress.started):
+        return
+    if progress.done > 0 and (_first is None or _first[0] != progress.started):
         _first = (progress.started, time.time(), progress.done)
+    tell(progress)
+
+
+def tell(progress: MapProgress | str) -> None:
+    """Tell the listener, if there is one, how far the Map has come or what it waits for."""
+    if _listener is not None:
+        _listener(progress)
+
+
+def listen(listener: Listener | None) -> None:
+    """Have someone told from now on, instead of whoever was told before; None for nobody."""
+    global _listener
+    _listener = listener
 
 
 def current() -> MapProgress | None:

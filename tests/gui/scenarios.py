@@ -330,8 +330,17 @@ def map_asks(user: User) -> Scenario:
     user.type(dialog.count.lineEdit(), "1")
     user.press(dialog, "remember")
     user.press(dialog, "accept")
+    waited_for = set()
+
+    def over() -> Any:
+        running = user.window("ExecutionProgressDialog")
+        if running is not None:
+            waited_for.add(running.labelText())
+        return results
+
     with user.at("starting engines for a Map"):
-        yield from user.until(lambda: results, "the end of the execution")
+        yield from user.until(over, "the end of the execution")
+    user.seen["waited for"] = sorted(waited_for)
     user.seen["engines"] = len(user.cluster.engines)
     user.seen["preferences"] = [user.package().configuration.start, user.package().configuration.engines]
     modules = user.builder.get_current_controller().current_pipeline.modules
@@ -354,6 +363,7 @@ def map_runs(user: User) -> Scenario:
         yield from user.until(lambda: window.map.isVisible() and window.map_bar.value() > 0, "progress in the window")
         yield from user.until(lambda: any(_column(window.table, 4, below=0)), "elements in the table")
         user.seen["progress"] = [window.map_text.text(), _column(window.table, 4, below=0)]
+        user.seen["label"] = user.window("ExecutionProgressDialog").labelText()
         user.seen["colour"] = 0 < _item(user, the_map).progress < 1
     with user.at("cancelling"):
         running = yield from user.dialog("ExecutionProgressDialog")

@@ -13,7 +13,7 @@ from parallelflow.map.interrupts import held_back
 
 def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(0)  # Python looks for signals now
+    time.sleep(0.01)  # Python looks for signals meanwhile
 
 
 def test_an_interrupt_that_is_held_back_is_dropped_in_the_end() -> None:
@@ -29,7 +29,6 @@ def test_an_interrupt_comes_through_where_it_may() -> None:
     with held_back() as interrupts:
         with pytest.raises(KeyboardInterrupt), interrupts.let_through():
             interrupt()
-            done.append("too much")
         interrupt()
         done.append("what follows")
     assert done == ["what follows"]
@@ -51,4 +50,3 @@ def test_afterwards_everything_is_as_before() -> None:
     assert signal.getsignal(signal.SIGINT) == before
     with pytest.raises(KeyboardInterrupt):
         interrupt()
-        time.sleep(1)
