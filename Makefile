@@ -7,10 +7,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo vistrails test check bench soak pictures mouse docs clean
+.PHONY: help setup demo vistrails test test-all coverage check bench soak pictures mouse docs clean
 
 help:  ## list these targets
-	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup:  ## make or update the environment: VisTrails, this project, the tools
 	@command -v "$(PYTHON)" > /dev/null || { \
@@ -27,6 +27,31 @@ vistrails: setup  ## open VisTrails' window with this package enabled
 
 test: setup  ## run all tests
 	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest
+
+# The Pythons that `make test-all` looks for.
+PYTHONS ?= python3.10 python3.11 python3.12 python3.13
+
+test-all:  ## run all tests on each supported Python that is here, with the newest dependencies, and once with the oldest
+	@status=0; oldest=; \
+	for python in $(PYTHONS); do \
+	  command -v $$python > /dev/null && $$python -c "" 2> /dev/null || { echo "make test-all: there is no $$python here"; continue; }; \
+	  oldest=$${oldest:-$$python}; \
+	  echo "make test-all: $$python with the newest dependencies"; \
+	  $(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$python || { status=1; failed="$$failed $$python"; }; \
+	done; \
+	test -n "$$oldest" || { echo "make test-all: none of these is here: $(PYTHONS)" >&2; exit 1; }; \
+	echo "make test-all: $$oldest with the oldest dependencies"; \
+	PIP_CONSTRAINT=$(CURDIR)/tests/lowest.txt \
+	  $(MAKE) --no-print-directory test PYTHON=$$oldest VENV=.venv-lowest || { status=1; failed="$$failed oldest dependencies"; }; \
+	test $$status = 0 || echo "make test-all: failed with:$$failed" >&2; exit $$status
+
+coverage: setup  ## run all tests and show which lines they reach, those that run in engines included
+	@rm -f .coverage .coverage.*
+	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m coverage run -m pytest
+	@find . -maxdepth 1 -name '.coverage.*' -empty -delete  # of processes that were killed at once
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage html --quiet
+	@$(BIN)/python -m coverage report
 
 check: setup  ## lint, formatting, types
 	$(BIN)/ruff check .

@@ -50,7 +50,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["parallelflow", "parallelflow.*"]),
     package_data={"parallelflow": ["py.typed"]},
-    install_requires=["ipyparallel>=9", "ipython", "pyzmq", "psutil", "cloudpickle"],
+    install_requires=["ipyparallel>=9", "ipython>=8.10", "pyzmq>=25", "psutil>=6", "cloudpickle>=2.2"],
     extras_require={
         "dev": ["pytest", "pytest-timeout", "pytest-cov", "ruff", "mypy", "matplotlib"],
         "docs": ["sphinx"],

@@ -9,7 +9,8 @@ One element's way, from the list to the log:
 - `scheduler` sends chunks, brings outcomes back into the list's order, and deals with what dies.
 - `engine` is what the scheduler calls in an engine: `engine_vistrails` starts VisTrails there, `engine_plan` runs a chunk
   through the serial Map's own loop, `interrupts` lets SIGINT end an element but nothing else.
-- `outcomes` is what travels back; `provenance` writes it into the workflow's log; `progress` tells how far it has come.
+- `outcomes` is what travels back; `provenance` writes it into the workflow's log; `progress` tells how far it has come;
+  `garbage` keeps Python's own housekeeping from getting in the way.
 
 This room may import `parallelflow.cluster`, VisTrails and the standard library; never Qt.
 """

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import time
 import urllib.parse
 from collections.abc import Generator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 from driver import Scenario, User, said
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -282,8 +284,11 @@ def _drop(user: User, package: str, name: str, place: tuple[float, float]) -> An
     return controller.current_pipeline.modules[number]
 
 
-def draw(user: User, code: str, elements: int) -> Any:
-    """Draw a workflow: a PythonSource that our Map runs for each element. Returns the Map."""
+def draw(user: User, code: str, elements: int | None = None) -> Any:
+    """Draw a workflow: a PythonSource that our Map runs for each element. Returns the Map.
+
+    :param elements: how many numbers are on InputList; None: something else is to be connected to it
+    """
     controller = user.builder.get_current_controller()
     source = _drop(user, BASIC, "PythonSource", (0.0, 200.0))
     the_map = _drop(user, OURS, "Map", (0.0, 0.0))
@@ -291,7 +296,10 @@ def draw(user: User, code: str, elements: int) -> Any:
     ports = [("input", "a", f"{BASIC}:Integer", 0), ("output", "o", f"{BASIC}:Integer", 0)]
     controller.update_ports_and_functions(source.id, [], ports, [("source", [urllib.parse.quote(code)])])
     the_map = controller.current_pipeline.modules[the_map.id]
-    for port, value in (("InputPort", "['a']"), ("OutputPort", "o"), ("InputList", str(list(range(elements))))):
+    values = {"InputPort": "['a']", "OutputPort": "o"}
+    if elements is not None:
+        values["InputList"] = str(list(range(elements)))
+    for port, value in values.items():
         controller.update_function(the_map, port, [value])
     controller.add_connection(source.id, "self", the_map.id, "FunctionPort")
     controller.add_connection(the_map.id, "Result", sink.id, "value")
@@ -387,6 +395,34 @@ def map_runs(user: User) -> Scenario:
         results = _run(user)
         yield from user.until(lambda: results, "the end of the execution")
     user.seen["errors"] = [str(error) for error in results[0].errors.values()]
+
+
+def many_elements(user: User) -> Scenario:
+    """A list that nobody would type: ELEMENTS in the environment says how long."""
+    elements = int(os.environ["ELEMENTS"])
+    controller = user.builder.get_current_controller()
+    the_map = draw(user, "o = a + 1\n")
+    makes = _drop(user, BASIC, "PythonSource", (200.0, 200.0))
+    code = urllib.parse.quote(f"o = list(range({elements}))\n")
+    controller.update_ports_and_functions(makes.id, [], [("output", "o", f"{BASIC}:List", 0)], [("source", [code])])
+    controller.add_connection(makes.id, "o", the_map.id, "InputList")
+    yield from _moment(user, 0.1)
+    yield from _start(user, 2)
+    memory = _memory()
+    begin = time.monotonic()
+    with user.at("running"):
+        results = _run(user)
+        yield from user.until(lambda: results, "the end of the execution")
+    user.seen["errors"] = [str(error) for error in results[0].errors.values()]
+    user.seen["seconds"] = time.monotonic() - begin
+    user.seen["megabytes"] = _memory() - memory
+    begin = time.monotonic()
+    with user.at("saving and opening"):
+        yield from _save_and_reopen(user, user.folder / "saved.vt")
+    user.seen["seconds to save and open"] = time.monotonic() - begin
+    log = user.builder.get_current_controller().read_log()
+    (execution,) = [each for run in log.workflow_execs for each in run.item_execs if each.module_name == "Map"]
+    user.seen["iterations"] = len(execution.loop_execs[0].loop_iterations)
 
 
 def _save_and_reopen(user: User, path: Path) -> Steps:
@@ -576,6 +612,11 @@ def _column(view: Any, column: int, below: int | None = None) -> list[str]:
     model = view.model()
     parent = model.index(below, 0) if below is not None else view.rootIndex()
     return [model.index(row, column, parent).data() for row in range(model.rowCount(parent))]
+
+
+def _memory() -> float:
+    """What VisTrails occupies, in megabytes."""
+    return float(psutil.Process().memory_info().rss) / 1e6
 
 
 def _children() -> list[str]:

@@ -1,0 +1,59 @@
+"""Garbage is collected in steps while a Map runs, and by Python as ever afterwards."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+
+from parallelflow.map import garbage
+
+
+class Knot:
+    """Refers to itself, so that only the garbage collection ends it."""
+
+    def __init__(self) -> None:
+        self.self = self
+
+
+def knots(count: int) -> list[weakref.ref[Knot]]:
+    return [weakref.ref(Knot()) for _ in range(count)]
+
+
+def test_nothing_is_collected_between_steps() -> None:
+    now = 0.0
+    with garbage.in_steps(lambda: now) as step:
+        seen = knots(10_000)
+        step()
+        assert all(knot() is not None for knot in seen)
+        now += garbage.YOUNG_EVERY
+        step()
+        assert not any(knot() is not None for knot in seen)
+
+
+def test_old_garbage_is_collected_too_but_seldom() -> None:
+    now = 0.0
+    with garbage.in_steps(lambda: now) as step:
+        old = Knot()
+        gc.collect()  # from now on it counts as old
+        seen = weakref.ref(old)
+        del old
+        now += garbage.YOUNG_EVERY
+        step()
+        assert seen() is not None
+        now += garbage.ALL_EVERY
+        step()
+        assert seen() is None
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_afterwards_it_is_as_before(enabled: bool) -> None:
+    if not enabled:
+        gc.disable()
+    try:
+        with pytest.raises(ValueError, match="of the Map"), garbage.in_steps():
+            raise ValueError("of the Map")
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
