@@ -50,7 +50,8 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["parallelflow", "parallelflow.*"]),
     package_data={"parallelflow": ["py.typed"]},
-    install_requires=["ipyparallel>=9", "ipython>=8.10", "pyzmq>=25", "psutil>=6", "cloudpickle>=2.2"],
+    # Engines of ipyparallel 9.0.0 and 9.0.1 never run a task where ipykernel is 7 or newer.
+    install_requires=["ipyparallel>=9.0.2", "ipython>=8.10", "pyzmq>=25", "psutil>=6", "cloudpickle>=2.2"],
     extras_require={
         "dev": ["pytest", "pytest-timeout", "pytest-cov", "ruff", "mypy", "matplotlib"],
         "docs": ["sphinx"],

@@ -72,12 +72,12 @@ def dialogs(parent: Any = None) -> Iterator[tuple[str, Any]]:
     """Make each of our dialogs and windows, with its name."""
     from parallelflow.cluster.questions import Orphan
     from parallelflow.cluster.settings import Settings
-    from parallelflow.cluster.state import OTHERS, ClusterState
+    from parallelflow.cluster.state import OTHERS, ClusterState, ProfileState
     from parallelflow.gui.cleanup_dialog import CleanupDialog, LeaveProfileDialog, OrphansDialog
     from parallelflow.gui.cluster_window import ClusterWindow, WindowState
     from parallelflow.gui.dialog import Confirmation, FailureDialog, LogDialog, Message
     from parallelflow.gui.preferences_dialog import PreferencesDialog
-    from parallelflow.gui.profile_dialog import ProfileDialog, ProfileState
+    from parallelflow.gui.profile_dialog import ProfileDialog
     from parallelflow.gui.progress_dialog import ProgressDialog
     from parallelflow.gui.shutdown_dialog import ShutdownDialog
     from parallelflow.gui.start_dialog import NeedDialog, StartDialog, StartState

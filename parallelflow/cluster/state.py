@@ -111,3 +111,17 @@ class ClusterState:
     def hosts(self) -> frozenset[str]:
         """The machines that engines run on, as far as they are known."""
         return frozenset(engine.host for engine in self.engines if engine.host)
+
+
+@dataclass(frozen=True)
+class ProfileState:
+    """One profile.
+
+    :param name: its name
+    :param running: whether a controller answers; None while nobody knows
+    :param location: the machine that the controller runs on, if one does
+    """
+
+    name: str
+    running: bool | None = None
+    location: str = ""

@@ -15,17 +15,17 @@ from PyQt5.QtWidgets import QMessageBox, QWidget
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.errors import ClusterError, StartError
 from parallelflow.cluster.session import Session
-from parallelflow.cluster.state import ClusterState
+from parallelflow.cluster.state import ClusterState, ProfileState
+from parallelflow.cluster.survey import survey
 from parallelflow.gui import background, texts
 from parallelflow.gui.cleanup_dialog import CleanupDialog, Fate, LeaveProfileDialog, summary
 from parallelflow.gui.dialog import Confirmation, FailureDialog, LogDialog, Message
 from parallelflow.gui.flow import Action, Ask, Do
 from parallelflow.gui.preferences import Preferences
 from parallelflow.gui.preferences_dialog import PreferencesDialog
-from parallelflow.gui.profile_dialog import ProfileDialog, ProfileState
+from parallelflow.gui.profile_dialog import ProfileDialog
 from parallelflow.gui.shutdown_dialog import ShutdownDialog, what_ends
 from parallelflow.gui.start_dialog import StartDialog, StartState
-from parallelflow.gui.survey import survey
 from parallelflow.gui.texts import both, engines, tr, tr_count
 
 _LOG_BYTES = 2_000_000

@@ -10,22 +10,9 @@ from PyQt5.QtWidgets import QAbstractItemView, QFormLayout, QLineEdit, QTreeView
 
 from parallelflow.cluster.errors import ProfileError
 from parallelflow.cluster.profile import check_name
+from parallelflow.cluster.state import ProfileState
 from parallelflow.gui.dialog import Dialog, Icon, Note, fit_table, label, there
 from parallelflow.gui.texts import host, tr
-
-
-@dataclass(frozen=True)
-class ProfileState:
-    """One profile.
-
-    :param name: its name
-    :param running: whether a controller answers; None while nobody knows
-    :param location: the machine that the controller runs on, if one does
-    """
-
-    name: str
-    running: bool | None = None
-    location: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ Knows nothing of clusters: durations go in, sizes come out. Standard library onl
 
 from __future__ import annotations
 
+import math
+
 # A chunk shall last about this long, in seconds. Between two chunks an engine stands idle for 3 to 8 ms, while the
-# result and the next chunk pass ipyparallel's scheduler: 1 to 2 % of this. Longer would only make progress coarser.
-TARGET_DURATION = 0.5
+# result and the next chunk pass ipyparallel's scheduler: below 1 % of this. Longer would only make progress coarser.
+TARGET_DURATION = 1.0
 
 # Towards the end chunks shrink, but not below this, in seconds: the idle time between chunks would cost more than the
 # wait for the last one.
@@ -23,9 +25,14 @@ MOST_ELEMENTS = 500
 # A chunk never holds more bytes than this (estimated from earlier elements), so that memory stays bounded.
 MOST_BYTES = 32 * 1024 * 1024
 
-# An engine gets this share of its fair share of what is left (guided self-scheduling, Polychronopoulos and Kuck 1987,
-# doi:10.1109/TC.1987.5009495); less than all, because costs vary.
-SHARE_OF_REST = 0.75
+# Chunks go out in rounds of one per engine, which together hold this share of what is left (factoring, Flynn Hummel,
+# Schonberg and Flynn 1992, doi:10.1145/135226.135232). Where all elements have cost the same so far there is little to
+# even out in the end, so fewer and larger chunks do.
+SHARE_OF_REST = 0.6
+SHARE_IF_STEADY = 0.9
+
+# Costs per element that differ by less than this share of their mean from chunk to chunk are the same.
+STEADY = 0.15
 
 # The first chunks hold one element each; their cost says how to go on. Until then nothing is known.
 FIRST_CHUNK = 1
@@ -43,7 +50,10 @@ class ChunkPolicy:
     def __init__(self, elements: int):
         self._left = elements
         self._cost: float | None = None  # seconds an element takes on an engine
+        self._spread = 1.0  # how far costs differ from chunk to chunk, as a share of their mean
         self._bytes = 0.0  # bytes an element takes on the wire
+        self._in_round = 0  # chunks of this round that are yet to be handed out
+        self._fair = 0.0  # an engine's share of what was left when the round began
 
     def next_size(self, engines: int) -> int:
         """Return the size of the next chunk and count its elements as handed out.
@@ -53,11 +63,16 @@ class ChunkPolicy:
         """
         if self._left <= 0:
             return 0
+        if self._in_round == 0:
+            self._in_round = max(engines, 1)
+            self._fair = self._left / self._in_round
+        self._in_round -= 1
         size = FIRST_CHUNK
         if self._cost is not None:
             cost = max(self._cost, 1e-6)
-            fair = self._left / max(engines, 1)
-            size = int(min(TARGET_DURATION / cost, max(fair * SHARE_OF_REST, min(SHORTEST_DURATION / cost, fair))))
+            share = SHARE_IF_STEADY if self._spread < STEADY else SHARE_OF_REST
+            shortest = min(SHORTEST_DURATION / cost, self._fair)
+            size = min(int(TARGET_DURATION / cost), math.ceil(max(self._fair * share, shortest)))
             by_bytes = int(MOST_BYTES / self._bytes) if self._bytes else MOST_ELEMENTS
             size = min(size, by_bytes, MOST_ELEMENTS)
         size = max(1, min(size, self._left))
@@ -73,4 +88,9 @@ class ChunkPolicy:
         if elements <= 0:
             return
         cost = seconds / elements
-        self._cost = cost if self._cost is None else self._cost + SMOOTHING * (cost - self._cost)
+        if self._cost is None:
+            self._cost = cost
+            return
+        difference = abs(cost - self._cost)
+        self._cost += SMOOTHING * (cost - self._cost)
+        self._spread += SMOOTHING * (difference / max(self._cost, 1e-6) - self._spread)

@@ -7,12 +7,15 @@ engine's half runs the inherited loop. May import VisTrails and the map room.
 from __future__ import annotations
 
 import hashlib
+from base64 import b16decode, b16encode
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
+from vistrails.core.modules.basic_modules import create_constant, get_module
 from vistrails.core.modules.config import IPort, ModuleSettings, OPort
-from vistrails.core.modules.vistrails_module import Module, ModuleSuspended
+from vistrails.core.modules.vistrails_module import Module, ModuleConnector, ModuleSuspended
 from vistrails.core.vistrail.module import Module as StoredModule
+from vistrails.core.vistrail.port_spec import PortSpec
 from vistrails.packages.controlflow.utils import Map as SerialMap
 
 from parallelflow import ipyparallel_flow
@@ -64,6 +67,20 @@ def _has_breakpoint_inside(group: Any) -> bool:
     )
 
 
+# Values of these are all that VisTrails looks at to tell their type.
+_PLAIN_TYPES = frozenset({bool, int, float, str, list})
+
+
+_specs: dict[type, PortSpec] = {}
+
+
+def _spec_of(value: Any) -> PortSpec:
+    kind = type(value)
+    if kind not in _specs:
+        _specs[kind] = PortSpec(signature=get_module(value))
+    return _specs[kind]
+
+
 class MapChunk(SerialMap):
     """The Map on an engine: runs over one chunk of the list. Not for workflows."""
 
@@ -75,6 +92,7 @@ class MapChunk(SerialMap):
     def prepare(self, elements: Sequence[Any], first: int, signature: Any) -> None:
         """Take over the next chunk, whose first element has the index `first` in the user's list."""
         self.signature = signature
+        self._signatures: dict[str, int] = {}
         self.index = self.first = first
         self.elements: Sequence[Any] = elements
         self.results: dict[int, Any] = {}
@@ -97,12 +115,32 @@ class MapChunk(SerialMap):
     def setInputValues(self, module: Module, inputPorts: list[str], elementList: Any, iteration: int) -> None:
         """Set an element's values, with the index that it has in the user's list."""
         self.index = self.first + iteration
-        super().setInputValues(module, inputPorts, elementList, self.index)
+        if self.input_specs.keys().isdisjoint(inputPorts) and _PLAIN_TYPES.issuperset(map(type, elementList)):
+            self._set_plain_values(module, inputPorts, elementList)
+        else:
+            super().setInputValues(module, inputPorts, elementList, self.index)
         for port in set(inputPorts) & set(getattr(module, "input_remap", ())):
             # Modules inside a Group get their signatures from its ports. VisTrails gives those the same one for all
             # elements, which would all share the first one's job.
             own = hashlib.sha1(module.signature + port.encode()).digest()
             module.input_remap[port]._input_port_signature = own
+
+    def _set_plain_values(self, module: Module, ports: list[str], values: Sequence[Any]) -> None:
+        """Do what VisTrails does for values of any type, without looking up their types each time.
+
+        That was a third of what VisTrails spends on an element.
+        """
+        for value, port in zip(values, ports, strict=False):
+            module.inputPorts.pop(port, None)
+            module.set_input_port(port, ModuleConnector(create_constant(value), "value", _spec_of(value)))
+            module.signature = b16encode((self._signature_for(port) ^ self.index).to_bytes(20, "little"))
+
+    def _signature_for(self, port: str) -> int:
+        """Return the part of an element's signature that all elements have in common."""
+        if port not in self._signatures:
+            own, hashed = b16decode(self.signature.upper()), hashlib.sha1(port.encode()).digest()
+            self._signatures[port] = int.from_bytes(own, "little") ^ int.from_bytes(hashed, "little")
+        return self._signatures[port]
 
     def operation(self) -> None:
         """Keep an element's result."""

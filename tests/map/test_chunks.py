@@ -48,6 +48,23 @@ def test_chunks_shrink_towards_the_end_so_that_no_engine_waits_long() -> None:
     assert half == sorted(half, reverse=True)
 
 
+def test_where_costs_differ_more_is_left_for_the_end() -> None:
+    def first_chunk(costs: list[float]) -> int:
+        policy = ChunkPolicy(100)
+        for cost in costs:
+            policy.measured(1, cost)
+        return policy.next_size(2)
+
+    steady, unsteady = first_chunk([0.01] * 8), first_chunk([0.005, 0.015] * 4)
+    assert unsteady < steady
+
+
+def test_engines_get_equal_shares_in_a_round() -> None:
+    policy = ChunkPolicy(1000)
+    policy.measured(1, 0.002)
+    assert len({policy.next_size(4) for _ in range(4)}) == 1
+
+
 def test_many_engines_share_a_short_list() -> None:
     sizes = play(200, 0.001, engines=100)
     assert max(sizes) <= 2

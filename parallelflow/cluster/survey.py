@@ -1,22 +1,23 @@
-"""Which profiles have a cluster. Blocks, so it is for the background."""
+"""Which profiles have a cluster, without connecting to any. Takes up to 1.5 s."""
 
 from __future__ import annotations
 
 import socket
 from pathlib import Path
 
-from parallelflow.cluster import profile
-from parallelflow.cluster.connection import listening, read_connection_file
-from parallelflow.cluster.errors import ClusterError
-from parallelflow.gui.profile_dialog import ProfileState
+from . import profile
+from .connection import listening, read_connection_file
+from .errors import ClusterError
+from .state import ProfileState
 
 _WITHIN = 1.5  # seconds for all profiles together
 
 
 def survey(names: list[str]) -> list[ProfileState]:
-    """Look at profiles, without connecting to anything.
+    """Look at profiles, without connecting to anything and without changing anything.
 
-    :param names: the profiles
+    :param names: the profiles' names
+    :returns: one state each, in the same order
     """
     places: dict[str, tuple[str, str]] = {}
     for name in names:

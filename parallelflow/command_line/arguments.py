@@ -1,0 +1,177 @@
+"""What may be typed after ``python -m parallelflow``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from parallelflow import __version__
+from parallelflow.cluster.settings import MOST_ENGINES
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What was typed.
+
+    :param command: the subcommand
+    :param json: whether programs read the answer
+    :param profile: the IPython profile; None: the one of VisTrails' preferences
+    :param vistrails: VisTrails' folder for what belongs to the user
+    :param engines: how many engines to start; None: as many as the preferences say
+    :param everything: whether to stop what others have started as well
+    """
+
+    command: str
+    json: bool
+    vistrails: Path
+    profile: str | None = None
+    engines: int | None = None
+    everything: bool = False
+
+
+_EXIT_CODES = """\
+exit codes:
+  0    all is well
+  1    something is wrong, or could not be done; a sentence on standard error says what
+  2    the command line is not right
+  130  interrupted
+"""
+
+_MAIN = f"""\
+examples:
+  python -m parallelflow enable            switch the package on in VisTrails
+  python -m parallelflow doctor            find out why something does not work
+  python -m parallelflow start -n 8        start a cluster of 8 engines that VisTrails will use
+  python -m parallelflow status            look at it
+  python -m parallelflow stop              stop it
+
+{_EXIT_CODES}"""
+
+_STATUS = f"""\
+examples:
+  python -m parallelflow status
+  python -m parallelflow status --profile hpc --json
+
+JSON: profile, connected, lost, controller (url, host, pid, started_by, since, encrypted), engines (id, uuid, host, pid,
+ours, state, tasks_done, tasks_queued, cpu_percent, memory, since), processes (kind, pid, host, since, log_path), unassigned
+(tasks that wait for an engine). Times are in seconds since 1970, memory is in bytes, what is not known is null.
+
+{_EXIT_CODES}  1    also where no cluster is running"""
+
+_START = f"""\
+The processes run on when this command has ended. VisTrails finds them, uses them and can stop them; so can
+"python -m parallelflow stop" and "ipcluster stop". If a controller is running already, the engines join it.
+
+examples:
+  python -m parallelflow start             as many engines as the preferences say, or as there are cores
+  python -m parallelflow start -n 4
+  python -m parallelflow start -n 64 --profile slurm
+
+JSON: profile, engines (the new engines' numbers), running (how many engines there are now).
+
+{_EXIT_CODES}"""
+
+_STOP = f"""\
+Stops what "start" has started, and what VisTrails has left running. With --all, also engines and a controller that were
+started in any other way, such as by ipcluster or by a VisTrails that is still running.
+
+examples:
+  python -m parallelflow stop
+  python -m parallelflow stop --all --profile hpc
+
+JSON: profile, stopped (how many processes or jobs; null with --all).
+
+{_EXIT_CODES}"""
+
+_PROFILES = f"""\
+examples:
+  python -m parallelflow profiles
+  python -m parallelflow profiles --json
+
+JSON: profiles, each with name, running, location (the controller's machine), used (whether VisTrails uses it).
+
+{_EXIT_CODES}"""
+
+_DOCTOR = f"""\
+examples:
+  python -m parallelflow doctor
+  python -m parallelflow doctor --profile hpc --json
+
+JSON: healthy, and checks, each with what, result (fine, note or wrong), finding, and advice.
+
+{_EXIT_CODES}"""
+
+_ENABLE = f"""\
+Close VisTrails first: it writes its settings when it ends.
+
+examples:
+  python -m parallelflow enable
+  python -m parallelflow enable --vistrails /data/me/.vistrails
+
+JSON: file, changes (sentences), backup (the old file, or null).
+
+{_EXIT_CODES}"""
+
+
+def parse(words: Sequence[str]) -> Arguments:
+    """Understand what was typed.
+
+    :raises SystemExit: with code 2 where it makes no sense, 0 after ``--help`` or ``--version``
+    """
+    typed = _parser().parse_args(words)
+    return Arguments(
+        command=typed.command,
+        json=typed.json,
+        vistrails=typed.vistrails,
+        profile=getattr(typed, "profile", None),
+        engines=getattr(typed, "engines", None),
+        everything=getattr(typed, "everything", False),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    kind = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m parallelflow",
+        description="Parallel Flow for VisTrails, in a terminal.",
+        epilog=_MAIN,
+        formatter_class=kind,
+    )
+    parser.add_argument("--version", action="version", version=f"Parallel Flow {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    def command(name: str, what: str, epilog: str, with_profile: bool = True) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=what, description=f"{what}.", epilog=epilog, formatter_class=kind)
+        added.add_argument("--json", action="store_true", help="answer with one JSON object")
+        if with_profile:
+            added.add_argument("--profile", metavar="NAME", help="the IPython profile (default: VisTrails' preference)")
+        added.add_argument(
+            "--vistrails",
+            metavar="FOLDER",
+            type=Path,
+            default=Path.home() / ".vistrails",
+            help="VisTrails' folder for your settings (default: ~/.vistrails)",
+        )
+        return added
+
+    command("status", "Show the controller, the engines, and what was left running", _STATUS)
+    start = command("start", "Start engines, and a controller if there is none", _START)
+    start.add_argument("-n", dest="engines", metavar="N", type=_count, help="how many engines")
+    stop = command("stop", "Stop what was started", _STOP)
+    stop.add_argument("--all", dest="everything", action="store_true", help="the whole cluster, whoever started it")
+    command("profiles", "List the IPython profiles, and which have a cluster", _PROFILES)
+    command("doctor", "Check everything, and say what is wrong and what to do", _DOCTOR)
+    command("enable", "Switch the package on in VisTrails, and the bundled one off", _ENABLE, with_profile=False)
+    return parser
+
+
+def _count(word: str) -> int:
+    try:
+        number = int(word)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= MOST_ENGINES:
+        raise argparse.ArgumentTypeError(f"the number of engines must be from 1 to {MOST_ENGINES}, not {word!r}")
+    return number

@@ -1,0 +1,104 @@
+"""Switches the package on in a user's VisTrails, and the one that VisTrails bundles off."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+from parallelflow.cluster.errors import ClusterError
+from parallelflow.cluster.profile import write_private
+from parallelflow.command_line import user
+from parallelflow.command_line.arguments import Arguments
+from parallelflow.command_line.output import FINE, Output
+
+_DEFAULT = Path("core", "resources", "default_vistrails_startup.xml")
+
+
+def enable(arguments: Arguments, output: Output) -> int:
+    """Switch the package on."""
+    folder = arguments.vistrails
+    path = user.startup_file(folder)
+    startup = user.read_startup(folder)
+    changes = []
+    backup = None
+    if startup is None:
+        startup = _first_startup()
+        changes.append(f"Made VisTrails' settings, as its first start would: {path}.")
+    changes += _switch_on(startup, user.NEEDED, "Control Flow, which it needs,")
+    changes += _switch_on(startup, user.OURS, "Parallel Flow")
+    changes += _switch_off(startup, user.BUNDLED, "The package 'parallelflow' that VisTrails bundles")
+    if changes:
+        backup = _write(path, startup)
+    text = "\n".join(changes) or f"Parallel Flow is enabled already; nothing was changed in {path}."
+    if backup is not None:
+        text += f"\nThe settings as they were: {backup}."
+    output.answer(text, {"file": str(path), "changes": changes, "backup": str(backup) if backup is not None else None})
+    return FINE
+
+
+def _first_startup() -> ElementTree.Element:
+    """What VisTrails starts from when it is started for the first time."""
+    found = importlib.util.find_spec("vistrails")
+    for place in (found.submodule_search_locations or []) if found is not None else []:
+        default = Path(place) / _DEFAULT
+        if default.is_file():
+            return ElementTree.parse(default).getroot()
+    raise ClusterError(
+        "There are no settings of VisTrails yet, and no VisTrails in this Python to make them from. Start VisTrails once,"
+        " or run this with the Python that VisTrails runs in."
+    )
+
+
+def _switch_on(startup: ElementTree.Element, name: str, called: str) -> list[str]:
+    if user.package(startup, name) is not None:
+        return []
+    _move(startup, name, user.DISABLED, user.ENABLED)
+    return [f"{called} is switched on."]
+
+
+def _switch_off(startup: ElementTree.Element, name: str, called: str) -> list[str]:
+    if user.package(startup, name) is None:
+        return []
+    _move(startup, name, user.ENABLED, user.DISABLED)
+    return [f"{called} is switched off; Parallel Flow takes its place."]
+
+
+def _move(startup: ElementTree.Element, name: str, source: str, target: str) -> None:
+    """Move a package's entry, with its preferences, from one list to the other; make it if there is none."""
+    entry = user.package(startup, name, source)
+    if entry is None:
+        entry = ElementTree.Element("package", {"name": name})
+    else:
+        startup.find(source).remove(entry)  # type: ignore[union-attr]
+    entry.tail = "\n"
+    group = startup.find(target)
+    if group is None:
+        group = ElementTree.SubElement(startup, target)
+    twin = user.package(startup, name, target)
+    if twin is not None:
+        group.remove(twin)
+    group.append(entry)
+
+
+def _write(path: Path, startup: ElementTree.Element) -> Path | None:
+    """Write the start-up file, and keep the old one.
+
+    :returns: where the old one is, or None if there was none
+    """
+    backup = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            backup = path.with_name(f"startup-before-{time.strftime('%Y%m%d-%H%M%S')}.xml")
+            shutil.copy2(path, backup)
+        mode = path.stat().st_mode if backup is not None else None
+        write_private(path, ElementTree.tostring(startup, encoding="unicode") + "\n")
+        if mode is not None:
+            os.chmod(path, mode)
+    except OSError as error:
+        raise ClusterError(f"{path} cannot be written: {error.strerror or error}.") from error
+    return backup

@@ -1,0 +1,62 @@
+"""How a command answers: sentences and tables for people, or one JSON object for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+FINE = 0
+FAILED = 1
+INTERRUPTED = 130
+
+
+class Output:
+    """Where a command's answer goes.
+
+    :param as_json: whether programs read it: one JSON object on standard output, and nothing else there
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._shown = ""
+
+    def answer(self, text: str, content: dict[str, Any]) -> None:
+        """Give the answer, for people or as JSON."""
+        self._end_line()
+        print(json.dumps(content, indent=1) if self._as_json else text)
+
+    def fail(self, sentence: str) -> None:
+        """Say why there is no answer; in JSON it is the value of ``error``."""
+        self._end_line()
+        if self._as_json:
+            print(json.dumps({"error": sentence}, indent=1))
+        print(sentence, file=sys.stderr)
+
+    def progress(self, text: str, fraction: float) -> None:
+        """Show how far something has come, on one line of a terminal; nothing where there is none."""
+        if sys.stderr.isatty() and text != self._shown:
+            self._shown = text
+            sys.stderr.write(f"\r\x1b[K{text} …")
+            sys.stderr.flush()
+
+    def _end_line(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            self._shown = ""
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table in columns; numbers are at their column's right end."""
+    texts = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[column]) for row in texts) for column in range(len(head))]
+    numbers = [bool(rows) and all(isinstance(row[column], (int, float)) for row in rows) for column in range(len(head))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(row, widths, numbers, strict=True)
+        )
+        for row in texts
+    ]
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,73 @@
+"""What a user's VisTrails has been told: its start-up file, and in it this package's preferences.
+
+VisTrails keeps its settings in ``startup.xml``: its configuration, the packages that are enabled, each with a
+configuration of its own, and those that are disabled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from parallelflow.cluster import Settings
+from parallelflow.cluster.errors import ClusterError
+
+# Packages by the names that VisTrails' settings give them.
+OURS = "ipyparallel_flow"
+BUNDLED = "parallelflow"
+NEEDED = "controlflow"
+
+ENABLED = "packages"
+DISABLED = "disabledpackages"
+
+
+def startup_file(folder: Path) -> Path:
+    """The start-up file in VisTrails' folder."""
+    return folder / "startup.xml"
+
+
+def read_startup(folder: Path) -> ElementTree.Element | None:
+    """Read the start-up file.
+
+    :param folder: VisTrails' folder
+    :returns: its root, or None if VisTrails has not been started yet
+    :raises ClusterError: if it cannot be read
+    """
+    path = startup_file(folder)
+    try:
+        return ElementTree.parse(path).getroot()
+    except FileNotFoundError:
+        return None
+    except (OSError, ElementTree.ParseError) as error:
+        raise ClusterError(
+            f"{path} cannot be read: {error}. VisTrails cannot read it either, and makes a new one when it starts."
+        ) from error
+
+
+def package(startup: ElementTree.Element | None, name: str, where: str = ENABLED) -> ElementTree.Element | None:
+    """A package's entry.
+
+    :param where: among those that are enabled, or disabled
+    """
+    return None if startup is None else startup.find(f"{where}/package[@name='{name}']")
+
+
+def settings(folder: Path, profile: str | None = None) -> Settings:
+    """This package's preferences in a user's VisTrails; the defaults where there are none.
+
+    :param folder: VisTrails' folder
+    :param profile: another profile than the preferences'
+    :raises ClusterError: if the file cannot be read, or a value is not allowed
+    """
+    startup = read_startup(folder)
+    stored: dict[str, object] = {}
+    entry = package(startup, OURS)
+    if entry is None:
+        entry = package(startup, OURS, DISABLED)
+    for key in entry.findall("configuration/key") if entry is not None else ():
+        value = next(iter(key), None)
+        if value is not None:
+            stored[key.get("name", "")] = value.get("value")
+    if profile is not None:
+        stored["profile"] = profile
+    return Settings.from_mapping(stored)
