@@ -12,10 +12,11 @@ import logging
 import os
 import select
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,12 @@ _PING_EVERY = 5  # rounds
 _PING_ROUNDS = 15  # rounds, not seconds: a client that was itself held up must not blame the hub
 
 _PARTS = {
-    "registration": ("hub", "_query_socket"),
-    "task": ("task scheduler", "_task_socket"),
-    "mux": ("direct scheduler", "_mux_socket"),
-    "control": ("control scheduler", "_control_socket"),
-    "iopub": ("output relay", "_iopub_socket"),
-    "broadcast": ("broadcast scheduler", "_broadcast_socket"),
+    "registration": "hub",
+    "task": "task scheduler",
+    "mux": "direct scheduler",
+    "control": "control scheduler",
+    "iopub": "output relay",
+    "broadcast": "broadcast scheduler",
 }
 
 
@@ -232,6 +233,18 @@ def _here(location: str | None) -> bool:
     return found[0] if found else True
 
 
+def no_ipc(name: str) -> str:
+    """The sentence for a controller that listens on files instead of ports.
+
+    ipyparallel's controller names them ``address-port``, and its client and engines look for ``address:port``.
+    """
+    return (
+        f"The controller of the IPython profile '{name}' is configured for the transport ipc, by which ipyparallel's"
+        f' clients do not find it. Set c.IPController.transport = "tcp" in ipcontroller_config.py; on one machine it'
+        f" is as private, and hardly slower."
+    )
+
+
 def connect(profile_dir: Path, timeout: float) -> Connection:
     """Connect to the controller of a profile, wherever it runs and whoever started it.
 
@@ -247,27 +260,28 @@ def connect(profile_dir: Path, timeout: float) -> Connection:
     if info is None:
         raise ConnectError(f"No controller runs for the IPython profile '{name}'.", gone=True)
     scheme, _, address = str(info["interface"]).partition("://")
+    if scheme == "ipc":
+        raise ConnectError(no_ipc(name))
     here = _here(info.get("location"))
     tunnelled = bool(info.get("ssh")) and not here
-    if not here and not tunnelled and (address in _LOOPBACK or scheme == "ipc"):
+    if not here and not tunnelled and address in _LOOPBACK:
         raise ConnectError(
             f"The cluster of the IPython profile '{name}' runs on {info['location']} and can be reached from"
             f" there only. Start VisTrails there, let that controller listen on a network address"
             f" (c.IPController.ip), or choose another profile. If that cluster is long gone, remove {path}."
         )
-    if not tunnelled:
-        if address in _ANYWHERE:
-            address = "127.0.0.1" if here else ip_for_host(str(info["location"]))
-        answer = listening({"hub": f"{scheme}://{address}:{info['registration']}"}, _PROBE)["hub"]
-        if answer is False:
-            raise ConnectError(f"The controller that {path} names no longer runs.", gone=True)
-        if answer is None and not here:
-            raise ConnectError(
-                f"The controller of the IPython profile '{name}' on {info['location']} cannot be reached. Check"
-                f" the network, or choose another profile; if that cluster is long gone, remove {path}."
-            )
-    else:
-        answer = True
+    if tunnelled:
+        return _connect_by_ssh(profile_dir, info, timeout)
+    if address in _ANYWHERE:
+        address = "127.0.0.1" if here else ip_for_host(str(info["location"]))
+    answer = listening({"hub": f"{scheme}://{address}:{info['registration']}"}, _PROBE)["hub"]
+    if answer is False:
+        raise ConnectError(f"The controller that {path} names no longer runs.", gone=True)
+    if answer is None and not here:
+        raise ConnectError(
+            f"The controller of the IPython profile '{name}' on {info['location']} cannot be reached. Check"
+            f" the network, or choose another profile; if that cluster is long gone, remove {path}."
+        )
     patience = _ANSWER if here else timeout
     client = _client(info, profile_dir, min(timeout, patience)) if answer else None
     if client is None and here and scheme == "tcp":
@@ -283,6 +297,25 @@ def connect(profile_dir: Path, timeout: float) -> Connection:
     connection = Connection(profile_dir, client, info, here)
     connection.controller  # noqa: B018 while it lives it can be found, and later its death be seen
     return connection
+
+
+def _connect_by_ssh(profile_dir: Path, info: dict[str, Any], timeout: float) -> Connection:
+    tunnel = Tunnel(info)
+    try:
+        problem = tunnel.wait(timeout)
+        if problem:
+            raise ConnectError(
+                f"The controller of the IPython profile '{profile.name_of(profile_dir)}' on {info['location']} cannot be"
+                f" reached by ssh through {info['ssh']}: {problem}. Try in a terminal: ssh {info['ssh']}. If that cluster"
+                f" is long gone, remove {profile.client_file(profile_dir)}."
+            )
+        client = _client(tunnel.near(info), profile_dir, timeout)
+        if client is None:
+            raise _silent(profile.name_of(profile_dir), f"on {info['location']}", timeout)
+        return Connection(profile_dir, client, info, False, tunnel)
+    except BaseException:
+        tunnel.close()
+        raise
 
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -312,9 +345,9 @@ def _client(info: dict[str, Any], profile_dir: Path, timeout: float) -> Any | No
     context = zmq.Context()
     context.linger = 0
     try:
-        # Without the password, a client that needs an ssh tunnel would ask for it on the terminal.
+        # Tunnels are our business: the client's own ones end when ssh goes to the background.
         return ipyparallel.Client(
-            dict(info), profile_dir=str(profile_dir), timeout=max(0.1, timeout), context=context, password=False
+            {**info, "ssh": ""}, profile_dir=str(profile_dir), timeout=max(0.1, timeout), context=context
         )
     except TimeoutError:
         _destroy(context)
@@ -330,10 +363,96 @@ def _destroy(context: zmq.Context[Any]) -> None:
         context.destroy(linger=0)
 
 
+class Tunnel:
+    """One ssh process by which a controller's ports can be reached on this machine.
+
+    :param info: a connection file's content
+    """
+
+    def __init__(self, info: dict[str, Any]) -> None:
+        address = str(info["interface"]).partition("://")[2]
+        if address in _ANYWHERE:
+            address = str(info["location"])
+        far = {name: info[name] for name in (*_PARTS, "notification") if isinstance(info.get(name), int)}
+        with ExitStack() as stack:
+            sockets = {name: stack.enter_context(socket.socket()) for name in far}
+            for opened in sockets.values():
+                opened.bind(("127.0.0.1", 0))
+            self._ports = {name: int(opened.getsockname()[1]) for name, opened in sockets.items()}
+        self.server, _, port = str(info["ssh"]).partition(":")
+        options = ["BatchMode=yes", "ExitOnForwardFailure=yes", "ServerAliveInterval=5", "ServerAliveCountMax=3"]
+        command = ["ssh", *(word for option in options for word in ("-o", option)), *(("-p", port) if port else ())]
+        for name in far:
+            command += ["-L", f"127.0.0.1:{self._ports[name]}:{address}:{far[name]}"]
+        # Over there, cat reads from this process and so ends with it, however it ends.
+        try:
+            self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
+                [*command, self.server, "cat"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._process = None
+            self._said = f"ssh cannot be started: {error.strerror or error}"
+
+    def near(self, info: dict[str, Any]) -> dict[str, Any]:
+        """The connection file's content for a client that uses the tunnel."""
+        return {**info, **self._ports, "interface": "tcp://127.0.0.1", "location": None, "ssh": ""}
+
+    @property
+    def ended(self) -> str:
+        """What ssh said when it ended; '' while it runs."""
+        if self._process is None:
+            return self._said
+        if self._process.poll() is None:
+            return ""
+        stderr = self._process.stderr
+        lines = stderr.read().decode("utf-8", "replace").split("\n") if stderr is not None else []
+        self._close_pipes()
+        self._said = "; ".join(line.strip().rstrip(".") for line in lines if line.strip()) or "ssh ended"
+        self._process = None
+        return self._said
+
+    def wait(self, timeout: float) -> str:
+        """Wait until the ports can be reached.
+
+        :param timeout: seconds
+        :returns: '' or why they cannot
+        """
+        end = time.monotonic() + timeout
+        address = ("127.0.0.1", self._ports["registration"])
+        while not (problem := self.ended):
+            with suppress(OSError), socket.create_connection(address, 1.0):
+                return ""
+            if time.monotonic() > end:
+                return f"there was no answer within {timeout:.0f} seconds"
+            time.sleep(0.05)
+        return problem
+
+    def close(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._close_pipes()
+            self._process, self._said = None, "it was closed"
+
+    def _close_pipes(self) -> None:
+        assert self._process is not None
+        for pipe in (self._process.stdin, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
 class Connection:
     """A client that is connected, and its health. Made by :func:`connect`."""
 
-    def __init__(self, profile_dir: Path, client: Any, info: dict[str, Any], here: bool) -> None:
+    def __init__(
+        self, profile_dir: Path, client: Any, info: dict[str, Any], here: bool, tunnel: Tunnel | None = None
+    ) -> None:
+        self._tunnel = tunnel
         self.profile_dir = profile_dir
         self.client: Any = client
         self.location = str(info.get("location") or socket.gethostname())
@@ -359,23 +478,9 @@ class Connection:
     def _addresses(self) -> dict[str, str]:
         """The address that each of the client's sockets is connected to, by name of the controller's part."""
         config = self.client._config
-        urls = {part: str(config[key]) for key, (part, _) in _PARTS.items()}
+        urls = {part: str(config[key]) for key, part in _PARTS.items()}
         if config.get("task_scheme") == "none":
-            del urls[_PARTS["task"][0]]
-        if not self.client._ssh:
-            return urls
-        # Behind a tunnel the sockets are connected to the tunnel's near end; only their own thread may ask them.
-        done = threading.Event()
-
-        def ask() -> None:
-            with suppress(Exception):
-                for part, attribute in _PARTS.values():
-                    if part in urls:
-                        urls[part] = getattr(self.client, attribute).LAST_ENDPOINT.decode().rstrip("\0")
-            done.set()
-
-        self.client._io_loop.add_callback(ask)
-        done.wait(1.0)
+            del urls[_PARTS["task"]]
         return urls
 
     @property
@@ -413,6 +518,8 @@ class Connection:
         """The sentence for parts of the controller that are gone."""
         if not parts:
             return None
+        if self._tunnel is not None and (said := self._tunnel.ended):
+            return f"The ssh tunnel through {self._tunnel.server} to the controller on {self.location} ended: {said}."
         if len(parts) == len(self._urls):
             return f"The controller at {self.url} is gone."
         names = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
@@ -434,7 +541,7 @@ class Connection:
 
     def reaches_engines(self) -> bool:
         """Whether requests to engines' nannies get through, with the rest of the controller or without."""
-        part = _PARTS["control"][0]
+        part = _PARTS["control"]
         return not self.client._closed and listening({part: self._urls[part]}, _PROBE)[part] is True
 
     @contextmanager
@@ -503,3 +610,5 @@ class Connection:
         with suppress(Exception):
             self.client.close(linger=0)
         _destroy(self.client._context)
+        if self._tunnel is not None:
+            self._tunnel.close()

@@ -1,7 +1,7 @@
 """What a profile's own configuration says about how its processes are started.
 
 ``ipcluster_config.py`` can give engines other arguments, or have them started elsewhere by one of
-ipyparallel's launchers (ssh, slurm, pbs, mpi, ...). Those launchers are used as they are.
+ipyparallel's launchers (ssh, slurm, pbs, mpi, ...), to which :mod:`.elsewhere` adds a little.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ipyparallel.cluster.launcher import LocalControllerLauncher, LocalEngineSet
 from traitlets import import_item
 
 from . import profile
+from .elsewhere import adapted
 from .errors import ProfileError, StartError, StopError
 from .tree import TOKENS
 
@@ -70,33 +71,34 @@ def _cluster(folder: Path) -> Any:
         ) from error
 
 
-def _launcher(cluster: Any, kind: Any) -> Any:
+def _launcher(cluster: Any, kind: Any, **traits: str) -> Any:
     return kind(
         work_dir=str(profile.log_dir(Path(cluster.profile_dir))),
         parent=cluster,
         log=_launcher_log,
         profile_dir=cluster.profile_dir,
         cluster_id="",
+        **traits,
     )
 
 
 def controller_command(folder: Path) -> Command:
     """How the profile's controller is started on this machine.
 
-    :raises ProfileError: if the profile's configuration has an error in it
+    :raises ProfileError: if the profile's configuration has an error in it, or wants the controller started elsewhere:
+        engines that are configured for that would look for it there
     """
     if not profile.config(folder, "ipcluster"):
         return Command([sys.executable, "-m", "ipyparallel.controller"])
     cluster = _cluster(folder)
     kind = cluster.controller_launcher_class
     if kind is not LocalControllerLauncher:
-        log.warning(
-            "The profile's configuration wants its controller started by %s; it is started on this"
-            " machine instead. To have it elsewhere, start it with: ipcluster start --profile=%s",
-            kind.__name__,
-            profile.name_of(folder),
+        name = profile.name_of(folder)
+        raise ProfileError(
+            f"The IPython profile '{name}' has its controller started by {kind.__name__}, which VisTrails does not do."
+            f" Start the cluster in a terminal with: ipcluster start --profile={name}; VisTrails then uses it. Or"
+            f" remove controller_launcher_class from {folder / 'ipcluster_config.py'}, and the controller runs here."
         )
-        kind = LocalControllerLauncher
     launcher = _launcher(cluster, kind)
     arguments = [*launcher.controller_args, *cluster.controller_args]
     if cluster.controller_ip:
@@ -122,7 +124,7 @@ def engine_command(folder: Path) -> Command | None:
 
 
 class _Loop:
-    """The event loop that launchers live in, in a thread that is made when the first one needs it."""
+    """The event loop that a launcher lives in, in a thread that is made when it is first needed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -151,8 +153,12 @@ class _Loop:
             future.cancel()
             raise TimeoutError from None
 
-
-_loop = _Loop()
+    def close(self) -> None:
+        """End the thread."""
+        with self._lock:
+            if self._loop is not None and self._pid == os.getpid():
+                self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop = None
 
 
 class Job:
@@ -165,12 +171,16 @@ class Job:
 
     def __init__(self, folder: Path, token: str, saved: dict[str, Any] | None = None) -> None:
         self._folder = folder
+        self._loop = _Loop()
         cluster = _cluster(folder)
         self.n = 0
         self.uuids: set[str] = set()
+        self.strangers: set[str] = set()
+        """The engines that the hub knew before these were started."""
         if saved is None:
             self._kind = cluster.engine_launcher_class
-            self._launcher = _loop.call(lambda: _launcher(cluster, self._kind), 10)
+            kind = adapted(self._kind, token)
+            self._launcher = self._loop.call(lambda: _launcher(cluster, kind, engine_set_id=token[:12]), 10)
             inherited = os.environ.get(TOKENS, "")
             self._launcher.environment = {
                 **self._launcher.environment,
@@ -180,8 +190,9 @@ class Job:
         self._kind = import_item(saved["launcher"])
         self.n = int(saved["n"])
         self.uuids = set(saved["uuids"])
-        self._launcher = _loop.call(
-            lambda: self._kind.from_dict(
+        kind = adapted(self._kind, token)
+        self._launcher = self._loop.call(
+            lambda: kind.from_dict(
                 saved["state"], parent=cluster, log=_launcher_log, work_dir=str(profile.log_dir(folder))
             ),
             10,
@@ -190,7 +201,18 @@ class Job:
     @property
     def name(self) -> str:
         """What starts the engines, for messages."""
-        return str(self._kind.__name__)
+        number = getattr(self._launcher, "job_id", "")
+        return f"{self._kind.__name__}{f' (job {number})' if number else ''}"
+
+    @property
+    def queued(self) -> bool:
+        """Whether it is in a batch system's queue, where it may have to wait."""
+        return bool(getattr(self._launcher, "job_id", ""))
+
+    @property
+    def log_path(self) -> str:
+        """The file with the engines' output, if there is one that this machine can read."""
+        return str(self._launcher.output_file) if self.queued else ""
 
     def start(self, n: int, timeout: float) -> None:
         """Submit the job, or start the processes; the engines are not registered when this returns.
@@ -201,7 +223,7 @@ class Job:
         """
         launcher = self._launcher
         try:
-            _loop.call(lambda: launcher.start(getattr(launcher, "engine_count", n)), timeout)
+            self._loop.call(lambda: launcher.start(getattr(launcher, "engine_count", n)), timeout)
         except TimeoutError:
             raise StartError(
                 f"{self.name}, which the profile's configuration names to start engines, did not"
@@ -210,7 +232,8 @@ class Job:
         except Exception as error:
             raise StartError(
                 f"{self.name}, which the profile's configuration names to start engines, failed:"
-                f" {error}. Correct {self._folder / 'ipcluster_config.py'}, or start the engines by hand."
+                f" {error}. Correct {self._folder / 'ipcluster_config.py'}, or start the engines by hand.",
+                log_tail=getattr(error, "said", ""),
             ) from error
         self.n = int(launcher.n)
 
@@ -222,7 +245,7 @@ class Job:
     def output(self) -> str:
         """The engines' output, as far as it is at hand."""
         with suppress(Exception):
-            return str(_loop.call(lambda: self._launcher.get_output(remove=False), 5))
+            return str(self._loop.call(lambda: self._launcher.get_output(remove=False), 5))
         return ""
 
     def save(self) -> dict[str, Any]:
@@ -238,16 +261,20 @@ class Job:
         """Have the launcher end the job.
 
         :param timeout: seconds
-        :raises StopError: if it takes longer
+        :raises StopError: if it takes longer, or engines are left
         """
+        self._launcher.stop_limit = 0.6 * timeout  # that is over there; the way there takes some time too
         try:
             if not self.ended:
-                _loop.call(self._launcher.stop, timeout)
+                self._loop.call(self._launcher.stop, timeout)
+        except StopError:
+            raise
         except TimeoutError:
             raise StopError(f"{self.name} did not stop its engines within {timeout:.0f} seconds.") from None
         except Exception as error:
             # A job that is over already cannot be cancelled.
             log.info("%s could not stop its engines: %s", self.name, error)
+        self._loop.close()
         script = getattr(self._launcher, "batch_file", "")
         if script:
             Path(script).unlink(missing_ok=True)

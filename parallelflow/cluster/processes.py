@@ -23,8 +23,8 @@ from pathlib import Path
 import psutil
 
 from . import ipcluster, profile
-from .connection import listening, listening_ports
-from .errors import StartError, StopError
+from .connection import listening, listening_ports, no_ipc
+from .errors import ProfileError, StartError, StopError
 from .launchers import Command, Job, controller_command, engine_command
 from .record import Entry, Record
 from .settings import Settings
@@ -236,6 +236,8 @@ class ProcessManager:
         :raises ProfileError: if the profile's configuration has an error in it
         """
         own = profile.config(self.profile_dir, "ipcontroller")
+        if own.get("IPController", {}).get("transport") == "ipc":
+            raise ProfileError(no_ipc(profile.name_of(self.profile_dir)))
         how = controller_command(self.profile_dir)
         options = [f"--profile-dir={self.profile_dir}"]
         if "HeartMonitor" not in own:
@@ -251,7 +253,13 @@ class ProcessManager:
                     log.info("Removed the stale connection file %s", path)
         return self._launch(CONTROLLER, how, [options], [""], umask=0o077)[0]
 
-    def launch_engines(self, n: int, connection_file: Path | None = None) -> list[Started]:
+    def launch_engines(
+        self,
+        n: int,
+        connection_file: Path | None = None,
+        registered: Callable[[], Collection[str]] = tuple,
+        wait: Wait | None = None,
+    ) -> list[Started]:
         """Start engines; they are not registered when this returns.
 
         They run on this machine, unless the profile's configuration has them started elsewhere: then
@@ -259,12 +267,15 @@ class ProcessManager:
 
         :param n: how many
         :param connection_file: what they connect by; they wait for it to appear
+        :param registered: returns the uuids that the hub knows; needed for a job, whose engines may register
+            while others are still being started
+        :param wait: who wants to hear of it while a job is submitted
         :raises StartError: if they cannot be started
         :raises ProfileError: if the profile's configuration has an error in it
         """
         how = engine_command(self.profile_dir)
         if how is None:
-            return [self._launch_job(n)]
+            return [self._launch_job(n, registered, wait or Wait(self.settings.start_timeout))]
         path = connection_file or profile.engine_file(self.profile_dir)
         limit = self.settings.start_timeout
         uuids = [str(uuid.uuid4()) for _ in range(n)]
@@ -356,15 +367,17 @@ class ProcessManager:
         finally:
             os.close(output)
 
-    def _launch_job(self, n: int) -> Started:
+    def _launch_job(self, n: int, registered: Callable[[], Collection[str]], wait: Wait) -> Started:
         entry = self._entry(JOB)
+        job = Job(self.profile_dir, entry.token)
         self.record.put(entry)
-        started = Started(entry, job=Job(self.profile_dir, entry.token))
+        started = Started(entry, job=job)
         with self._lock:
             self._started[entry.token] = started
+        job.strangers = set(registered())
+        limit = max(wait.left, 0.1)
         try:
-            assert started.job is not None
-            started.job.start(n, self.settings.start_timeout)
+            wait.call(lambda: job.start(n, limit), f"Starting engines with {job.name}", 0.3)
             self._save_job(started)
         except BaseException:
             self.stop([started], quick=True)
@@ -373,7 +386,7 @@ class ProcessManager:
 
     def _save_job(self, started: Started) -> None:
         assert started.job is not None
-        started.entry = replace(started.entry, job=started.job.save())
+        started.entry = replace(started.entry, job=started.job.save(), log_path=started.job.log_path)
         self.record.put(started.entry)
 
     def wait_for_controller(self, controller: Started, wait: Wait) -> None:
@@ -419,14 +432,13 @@ class ProcessManager:
         :returns: their uuids
         :raises StartError: if some end instead, or are not registered by the deadline; the others stay
         """
-        strangers = set(registered()) - {identity for s in self.started for identity in s.uuids}
         wanted = sum(s.job.n if s.job is not None else 1 for s in engines)
         while True:
             known = set(registered())
             for engine in engines:
                 if engine.job is not None:
                     others = {identity for s in self.started if s is not engine for identity in s.uuids}
-                    engine.job.uuids = known - strangers - others
+                    engine.job.uuids = known - engine.job.strangers - others
                     engine.registered = len(engine.job.uuids) >= engine.job.n
                 else:
                     engine.registered = engine.registered or engine.entry.uuid in known
@@ -443,6 +455,13 @@ class ProcessManager:
                 count = f"{wanted - ready} of {wanted} engines" if wanted > 1 else "The engine"
                 who = f"process {worst.entry.pid}" if worst.job is None else worst.job.name
                 why = worst.ending if dead else f"had not registered after {wait.timeout:.0f} seconds"
+                if worst.job is not None:
+                    self._save_job(worst)
+                    if worst.job.queued:
+                        why += (
+                            ". If the job was still waiting in its queue, give it more time with the preference"
+                            " start_timeout"
+                        )
                 raise self.failure(f"{count} did not start: {who} {why}.", worst)
             wait.pause(f"Starting engines: {ready} of {wanted} ready", 0.3 + 0.7 * ready / wanted)
 
@@ -524,7 +543,7 @@ class ProcessManager:
         for started in chosen:
             if started.job is not None:
                 try:
-                    started.job.stop(limit / 2)
+                    started.job.stop(0.8 * limit)
                 except StopError as error:
                     problem = str(error)
         roots = [started.entry.root for started in chosen]

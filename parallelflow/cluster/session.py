@@ -314,7 +314,8 @@ class Session:
             if not engines:
                 wait.report("Starting engines", 0.2)
                 self._check_engine_file(connection, folder)
-                engines = manager.launch_engines(n)
+                client = connection.client
+                engines = manager.launch_engines(n, None, lambda: dict(client._engines).values(), wait)
                 batch += engines
             client = connection.client
             try:

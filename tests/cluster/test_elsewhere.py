@@ -106,8 +106,11 @@ def test_a_job_that_was_let_go_is_known_to_the_next_session(slurm: Path, profile
 
 
 def test_a_submit_command_that_fails_is_reported(slurm: Path, make_session: Make) -> None:
-    (slurm / "sbatch").write_text("#!/bin/sh\nexit 3\n")
-    with pytest.raises(StartError, match=r"SlurmEngineSetLauncher.* failed: .*exit status 3.*ipcluster_config\.py"):
+    (slurm / "sbatch").write_text("#!/bin/sh\necho error: invalid partition specified >&2\nexit 3\n")
+    with pytest.raises(
+        StartError,
+        match=r"(?s)SlurmEngineSetLauncher.* failed: .*exit status 3.*ipcluster_config\.py.*ends with:\nerror: invalid p",
+    ):
         make_session(profile="test").client()
     assert ours() == []
 
@@ -117,7 +120,10 @@ def test_a_job_whose_engines_do_not_come_in_time_is_cancelled_and_reported_with_
 ) -> None:
     (slurm / "sbatch").write_text("#!/bin/sh\nsleep 600 > /dev/null 2>&1 &\necho Submitted batch job $!\n")
     (slurm / "scancel").write_text(f"#!/bin/sh\necho $1 >> {slurm / 'cancelled'}\nkill $1\n")
-    with pytest.raises(StartError, match=r"2 of 2 engines did not start: SlurmEngineSetLauncher had not registered"):
+    with pytest.raises(
+        StartError,
+        match=r"2 of 2 engines did not start: SlurmEngineSetLauncher \(job \d+\) had not registered.*preference start_time",
+    ):
         make_session(profile="test", start_timeout=5).client()
     assert ours() == []
     assert (slurm / "cancelled").exists()

@@ -1,0 +1,160 @@
+"""Engines and controllers that are reached by SSH, with a stand-in for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import stand_ins
+
+from parallelflow.cluster import ConnectError, ProfileError, Session, StartError, connect
+from parallelflow.cluster import profile as profiles
+from parallelflow.cluster.record import Record
+from parallelflow.cluster.tree import TOKENS, carriers
+
+Make = Callable[..., Session]
+
+
+@pytest.fixture
+def machines(profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Sets the machines that the profile's engines run on."""
+    stand_ins.install(tmp_path, monkeypatch)
+
+    def choose(engines: str) -> None:
+        (profile / "ipcluster_config.py").write_text(
+            f"c.Cluster.engine_launcher_class = 'ssh'\n"
+            f"c.SSHEngineSetLauncher.engines = {engines}\n"
+            f"c.SSHEngineSetLauncher.remote_python = {sys.executable!r}\n"
+        )
+
+    return choose
+
+
+def nothing_left(profile: Path) -> bool:
+    return carriers([os.environ[TOKENS]]) == [] and Record(profile).read() == []
+
+
+def test_each_machine_has_its_own_port_and_shared_files_stay_whole(
+    machines: Callable[[str], None], profile: Path, tmp_path: Path, make_session: Make
+) -> None:
+    machines("{'me@alpha:2201': 1, 'beta:2202': 1}")
+    with open(profile / "ipcluster_config.py", "a") as file:
+        file.write(f"c.SSHEngineSetLauncher.remote_profile_dir = {str(profile)!r}\n")
+    first = make_session(profile="test")
+    first.client()
+    assert [engine.ours for engine in first.state().engines] == [True, True]
+    for line in (tmp_path / "ssh.log").read_text().splitlines():
+        assert line.split()[:3] in (["me@alpha", "-p", "2201"], ["beta", "-p", "2202"])
+        assert "BatchMode=yes" in line
+    path = profiles.engine_file(profile)
+    assert json.loads(path.read_text())["registration"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    # The next session knows the engines and can stop them.
+    first.let_go()
+    session = make_session(profile="test")
+    assert len(session.client(start=False).ids) == 2
+    assert [process.kind for process in session.state().processes] == ["controller", "job"]
+    session.stop_started()
+    assert nothing_left(profile)
+
+
+@pytest.mark.parametrize(
+    ("engines", "sentence"),
+    [
+        ("{'nowhere': 2}", r"'ssh nowhere' ended with exit status 1\. Correct [^ ]*ipcluster_config\.py.*not resolve"),
+        ("{}", r"engines names no machines"),
+        ("{'silent': 2}", r"SSHEngineSetLauncher, which .* did not return within \d seconds"),
+    ],
+)
+def test_engines_that_cannot_be_started_are_reported(
+    engines: str, sentence: str, machines: Callable[[str], None], profile: Path, make_session: Make
+) -> None:
+    machines(engines)
+    with pytest.raises(StartError, match=f"(?s){sentence}"):
+        make_session(profile="test", start_timeout=3).client()
+    assert nothing_left(profile)
+
+
+def test_a_python_that_is_missing_over_there_is_reported_with_what_the_shell_says(
+    machines: Callable[[str], None], profile: Path, make_session: Make
+) -> None:
+    machines("{'alpha': 1}")
+    config = profile / "ipcluster_config.py"
+    config.write_text(config.read_text().replace(sys.executable, "/no/python"))
+    with pytest.raises(StartError, match=r"(?s)'ssh alpha' ended with exit status 127.* ends with:.*/no/python"):
+        make_session(profile="test").client()
+    assert nothing_left(profile)
+
+
+# Controllers elsewhere
+
+
+def elsewhere(session: Session, gateway: str) -> Path:
+    """A profile with the connection file of a controller on another machine, behind a gateway."""
+    assert session.connection is not None
+    folder = profiles.create("far")
+    info = json.loads(profiles.client_file(session.connection.profile_dir).read_text())
+    info.update(location="192.0.2.1", ssh=gateway)
+    profiles.write_private(profiles.client_file(folder), json.dumps(info))
+    return folder
+
+
+def test_a_controller_behind_a_gateway_is_reached_by_one_ssh_process(
+    healthy_cluster: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_ins.install(tmp_path, monkeypatch)
+    connection = connect(elsewhere(healthy_cluster, "me@gate:2201"), 10)
+    try:
+        assert len(connection.client.ids) == 2
+        assert connection.client[:].apply_sync(abs, -1) == [1, 1]
+        (line,) = (tmp_path / "ssh.log").read_text().splitlines()
+        assert line.startswith("me@gate")
+        assert "-p 2201" in line
+        assert connection.check() is None
+        assert connection.location == "192.0.2.1"
+        # The tunnel's end is the end of the connection.
+        (ssh,) = carriers([os.environ[TOKENS]])
+        ssh.kill()
+        ssh.wait(5)
+        assert "The ssh tunnel through me@gate to the controller on 192.0.2.1 ended" in str(connection.check())
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("gateway", "why"), [("nowhere", "Could not resolve hostname nowhere"), ("silent", "no answer within 1 seconds")]
+)
+def test_a_gateway_that_is_not_reached_is_reported(
+    gateway: str, why: str, healthy_cluster: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_ins.install(tmp_path, monkeypatch)
+    with pytest.raises(ConnectError, match=f"cannot be reached by ssh through {gateway}: .*{why}.*ssh {gateway}"):
+        connect(elsewhere(healthy_cluster, gateway), 1)
+    assert carriers([os.environ[TOKENS]]) == []
+
+
+@pytest.mark.parametrize("kind", ["ssh", "slurm"])
+def test_a_profile_that_wants_its_controller_elsewhere_says_how_to_start_it(
+    kind: str, profile: Path, make_session: Make
+) -> None:
+    (profile / "ipcluster_config.py").write_text(f"c.Cluster.controller_launcher_class = {kind!r}\n")
+    with pytest.raises(ProfileError, match=r"ControllerLauncher.*ipcluster start --profile=test; VisTrails then uses"):
+        make_session(profile="test").client()
+    assert nothing_left(profile)
+
+
+def test_the_transport_that_clients_do_not_find_is_refused(profile: Path, make_session: Make) -> None:
+    (profile / "ipcontroller_config.py").write_text("c.IPController.transport = 'ipc'\n")
+    session = make_session(profile="test")
+    with pytest.raises(ProfileError, match=r"transport ipc.*c\.IPController\.transport"):
+        session.client()
+    info = {"interface": "ipc:///nowhere", "registration": 1, "location": "", "ssh": ""}
+    profiles.client_file(profile).write_text(json.dumps(info))
+    with pytest.raises(ConnectError, match="transport ipc"):
+        session.connect()
+    assert nothing_left(profile)
