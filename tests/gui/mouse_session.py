@@ -59,6 +59,42 @@ class Hand(User):
         box = isinstance(button, (QCheckBox, QRadioButton))
         yield from self.hit(button, QPoint(8, button.height() // 2) if box else None)
 
+    def pick_in_menu(self, menu: Any, action: Any) -> Generator[None, None, None]:
+        """Open a menu of the menu bar, and choose an entry."""
+        bar = self.builder.menuBar()
+        yield from self.hit(bar, bar.actionGeometry(menu.menuAction()).center())
+        yield from self.until(menu.isVisible, "the menu")
+        yield from self.hit(menu, menu.actionGeometry(action).center())
+
+    def drag(self, start: Any, end: Any) -> Generator[None, None, None]:
+        """Press the button at one place of the screen, and let go at another."""
+        yield from self.xdotool("mousemove", start.x(), start.y(), "mousedown", 1)
+        for step in range(1, 11):
+            point = start + (end - start) * step / 10
+            yield from self.xdotool("mousemove", point.x(), point.y())
+        yield from self.xdotool("mouseup", 1)
+
+    def open_packages(self) -> Generator[None, None, Any]:
+        """Open VisTrails' Preferences at its packages, and return that page."""
+        action = self.builder.qactions["editPreferences"]
+        menu = next(
+            each for each in self.builder.menuBar().actions() if each.menu() and action in each.menu().actions()
+        ).menu()
+        yield from self.pick_in_menu(menu, action)
+        dialog = self.builder.preferencesDialog
+        yield from self.until(lambda: dialog.isVisible(), "Preferences")
+        tabs = dialog._tab_widget.tabBar()
+        yield from self.hit(tabs, tabs.tabRect(dialog._tab_widget.indexOf(dialog._packages_tab)).center())
+        return dialog._packages_tab
+
+    def choose_package(self, packages: Any, listed: Any) -> Generator[None, None, None]:
+        """Click our package in one of the lists."""
+        from PyQt5.QtCore import Qt
+
+        (item,) = listed.findItems("ipyparallel_flow", Qt.MatchExactly)
+        listed.scrollToItem(item)
+        yield from self.hit(listed.viewport(), listed.visualItemRect(item).center())
+
     def pick(self, entry: str) -> Generator[None, None, None]:
         """Choose an entry of Packages > Parallel Flow."""
         bar = self.builder.menuBar()
@@ -99,6 +135,7 @@ def session(user: Hand) -> Scenario:
     user.builder.resize(1300, 800)
     user.builder.move(20, 40)
     yield from user.moment(1)
+    yield from enable(user)
     yield from user.pick("Show information on the cluster")
     window = yield from user.meet("ClusterWindow", "cluster-none")
     window.move(250, 330)
@@ -152,13 +189,104 @@ def session(user: Hand) -> Scenario:
     yield from user.photograph("cluster-gone")
     yield from user.xdotool("key", "Escape")
     yield from user.until(lambda: not window.isVisible(), "the window's end")
+    yield from disable(user)
+
+
+def enable(user: Hand) -> Scenario:
+    """Switch the package on in Preferences, and change a value in VisTrails' own table."""
+    packages = yield from user.open_packages()
+    yield from user.choose_package(packages, packages._available_packages_list)
+    yield from user.until(packages._enable_button.isEnabled, "the button to enable")
+    yield from user.photograph("preferences-available")
+    yield from user.hit(packages._enable_button)
+    yield from user.until(user.menu, "the menu")
+    yield from user.until(packages._configure_button.isEnabled, "the button to configure")
+    yield from user.photograph("preferences-enabled")
+    yield from user.hit(packages._configure_button)
+    table = yield from user.dialog("QPackageConfigurationDialog")
+    tree = table._configuration_widget._tree.treeWidget
+    item = scenarios._cells(tree)["engines"]
+    value = tree.visualRect(tree.indexFromItem(item, 1)).center()
+    yield from user.hit(tree.viewport(), value)
+    yield from user.xdotool("click", "--repeat", 2, 1)
+    yield from user.xdotool("key", "ctrl+a")
+    yield from user.xdotool("type", "2")
+    yield from user.xdotool("key", "Return")
+    yield from user.until(lambda: user.package().configuration.engines == 2, "the value")
+    yield from user.photograph("preferences-table")
+    table.close_dialog()
+    yield from user.gone(table)
+    yield from user.xdotool("key", "Escape")
+    yield from user.until(lambda: not user.builder.preferencesDialog.isVisible(), "the end of Preferences")
+
+
+def disable(user: Hand) -> Scenario:
+    """Switch the package off while engines run: they end."""
+    user.package().configuration.start = "auto"
+    yield from user.pick("Start new engine processes")
+    yield from user.dialog("StartDialog")
+    yield from user.xdotool("key", "Return")
+    yield from user.okay("started-again")
+    packages = yield from user.open_packages()
+    yield from user.choose_package(packages, packages._enabled_packages_list)
+    yield from user.until(packages._disable_button.isEnabled, "the button to disable")
+    yield from user.hit(packages._disable_button)
+    yield from user.until(lambda: not user.menu(), "the end of the menu")
+    yield from user.until(lambda: not scenarios._children(), "the end of the processes")
+    yield from user.photograph("disabled")
+    yield from user.xdotool("key", "Escape")
+
+
+def drop_a_map(user: Hand) -> Scenario:
+    """Drag Map from the palette into the pipeline."""
+    from PyQt5.QtCore import QPoint, Qt
+    from vistrails.gui.module_palette import QModulePalette
+
+    palette = QModulePalette.instance()
+    tree = palette.treeWidget
+    found = [
+        item
+        for item in tree.findItems("Map", Qt.MatchExactly | Qt.MatchRecursive)
+        if item.parent().text(0) == "Parallel Flow"
+    ]
+    (item,) = found
+    item.parent().setExpanded(True)
+    tree.scrollToItem(item)
+    yield from user.moment(0.3)
+    pipeline = user.builder.get_current_view().get_current_tab()
+    start = tree.viewport().mapToGlobal(tree.visualItemRect(item).center())
+    controller = user.builder.get_current_controller()
+    yield from user.drag(start, pipeline.viewport().mapToGlobal(QPoint(120, 120)))
+    yield from user.until(lambda: controller.current_pipeline and controller.current_pipeline.module_list, "the module")
+    yield from user.photograph("dropped")
+    yield from user.xdotool("key", "ctrl+z")
+
+
+def save_and_open(user: Hand) -> Scenario:
+    """Save the workflow under a name, and open it again."""
+    path = user.folder / "by-mouse.vt"
+    file_menu = user.builder.qmenus["file"]
+    yield from user.pick_in_menu(file_menu, user.builder.qactions["saveFileAs"])
+    yield from user.moment(1)
+    yield from user.xdotool("type", str(path))
+    yield from user.photograph("save")
+    yield from user.xdotool("key", "Return")
+    yield from user.until(path.exists, "the file")
+    user.builder.close_vistrail(user.builder.get_current_view(), quiet=True)
+    yield from user.pick_in_menu(file_menu, user.builder.qactions["openFile"])
+    yield from user.moment(1)
+    yield from user.xdotool("type", str(path))
+    yield from user.xdotool("key", "Return")
+    yield from user.until(lambda: user.builder.get_current_controller().get_locator() is not None, "the workflow")
+    yield from user.photograph("opened-again")
 
 
 def run_a_map(user: Hand, window: Any) -> Scenario:
     """Execute a Map, use the cluster's window meanwhile, and cancel."""
     from PyQt5.QtWidgets import QPushButton, QToolButton
 
-    scenarios.draw(user, scenarios.SLOW, 400)
+    yield from drop_a_map(user)
+    scenarios.draw(user, scenarios.SLOW, 100)
     window.move(300, 560)
     window.resize(window.width(), 420)
     yield from user.photograph("pipeline")
@@ -180,6 +308,12 @@ def run_a_map(user: Hand, window: Any) -> Scenario:
     yield from user.hit(question.button(question.Yes))
     yield from user.until(lambda: not window.map.isVisible(), "the end of the Map")
     yield from user.photograph("cancelled")
+    yield from user.gone(progress)
+    yield from user.hit(button)
+    yield from user.until(lambda: window.map.isVisible(), "the second run")
+    yield from user.until(lambda: not window.map.isVisible(), "the end of the second run")
+    yield from user.photograph("run-again")
+    yield from save_and_open(user)
     user.builder.get_current_controller().set_changed(False)
 
 
@@ -220,7 +354,7 @@ def _wait_for(there: Any) -> None:
 if __name__ == "__main__":
     sys.path.append(str(ROOT))
     if sys.argv[1:2] == ["--inside"]:
-        seen = run(Path(sys.argv[2]), Hand, session)
+        seen = run(Path(sys.argv[2]), Hand, session, ["controlflow"])
         if "failure" in seen:
             sys.stderr.write(str(seen["failure"]))
         os._exit(1 if "failure" in seen else 0)
