@@ -12,11 +12,10 @@ import logging
 import os
 import select
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from ipyparallel.util import ip_for_host
 from . import profile
 from .errors import ConnectError
 from .tree import Identity, lives
+from .tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
@@ -300,7 +300,11 @@ def connect(profile_dir: Path, timeout: float) -> Connection:
 
 
 def _connect_by_ssh(profile_dir: Path, info: dict[str, Any], timeout: float) -> Connection:
-    tunnel = Tunnel(info)
+    address = str(info["interface"]).partition("://")[2]
+    if address in _ANYWHERE:
+        address = str(info["location"])
+    ports = {name: info[name] for name in (*_PARTS, "notification") if isinstance(info.get(name), int)}
+    tunnel = Tunnel(str(info["ssh"]), address, ports)
     try:
         problem = tunnel.wait(timeout)
         if problem:
@@ -361,89 +365,6 @@ def _client(info: dict[str, Any], profile_dir: Path, timeout: float) -> Any | No
 def _destroy(context: zmq.Context[Any]) -> None:
     with suppress(zmq.ZMQError):
         context.destroy(linger=0)
-
-
-class Tunnel:
-    """One ssh process by which a controller's ports can be reached on this machine.
-
-    :param info: a connection file's content
-    """
-
-    def __init__(self, info: dict[str, Any]) -> None:
-        address = str(info["interface"]).partition("://")[2]
-        if address in _ANYWHERE:
-            address = str(info["location"])
-        far = {name: info[name] for name in (*_PARTS, "notification") if isinstance(info.get(name), int)}
-        with ExitStack() as stack:
-            sockets = {name: stack.enter_context(socket.socket()) for name in far}
-            for opened in sockets.values():
-                opened.bind(("127.0.0.1", 0))
-            self._ports = {name: int(opened.getsockname()[1]) for name, opened in sockets.items()}
-        self.server, _, port = str(info["ssh"]).partition(":")
-        options = ["BatchMode=yes", "ExitOnForwardFailure=yes", "ServerAliveInterval=5", "ServerAliveCountMax=3"]
-        command = ["ssh", *(word for option in options for word in ("-o", option)), *(("-p", port) if port else ())]
-        for name in far:
-            command += ["-L", f"127.0.0.1:{self._ports[name]}:{address}:{far[name]}"]
-        # Over there, cat reads from this process and so ends with it, however it ends.
-        try:
-            self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
-                [*command, self.server, "cat"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
-        except OSError as error:
-            self._process = None
-            self._said = f"ssh cannot be started: {error.strerror or error}"
-
-    def near(self, info: dict[str, Any]) -> dict[str, Any]:
-        """The connection file's content for a client that uses the tunnel."""
-        return {**info, **self._ports, "interface": "tcp://127.0.0.1", "location": None, "ssh": ""}
-
-    @property
-    def ended(self) -> str:
-        """What ssh said when it ended; '' while it runs."""
-        if self._process is None:
-            return self._said
-        if self._process.poll() is None:
-            return ""
-        stderr = self._process.stderr
-        lines = stderr.read().decode("utf-8", "replace").split("\n") if stderr is not None else []
-        self._close_pipes()
-        self._said = "; ".join(line.strip().rstrip(".") for line in lines if line.strip()) or "ssh ended"
-        self._process = None
-        return self._said
-
-    def wait(self, timeout: float) -> str:
-        """Wait until the ports can be reached.
-
-        :param timeout: seconds
-        :returns: '' or why they cannot
-        """
-        end = time.monotonic() + timeout
-        address = ("127.0.0.1", self._ports["registration"])
-        while not (problem := self.ended):
-            with suppress(OSError), socket.create_connection(address, 1.0):
-                return ""
-            if time.monotonic() > end:
-                return f"there was no answer within {timeout:.0f} seconds"
-            time.sleep(0.05)
-        return problem
-
-    def close(self) -> None:
-        """End it."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._close_pipes()
-            self._process, self._said = None, "it was closed"
-
-    def _close_pipes(self) -> None:
-        assert self._process is not None
-        for pipe in (self._process.stdin, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
 
 
 class Connection:

@@ -590,6 +590,22 @@ class ProcessManager:
             self._started.clear()
         self.record.change(lambda old: [replace(e, let_go=True) if e.token in tokens else e for e in old])
 
+    def know(self, entries: Iterable[Entry]) -> None:
+        """Show processes that are on record as ours, and leave the record as it is.
+
+        :param entries: those that live; a job that its launcher no longer knows is left out
+        """
+        for entry in entries:
+            started = Started(entry, registered=True)
+            if entry.kind == JOB:
+                try:
+                    started.job = Job(self.profile_dir, entry.token, entry.job or {})
+                except Exception as error:
+                    log.info("A job that is on record is over: %s", error)
+                    continue
+            with self._lock:
+                self._started.setdefault(entry.token, started)
+
     def adopt(self, entries: Iterable[Entry], let_go: bool) -> list[Started]:
         """Take over processes that are on record.
 

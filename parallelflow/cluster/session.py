@@ -18,8 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import zmq
-
+from . import hub
 from . import profile as profiles
 from .connection import Connection, connect
 from .errors import ClusterError, ConnectError, ControllerLost, NoEngines, SettingsError, StartError, StopError
@@ -39,7 +38,7 @@ from .state import (
     EngineState,
     ProcessState,
 )
-from .tree import Identity, Root, end, own_identity
+from .tree import Identity, end, own_identity
 from .waiting import Cancel, Progress, Wait
 
 log = logging.getLogger(__name__)
@@ -48,7 +47,6 @@ _TRIES = 3  # ipcontroller picks free ports first and binds them later, so other
 _SCHEDULERS_WITHIN = 5.0  # seconds from a hub that answers to schedulers that do
 _STARTED_UP_AFTER = 15.0  # seconds from a hub's start; what does not listen then is gone
 _GLANCE = 0.3  # seconds that a look at the state waits for parts of the controller that do not answer
-_UNREGISTER_WITHIN = 2.0  # seconds until the hub has noticed that an engine is gone
 _ENGINES_SHARE = 0.5  # of the time limit for stopping: what engines may take that others started
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
@@ -115,15 +113,19 @@ class Session:
 
     # Connect
 
-    def connect(self) -> Connection | None:
+    def connect(self, settle: bool = True) -> Connection | None:
         """Connect to the profile's controller, if one runs; nothing is started.
 
+        :param settle: whether to deal with what is on record, as whoever goes on to use the cluster must; without, what was let
+            go is known as ours, and the record stays as it is
         :returns: the connection, or None if there is no controller
         :raises ClusterError: if there is no such profile, or there may be a controller but it does not
             answer or is damaged
         """
         wait = self._wait(self._settings().connect_timeout)
         with self._locked(wait):
+            if not settle:
+                self._read_record(self._open())
             return self._connect(wait)
 
     def client(
@@ -215,8 +217,8 @@ class Session:
         """A sentence if a part of the controller is gone. One that just starts gets some time."""
         patience = Wait(_SCHEDULERS_WITHIN)
         while not connection.ready():
-            hub = connection.controller
-            if hub is not None and time.time() - hub.create_time > _STARTED_UP_AFTER:
+            process = connection.controller
+            if process is not None and time.time() - process.create_time > _STARTED_UP_AFTER:
                 return connection.check()
             if patience.over:
                 return connection.check()
@@ -228,12 +230,12 @@ class Session:
         manager = self._manager
         if manager is None:
             return
-        numbers = {identity: number for number, identity in _engines(connection).items()}
+        numbers = {identity: number for number, identity in hub.engines_of(connection).items()}
         manager.notice()
         for started in manager.died:
             number = numbers.get(started.entry.uuid)
             if number is not None:
-                _send(connection, "_query_stream", "unregistration_request", {"id": number})
+                hub.forget(connection, number)
 
     def _disconnect(self) -> None:
         connection, self._connection, self._roster = self._connection, None, None
@@ -257,7 +259,7 @@ class Session:
         with self._locked(wait):
             uuids = self._start(n, wait, only_if_none=False)
             assert self._connection is not None
-            return sorted(number for number, identity in _engines(self._connection).items() if identity in uuids)
+            return sorted(number for number, identity in hub.engines_of(self._connection).items() if identity in uuids)
 
     def _start(self, n: int, wait: Wait, only_if_none: bool) -> set[str]:
         """Start engines and, if need be, a controller; only one VisTrails does so on a profile at a time."""
@@ -314,14 +316,12 @@ class Session:
             if not engines:
                 wait.report("Starting engines", 0.2)
                 self._check_engine_file(connection, folder)
-                client = connection.client
-                engines = manager.launch_engines(n, None, lambda: dict(client._engines).values(), wait)
+                engines = manager.launch_engines(n, None, lambda: hub.engines_of(connection).values(), wait)
                 batch += engines
-            client = connection.client
             try:
-                uuids = manager.wait_for_engines(engines, lambda: dict(client._engines).values(), wait)
+                uuids = manager.wait_for_engines(engines, lambda: hub.engines_of(connection).values(), wait)
             except StartError as error:
-                ready = [engine for engine in engines if engine.uuids & set(dict(client._engines).values())]
+                ready = [engine for engine in engines if engine.uuids & set(hub.engines_of(connection).values())]
                 manager.stop([engine for engine in engines if engine not in ready], quick=True)
                 if not ready:
                     raise
@@ -411,18 +411,18 @@ class Session:
             connection = self._connect(wait)
             if connection is None:
                 raise ControllerLost("There is no controller any more, so engines have no numbers.")
-            chosen = {n: identity for n, identity in _engines(connection).items() if n in set(ids)}
+            chosen = {n: identity for n, identity in hub.engines_of(connection).items() if n in set(ids)}
             manager = self.processes
             manager.settings = self._settings()
             whole = [s for s in manager.alive() if s.uuids and s.uuids <= set(chosen.values())]
             single = {identity for started in whole if started.job is None for identity in started.uuids}
             limit = manager.settings.stop_timeout
             others = {n: identity for n, identity in chosen.items() if identity not in single}
-            self._stop_by_hub(connection, others, limit * _ENGINES_SHARE)
+            hub.stop(connection, others, limit * _ENGINES_SHARE, self._local)
             manager.stop(whole, limit=limit * (1 - _ENGINES_SHARE if others else 1))
-            self._unregister(connection, chosen)
+            hub.unregister(connection, chosen)
             manager.show_to_ipcluster()
-            left = sorted(n for n, identity in others.items() if _engines(connection).get(n) == identity)
+            left = sorted(n for n, identity in others.items() if hub.engines_of(connection).get(n) == identity)
             if left:
                 raise StopError(
                     f"These engines did not stop within {limit:.0f} seconds: {', '.join(map(str, left))}."
@@ -450,7 +450,7 @@ class Session:
         with_controller = any(started.entry.kind == CONTROLLER for started in which)
         own = {identity for started in which if started.job is None for identity in started.uuids}
         jobs = {identity for started in which if started.job is not None for identity in started.uuids}
-        engines = _engines(connection) if connection is not None else {}
+        engines = hub.engines_of(connection) if connection is not None else {}
         # Engines that are not our processes must hear of it while there is a controller to tell them.
         by_hub = {
             n: identity
@@ -459,7 +459,7 @@ class Session:
         }
         try:
             if connection is not None and by_hub:
-                self._stop_by_hub(connection, by_hub, limit * _ENGINES_SHARE)
+                hub.stop(connection, by_hub, limit * _ENGINES_SHARE, self._local)
                 limit *= 1 - _ENGINES_SHARE
             manager.stop(which, limit=limit)
             manager.sweep()
@@ -468,7 +468,7 @@ class Session:
                 self._disconnect()
             elif connection is not None:
                 mine = {n: identity for n, identity in engines.items() if identity in own | jobs}
-                self._unregister(connection, mine)
+                hub.unregister(connection, mine)
                 manager.show_to_ipcluster()
             if all(started.entry.let_go for started in manager.started):
                 self._guard.disarm()
@@ -495,58 +495,14 @@ class Session:
     def _shut_down_others(self, connection: Connection, manager: ProcessManager) -> None:
         limit = manager.settings.stop_timeout
         start = time.monotonic()
-        identity = connection.controller
         own = {i for s in manager.started if s.job is None for i in s.uuids}
-        others = {n: i for n, i in _engines(connection).items() if i not in own}
+        others = {n: i for n, i in hub.engines_of(connection).items() if i not in own}
         try:
-            self._stop_by_hub(connection, others, limit * _ENGINES_SHARE)
+            hub.stop(connection, others, limit * _ENGINES_SHARE, self._local)
             manager.stop(limit=max(1.0, limit * 0.7 - (time.monotonic() - start)))
-            # What ipcluster started is also watched by it; it cleans up after the controller.
-            _send(connection, "_query_stream", "shutdown_request", {})
-            deadline = time.monotonic() + min(2.5, limit / 4)
-            while time.monotonic() < deadline and connection.check() is None:
-                time.sleep(0.05)
-            if identity is not None and identity.process() is not None:
-                # Whether it agreed or hangs: this very process is what the user wants gone.
-                left = end([Root("", identity)], max(1.0, limit - (time.monotonic() - start)))
-                if left:
-                    raise StopError(f"The controller, process {left[0].pid}, could not be stopped.")
-            elif connection.check() is None:
-                raise StopError(f"The controller on {connection.location} does not obey; stop it there.")
+            hub.shut_down(connection, max(1.0, limit - (time.monotonic() - start)))
         finally:
             self._disconnect()
-
-    def _stop_by_hub(self, connection: Connection, engines: dict[int, str], limit: float) -> None:
-        """Stop engines that are not our processes, by signals from their nannies.
-
-        An engine's nanny tells the hub when the engine has ended. A request to shut down comes last, for
-        engines without a nanny: the hub takes an engine's consent for its end, which a busy one may be far
-        from. Those on this machine that nothing helps with are ended as processes.
-        """
-        if not engines:
-            return
-        start = time.monotonic()
-        steps: list[tuple[float, str, dict[str, Any]]] = [
-            (0.0, "signal_request", {"sig": "SIGTERM"}),
-            (0.0, "signal_request", {"sig": "SIGCONT"}),
-            (0.2, "signal_request", {"sig": "SIGINT"}),
-            (0.45, "signal_request", {"sig": "SIGKILL"}),
-            (0.6, "shutdown_request", {"restart": False}),
-        ]
-        here: set[Identity] = set()
-        while left := {n: i for n, i in engines.items() if _engines(connection).get(n) == i}:
-            elapsed = (time.monotonic() - start) / limit
-            here |= self._local(left.values())
-            while steps and elapsed >= steps[0][0]:
-                _, kind, content = steps.pop(0)
-                for identity in left.values():
-                    _send(connection, "_control_stream", kind, content, identity.encode())
-            # Without a hub nobody hears that they ended; then only the signals' time is given.
-            if elapsed > (0.75 if connection.lost is None else 0.55):
-                break
-            time.sleep(0.05)
-        end([Root("", identity) for identity in here], 0.25 * limit)
-        self._unregister(connection, left)
 
     def _local(self, uuids: Collection[str]) -> set[Identity]:
         """The processes of engines on this machine, as far as they are known by now."""
@@ -556,21 +512,6 @@ class Session:
         roster.locate()
         found = (roster.local(identity) for identity in uuids)
         return {identity for identity in found if identity is not None}
-
-    @staticmethod
-    def _unregister(connection: Connection, engines: dict[int, str]) -> None:
-        """Wait until the hub knows that engines of ours are gone; tell it if their nannies could not."""
-        start = time.monotonic()
-        told = False
-        while left := [n for n, identity in engines.items() if _engines(connection).get(n) == identity]:
-            elapsed = time.monotonic() - start
-            if elapsed > _UNREGISTER_WITHIN or connection.lost is not None:
-                return
-            if not told and elapsed > _UNREGISTER_WITHIN / 2:
-                told = True
-                for number in left:
-                    _send(connection, "_query_stream", "unregistration_request", {"id": number})
-            time.sleep(0.02)
 
     # Let go and take back
 
@@ -597,6 +538,13 @@ class Session:
             if taken:
                 self._guard.arm()
             return len(taken)
+
+    def _read_record(self, folder: Path) -> None:
+        """Know what was let go, and change nothing."""
+        if not self._record_settled:
+            self._record_settled = True
+            entries = [entry for entry in Record(folder).read() if entry.here and entry.let_go and _lives(entry)]
+            self.processes.know(entries)
 
     def _settle_record(self, folder: Path) -> None:
         """Deal with what is on record, once: forget what is gone, know what was let go, ask about orphans."""
@@ -733,18 +681,6 @@ def inside_engine() -> bool:
     """Whether this process is itself an ipyparallel engine."""
     app = sys.modules.get("ipyparallel.engine.app")
     return app is not None and bool(app.IPEngine.initialized())
-
-
-def _engines(connection: Connection) -> dict[int, str]:
-    """The engines that the client knows: uuids by number."""
-    return dict(connection.client._engines)
-
-
-def _send(connection: Connection, stream: str, kind: str, content: dict[str, Any], ident: bytes | None = None) -> None:
-    """Send a request and do not wait for the answer."""
-    with suppress(OSError, zmq.ZMQError, RuntimeError):
-        client = connection.client
-        client._send(getattr(client, stream), kind, content=content, ident=ident)
 
 
 def _lives(entry: Entry) -> bool:

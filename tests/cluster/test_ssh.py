@@ -64,19 +64,19 @@ def test_each_machine_has_its_own_port_and_shared_files_stay_whole(
 
 
 @pytest.mark.parametrize(
-    ("engines", "sentence"),
+    ("engines", "seconds", "sentence"),
     [
-        ("{'nowhere': 2}", r"'ssh nowhere' ended with exit status 1\. Correct [^ ]*ipcluster_config\.py.*not resolve"),
-        ("{}", r"engines names no machines"),
-        ("{'silent': 2}", r"SSHEngineSetLauncher, which .* did not return within \d seconds"),
+        ("{'nowhere': 2}", 30, r"'ssh nowhere' ended with exit status 1\. Correct [^ ]*ipcluster_config\.py.*not resolve"),
+        ("{}", 30, r"engines names no machines"),
+        ("{'silent': 2}", 3, r"SSHEngineSetLauncher, which .* did not return within \d seconds"),
     ],
 )
 def test_engines_that_cannot_be_started_are_reported(
-    engines: str, sentence: str, machines: Callable[[str], None], profile: Path, make_session: Make
+    engines: str, seconds: int, sentence: str, machines: Callable[[str], None], profile: Path, make_session: Make
 ) -> None:
     machines(engines)
     with pytest.raises(StartError, match=f"(?s){sentence}"):
-        make_session(profile="test", start_timeout=3).client()
+        make_session(profile="test", start_timeout=seconds).client()
     assert nothing_left(profile)
 
 
