@@ -30,6 +30,7 @@ from parallelflow.gui.background import Job
 from parallelflow.gui.cluster_window import ClusterWindow, WindowState
 from parallelflow.gui.dialog import Message
 from parallelflow.gui.flow import Action, Flow
+from parallelflow.gui.garbage import GarbageCollection
 from parallelflow.gui.preferences import Preferences
 from parallelflow.gui.progress_dialog import ProgressDialog
 from parallelflow.gui.questions import DialogQuestions
@@ -92,6 +93,7 @@ class Controller(QObject):
         self.preferences.watch()
         map_progress.listen(_show_progress)
         self._wakeup = _Wakeup()
+        self._garbage = GarbageCollection()
         self._guard = Guard(self._last_act)
         self._guard.arm()
         # When VisTrails' event loop runs, its window is there.
@@ -283,6 +285,7 @@ class Controller(QObject):
         dialog.deleteLater()
         self._guard.disarm()
         self._wakeup.close()
+        self._garbage.close()
 
     def _last_act(self) -> None:
         """At a signal that ends VisTrails, or at the end of Python."""
