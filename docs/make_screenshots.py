@@ -1,17 +1,22 @@
 """Makes every picture of the user's guide from the real program: ``python docs/make_screenshots.py [folder]``.
 
-Opens VisTrails' window without a display, with settings and a home of its own, and photographs it with a workflow, the menu
-and the module's documentation. The dialogs are opened alone, with made-up states. Nothing is started, and the pictures come
-out the same on each machine that has the same fonts.
+Opens VisTrails' window without a display, with settings and a home of its own. First it goes through `ten_minutes.rst` on a
+real cluster (see `follow_ten_minutes`), then it photographs the window, the menu and the examples, and each dialog with a
+made-up state. At last it runs the examples that make pictures. What is measured, such as times and process numbers, differs
+from run to run; the rest comes out the same on each machine that has the same fonts.
 """
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +25,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = Path(__file__).resolve().parent / "pictures"
 
+_WIDEST = 760  # pixels, of pictures that examples make
+
 _STARTUP = """\
 <startup version="0.1"><configuration>
 <key name="handlerDontAsk"><bool value="True"/></key><key name="installBundles"><bool value="False"/></key>
 <key name="singleInstance"><bool value="False"/></key><key name="showSplash"><bool value="False"/></key>
 </configuration>
-<packages><package name="pythonCalc"/><package name="controlflow"/><package name="tabledata"/>
-<package name="ipyparallel_flow"/></packages><disabledpackages/></startup>
+<packages><package name="pythonCalc"/><package name="controlflow"/></packages><disabledpackages/></startup>
 """
 
 _HERE = "workstation"  # what this machine is called in the pictures
@@ -153,39 +159,92 @@ licence.NoSeat: all 6 seats of 'terrain' are taken"""
 
 
 def photograph(application: Any, folder: Path) -> None:
-    """Make all pictures."""
+    """Make all pictures of the window and the dialogs."""
+    from follow_ten_minutes import follow, picture_of_pipeline  # beside this file
     from PyQt5.QtWidgets import QDialog
 
+    def keep(name: str, picture: Any) -> None:
+        _save(picture, folder / f"{name}.png")
+
     window = application.builderWindow
-    _vistrails(application, folder)
+    window.resize(1000, 640)
+    follow(application, keep)
+    for name in ("sweep", "table", "viewshed", "hillshade"):
+        keep(f"example-{name}", picture_of_pipeline(_open_example(application, name)))
+    _vistrails(application, keep)
     for name, dialog in dialogs(window):
         dialog.show()
         if isinstance(dialog, QDialog):
             dialog.activateWindow()
         _settle(application)
-        dialog.grab().save(str(folder / f"{name}.png"))
+        keep(name, dialog.grab())
         dialog.hide()
         dialog.deleteLater()
 
 
-def _vistrails(application: Any, folder: Path) -> None:
-    """VisTrails' window with the example's workflow, the menu, and the Map in the palette."""
+def _save(picture: Any, path: Path) -> None:
+    """Save a QPixmap as a PNG file with no more colours than can be told apart, which makes the file much smaller."""
+    from PIL import Image
+    from PyQt5.QtCore import QBuffer
+
+    buffer = QBuffer()
+    buffer.open(QBuffer.WriteOnly)
+    picture.save(buffer, "PNG")
+    image = Image.open(io.BytesIO(bytes(buffer.data()))).convert("RGB")
+    image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def _open_example(application: Any, name: str) -> Any:
+    """Open an example's parallel version, and return its controller."""
     from vistrails.core.db.locator import FileLocator
 
     window = application.builderWindow
-    window.resize(1280, 800)
-    window.open_vistrail_without_prompt(FileLocator(str(ROOT / "examples" / "hillshade.vt")))
-    window.qactions["pipeline"].trigger()
-    _open_palette("Parallel Flow")
-    _settle(application)
+    window.open_vistrail_without_prompt(FileLocator(str(ROOT / "examples" / f"{name}.vt")))
     controller = window.get_current_controller()
-    view = controller.current_pipeline_view
-    view.scene().fitToAllViews(True)
+    controller.change_selected_version(controller.vistrail.get_version_number("Parallel"))
+    window.qactions["pipeline"].trigger()
+    _settle(application)
+    controller.current_pipeline_view.scene().fitToAllViews(True)
+    _settle(application)
+    return controller
+
+
+def _vistrails(application: Any, keep: Callable[[str, Any], None]) -> None:
+    """VisTrails' window with the example's workflow, the menu, and the Map in the palette."""
+    from follow_ten_minutes import open_palette
+
+    window = application.builderWindow
+    controller = _open_example(application, "hillshade")
+    open_palette("Parallel Flow")
     _color(controller)
     _settle(application)
-    picture = window.grab()
-    picture.save(str(folder / "vistrails.png"))
-    _menu(window).save(str(folder / "menu.png"))
+    keep("vistrails", window.grab())
+    keep("menu", _menu(window))
+
+
+def results(folder: Path) -> None:
+    """Run the examples that make pictures, in VisTrails' batch mode, and keep what they make."""
+    from PIL import Image
+
+    with tempfile.TemporaryDirectory() as home:
+        for name in ("hillshade", "sweep", "viewshed"):
+            subprocess.run([sys.executable, "-c", _RUN, name], cwd=home, check=True)
+            image = Image.open(Path(home) / f"{name}.png").convert("RGB")
+            image.thumbnail((_WIDEST, _WIDEST), Image.Resampling.LANCZOS)
+            image.save(folder / f"{name}.jpg", quality=75, optimize=True)
+
+
+# What runs an example in a process of its own: VisTrails can be started once in each.
+_RUN = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(ROOT / "examples")!r})
+from batch import open_vistrail, run_version, vistrails_in
+here = Path.cwd()
+with vistrails_in(here / sys.argv[1], output=here):
+    run = run_version(open_vistrail(Path({str(ROOT / "examples")!r}) / (sys.argv[1] + ".vt")), "Parallel")
+assert not run.errors, run.errors
+"""
 
 
 def _menu(window: Any) -> Any:
@@ -210,16 +269,6 @@ def _menu(window: Any) -> Any:
         painter.drawPixmap(corner, menu)
     painter.end()
     return picture
-
-
-def _open_palette(*packages: str) -> None:
-    """Show the modules of packages in the palette."""
-    from vistrails.gui.module_palette import QModulePalette
-
-    tree = QModulePalette.instance().treeWidget
-    for row in range(tree.topLevelItemCount()):
-        item = tree.topLevelItem(row)
-        item.setExpanded(item.text(0) in packages)
 
 
 def _color(controller: Any) -> None:
@@ -251,12 +300,21 @@ def _settle(application: Any) -> None:
         time.sleep(0.01)
 
 
-def _alike() -> None:
-    """Have everything look the same whichever machine this runs on, and at whichever time."""
+def _alike(application: Any) -> None:
+    """Have everything look the same whichever machine this runs on."""
+    from follow_ten_minutes import ENGINES
     from PyQt5.QtCore import QLocale
 
+    from parallelflow.gui import texts
+
     QLocale.setDefault(QLocale(QLocale.English, QLocale.UnitedStates))
+    here, name_of = socket.gethostname(), texts.host
     socket.gethostname = lambda: _HERE
+    texts.host = lambda name: name_of(_HERE if name == here else name)
+    os.cpu_count = lambda: ENGINES
+    font = application.font()
+    font.setPointSize(9)
+    application.setFont(font)
 
 
 def open_window(settings: Path, then: Callable[[Any], None]) -> None:
@@ -277,6 +335,8 @@ def open_window(settings: Path, then: Callable[[Any], None]) -> None:
         try:
             then(application)
             status = 0
+        except BaseException:
+            traceback.print_exc()  # os._exit() would keep it to itself
         finally:
             sys.stderr.flush()
             os._exit(status)  # Python's own exit may end in a segmentation fault after a window was open
@@ -296,8 +356,12 @@ def main(folder: Path) -> None:
         os.environ.update(HOME=home, IPYTHONDIR=f"{home}/.ipython", TMPDIR=home, XDG_RUNTIME_DIR=home)
 
         def then(application: Any) -> None:
-            _alike()
-            photograph(application, folder)
+            try:
+                _alike(application)
+                photograph(application, folder)
+                results(folder)
+            finally:
+                shutil.rmtree(home, ignore_errors=True)  # this process ends without cleaning up
 
         open_window(Path(home) / "settings", then)
 

@@ -2,7 +2,26 @@
 
 import sys
 
-from parallelflow.command_line import main
+
+def run() -> int:
+    """Do what was typed, and return the exit code."""
+    # Ctrl-C may come while modules are still being loaded.
+    try:
+        import logging
+
+        from parallelflow.command_line import main
+
+        # What the library logs is for those who use it; here the command says what the user must know.
+        logging.basicConfig(level=logging.ERROR, format="%(message)s")
+        return main(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        return 130
+    finally:
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and done
+
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run())

@@ -1,29 +1,31 @@
 """The command line, ``python -m parallelflow``: for terminals, servers and clusters, where there is no window.
 
 - `arguments` is what may be typed, `output` how it is answered.
-- `clusters` looks at, starts and stops clusters; `doctor` finds out what is wrong; `enable` switches the package on.
+- `clusters` looks at, starts and stops clusters; `enable` switches the package on.
+- `doctor` finds out what is wrong; its checks are in `checks`, which need nothing but Python, and in `cluster_checks`.
 - `user` reads what a user's VisTrails has been told.
 
 This room imports `parallelflow.cluster` and the standard library; VisTrails only where it is what is looked at, never Qt.
+The cluster room is imported late, so that ``doctor`` works, and Ctrl-C and ``--help`` as well, where it cannot be.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
-from parallelflow.cluster.errors import ClusterError
-from parallelflow.command_line import clusters, doctor, enable
 from parallelflow.command_line.arguments import Arguments, parse
 from parallelflow.command_line.output import FAILED, INTERRUPTED, Output
 
-_COMMANDS: dict[str, Callable[[Arguments, Output], int]] = {
-    "status": clusters.status,
-    "start": clusters.start,
-    "stop": clusters.stop,
-    "profiles": clusters.profiles,
-    "doctor": doctor.doctor,
-    "enable": enable.enable,
+# The module of each command; the function has the command's name.
+_MODULES = {
+    "status": "clusters",
+    "start": "clusters",
+    "stop": "clusters",
+    "profiles": "clusters",
+    "doctor": "doctor",
+    "enable": "enable",
 }
 
 
@@ -34,16 +36,40 @@ def main(words: Sequence[str]) -> int:
     :returns: the exit code: 0 if all is well, 1 if something is wrong or failed, 2 if it cannot be understood (by argparse, as
         :class:`SystemExit`), 130 if it was interrupted
     """
-    arguments = parse(words)
-    output = Output(arguments.json)
+    output = Output(False)
     try:
-        return _COMMANDS[arguments.command](arguments, output)
-    except ClusterError as error:
-        output.fail(str(error))
-        return FAILED
+        arguments = parse(words)
+        output = Output(arguments.json)
+        module = import_module(f"{__name__}.{_MODULES[arguments.command]}")
+        command: Callable[[Arguments, Output], int] = getattr(module, arguments.command)
+        code = command(arguments, output)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # whoever was reading has read enough
         sys.stderr.close()
         return FAILED
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        output.fail(_sentence(error))
+        return FAILED
+
+
+def _sentence(error: Exception) -> str:
+    """What a user reads about an error."""
+    if isinstance(error, ImportError):
+        return f"Parallel Flow cannot be loaded: {error}. To see what is missing: python -m parallelflow doctor"
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename is not None else ""
+        return f"{error.strerror or error}{where}."
+    from parallelflow.cluster.errors import ClusterError
+
+    if isinstance(error, ClusterError):
+        return str(error)
+    return (
+        f"Something unexpected happened: {type(error).__name__}: {error}."
+        f" To see where, use: python -X dev -m parallelflow ..."
+    )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parallelflow import __version__
-from parallelflow.cluster.settings import MOST_ENGINES
+
+_MOST_ENGINES = 10_000  # as `parallelflow.cluster.settings` has it, which is loaded late
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Arguments:
 
     :param command: the subcommand
     :param json: whether programs read the answer
-    :param profile: the IPython profile; None: the one of VisTrails' preferences
+    :param profile: the IPython profile; None: the one of VisTrails' preferences, or, to ``profiles``, all
     :param vistrails: VisTrails' folder for what belongs to the user
     :param engines: how many engines to start; None: as many as the preferences say
     :param everything: whether to stop what others have started as well
@@ -55,8 +56,9 @@ examples:
   python -m parallelflow status --profile hpc --json
 
 JSON: profile, connected, lost, controller (url, host, pid, started_by, since, encrypted), engines (id, uuid, host, pid,
-ours, state, tasks_done, tasks_queued, cpu_percent, memory, since), processes (kind, pid, host, since, log_path), unassigned
-(tasks that wait for an engine). Times are in seconds since 1970, memory is in bytes, what is not known is null.
+ours, state, tasks_done, tasks_queued, cpu_percent, memory, since), unassigned (tasks that wait for an engine), processes
+(what of it is on record as started by Parallel Flow: kind, pid, host, since, log_path, and fate: "left running", "of a running
+VisTrails" or "of a crashed VisTrails"). Times are in seconds since 1970, memory is in bytes, what is not known is null.
 
 {_EXIT_CODES}  1    also where no cluster is running"""
 
@@ -74,8 +76,8 @@ JSON: profile, engines (the new engines' numbers), running (how many engines the
 {_EXIT_CODES}"""
 
 _STOP = f"""\
-Stops what "start" has started, and what VisTrails has left running. With --all, also engines and a controller that were
-started in any other way, such as by ipcluster or by a VisTrails that is still running.
+Stops what "start" has started, and what VisTrails has left running, or left behind when it crashed. With --all, also engines
+and a controller that were started in any other way, such as by ipcluster or by a VisTrails that is still running.
 
 examples:
   python -m parallelflow stop
@@ -108,11 +110,16 @@ Close VisTrails first: it writes its settings when it ends.
 
 examples:
   python -m parallelflow enable
-  python -m parallelflow enable --vistrails /data/me/.vistrails
+  python -m parallelflow enable --profile hpc      also make VisTrails use this profile
+  python -m parallelflow enable --vistrails-dir /data/me/.vistrails
 
 JSON: file, changes (sentences), backup (the old file, or null).
 
 {_EXIT_CODES}"""
+
+
+_PROFILE = "the IPython profile (default: VisTrails' preference)"
+_PROFILE_TO_USE = "the IPython profile that VisTrails is to use (default: leave it as it is)"
 
 
 def parse(words: Sequence[str]) -> Arguments:
@@ -125,7 +132,7 @@ def parse(words: Sequence[str]) -> Arguments:
         command=typed.command,
         json=typed.json,
         vistrails=typed.vistrails,
-        profile=getattr(typed, "profile", None),
+        profile=typed.profile,
         engines=getattr(typed, "engines", None),
         everything=getattr(typed, "everything", False),
     )
@@ -142,15 +149,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"Parallel Flow {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
-    def command(name: str, what: str, epilog: str, with_profile: bool = True) -> argparse.ArgumentParser:
+    def command(name: str, what: str, epilog: str, profile: str = _PROFILE) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=what, description=f"{what}.", epilog=epilog, formatter_class=kind)
         added.add_argument("--json", action="store_true", help="answer with one JSON object")
-        if with_profile:
-            added.add_argument("--profile", metavar="NAME", help="the IPython profile (default: VisTrails' preference)")
+        added.add_argument("--profile", metavar="NAME", help=profile)
         added.add_argument(
+            "--vistrails-dir",
             "--vistrails",
+            dest="vistrails",
             metavar="FOLDER",
-            type=Path,
+            type=lambda word: Path(word).expanduser(),
             default=Path.home() / ".vistrails",
             help="VisTrails' folder for your settings (default: ~/.vistrails)",
         )
@@ -161,9 +169,9 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("-n", dest="engines", metavar="N", type=_count, help="how many engines")
     stop = command("stop", "Stop what was started", _STOP)
     stop.add_argument("--all", dest="everything", action="store_true", help="the whole cluster, whoever started it")
-    command("profiles", "List the IPython profiles, and which have a cluster", _PROFILES)
+    command("profiles", "List the IPython profiles, and which have a cluster", _PROFILES, "only this one")
     command("doctor", "Check everything, and say what is wrong and what to do", _DOCTOR)
-    command("enable", "Switch the package on in VisTrails, and the bundled one off", _ENABLE, with_profile=False)
+    command("enable", "Switch the package on in VisTrails, and the bundled one off", _ENABLE, _PROFILE_TO_USE)
     return parser
 
 
@@ -172,6 +180,6 @@ def _count(word: str) -> int:
         number = int(word)
     except ValueError:
         number = 0
-    if not 1 <= number <= MOST_ENGINES:
-        raise argparse.ArgumentTypeError(f"the number of engines must be from 1 to {MOST_ENGINES}, not {word!r}")
+    if not 1 <= number <= _MOST_ENGINES:
+        raise argparse.ArgumentTypeError(f"the number of engines must be from 1 to {_MOST_ENGINES}, not {word!r}")
     return number

@@ -5,13 +5,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from parallelflow.cluster import ClusterState, Orphan, OrphanAnswer, Session, Settings
+from parallelflow.cluster import (
+    ClusterState,
+    ConnectError,
+    ControllerLost,
+    ControllerState,
+    Orphan,
+    OrphanAnswer,
+    Session,
+    Settings,
+)
 from parallelflow.cluster import profile as profile_files
-from parallelflow.cluster.state import LEFT, OTHER_VISTRAILS
+from parallelflow.cluster.record import Entry, Record
 from parallelflow.cluster.survey import survey
 from parallelflow.command_line import user
 from parallelflow.command_line.arguments import Arguments
@@ -20,34 +30,41 @@ from parallelflow.command_line.output import FAILED, FINE, Output, table
 _PATIENCE = 3.0  # seconds that engines get to tell where they run
 _BETWEEN_LOOKS = 0.2  # seconds; an engine's share of a core is what it used between two looks
 
-_STARTED_BY = {LEFT: "Parallel Flow, which left it running", OTHER_VISTRAILS: "a VisTrails that is running"}
+# What becomes of processes that are on record.
+LEFT_RUNNING = "left running"
+OF_RUNNING = "of a running VisTrails"
+OF_CRASHED = "of a crashed VisTrails"
+
+_STARTED_BY = {
+    LEFT_RUNNING: "Parallel Flow, which left it running",
+    OF_RUNNING: "a VisTrails that is running",
+    OF_CRASHED: "a VisTrails that crashed",
+}
+_FATES = {
+    LEFT_RUNNING: "Left running by Parallel Flow, and stopped by 'stop'",
+    OF_RUNNING: "Of a VisTrails that is running, and stopped when it ends or by 'stop --all'",
+    OF_CRASHED: "Left behind by a VisTrails that crashed, and stopped by 'stop'",
+}
 
 
 class _Answers:
-    """Answers what the cluster room asks, as the command wants it.
-
-    :param orphans: what becomes of what a crashed VisTrails left
-    """
-
-    def __init__(self, orphans: OrphanAnswer) -> None:
-        self._orphans = orphans
+    """Answers what the cluster room asks."""
 
     def start_cluster(self, profile: str, engines: int) -> int | None:
         return engines
 
     def orphans(self, orphans: Sequence[Orphan]) -> OrphanAnswer:
-        return self._orphans
+        return "take back"
 
 
 @contextmanager
-def open_session(settings: Settings, orphans: OrphanAnswer) -> Iterator[Session]:
+def open_session(settings: Settings) -> Iterator[Session]:
     """A session that lasts as long as the command.
 
     :param settings: the preferences
-    :param orphans: what becomes of what a crashed VisTrails left
     """
     asks = Settings.from_mapping({**asdict(settings), "orphans": "ask", "at_exit": "stop"})
-    session = Session(lambda: asks, _Answers(orphans))
+    session = Session(lambda: asks, _Answers())
     try:
         yield session
     finally:
@@ -57,10 +74,11 @@ def open_session(settings: Settings, orphans: OrphanAnswer) -> Iterator[Session]
 def status(arguments: Arguments, output: Output) -> int:
     """Show the controller, the engines, and what was left running."""
     settings = user.settings(arguments.vistrails, arguments.profile)
-    with open_session(settings, "leave") as session:
-        session.connect()
+    with open_session(settings) as session:
+        session.connect(settle=False)
         state = _state(session)
-    output.answer(_describe(state), _as_json(state))
+    left = on_record(profile_files.locate(settings.profile))
+    output.answer(_describe(state, left), _as_json(state, left))
     return FINE if state.connected else FAILED
 
 
@@ -68,7 +86,7 @@ def start(arguments: Arguments, output: Output) -> int:
     """Start engines, and a controller if there is none; they run on."""
     settings = user.settings(arguments.vistrails, arguments.profile)
     wanted = arguments.engines or settings.engines or os.cpu_count() or 1
-    with open_session(settings, "take back") as session:
+    with open_session(settings) as session:
         new = session.start_engines(wanted, output.progress)
         running = len(session.client(start=False).ids)
         session.let_go()
@@ -85,17 +103,17 @@ def stop(arguments: Arguments, output: Output) -> int:
     """Stop what was started."""
     settings = user.settings(arguments.vistrails, arguments.profile)
     name = settings.profile
-    with open_session(settings, "stop") as session:
+    left = on_record(profile_files.locate(name))
+    count = len(left[LEFT_RUNNING]) + len(left[OF_CRASHED])
+    with open_session(settings) as session:
         if arguments.everything:
-            if session.connect() is None and not session.processes.started:
-                text = f"No cluster is running for the IPython profile '{name}'."
-            else:
-                session.shutdown_cluster()
-                text = f"The cluster of the IPython profile '{name}' has been shut down."
+            text = _shut_down(session)
             output.answer(text, {"profile": name, "stopped": None})
             return FINE
-        connection = session.connect()
-        count = len(session.processes.alive())
+        connection = None
+        # A controller that does not answer can be stopped all the same, if it is on record.
+        with suppress(ConnectError, ControllerLost) if count else nullcontext():
+            connection = session.connect()
         session.stop_started()
     if count:
         text = f"{_many(count, 'process', 'processes')} stopped."
@@ -107,10 +125,29 @@ def stop(arguments: Arguments, output: Output) -> int:
     return FINE
 
 
+def _shut_down(session: Session) -> str:
+    """Stop everything, and say so."""
+    name = session.profile
+    try:
+        session.shutdown_cluster()
+    except ControllerLost:
+        return f"No cluster is running for the IPython profile '{name}'."
+    except ConnectError:  # it does not answer
+        if session.processes.controller() is None:
+            raise
+        session.stop_started()
+    return f"The cluster of the IPython profile '{name}' has been shut down."
+
+
 def profiles(arguments: Arguments, output: Output) -> int:
     """List the profiles."""
-    used = user.settings(arguments.vistrails, arguments.profile).profile
-    found = survey(sorted({*profile_files.profiles(), used}))
+    used = user.settings(arguments.vistrails).profile
+    names = {*profile_files.profiles(), used}
+    if arguments.profile is not None:
+        if arguments.profile not in names:
+            profile_files.locate(arguments.profile)  # says that there is none
+        names = {arguments.profile}
+    found = survey(sorted(names))
     rows = [
         (
             "*" if each.name == used else "",
@@ -121,7 +158,8 @@ def profiles(arguments: Arguments, output: Output) -> int:
         for each in found
     ]
     output.answer(
-        table(("", "Profile", "Cluster", "Controller on"), rows) + "\n\n* is what VisTrails uses.",
+        table(("", "Profile", "Cluster", "Controller on"), rows)
+        + ("\n\n* is what VisTrails uses." if used in names else ""),
         {
             "profiles": [
                 {
@@ -137,6 +175,22 @@ def profiles(arguments: Arguments, output: Output) -> int:
     return FINE
 
 
+def on_record(folder: Path) -> dict[str, list[Entry]]:
+    """What is on record as running on this machine, by what becomes of it.
+
+    :param folder: the profile's folder
+    """
+    found: dict[str, list[Entry]] = {LEFT_RUNNING: [], OF_RUNNING: [], OF_CRASHED: []}
+    for entry in Record(folder).read():
+        lives = entry.job is not None or (
+            entry.identity is not None and entry.identity.process(entry.token) is not None
+        )
+        if entry.here and lives:
+            owned = OF_RUNNING if entry.owner.process() is not None else OF_CRASHED
+            found[LEFT_RUNNING if entry.let_go else owned].append(entry)
+    return found
+
+
 def _state(session: Session) -> ClusterState:
     """The state, as soon as all engines have told where they run and what they use."""
     end = time.monotonic() + _PATIENCE
@@ -147,12 +201,17 @@ def _state(session: Session) -> ClusterState:
     return state
 
 
-def _describe(state: ClusterState) -> str:
+def _started_by(controller: ControllerState, left: dict[str, list[Entry]]) -> str:
+    by = next((fate for fate, entries in left.items() if controller.pid in [entry.pid for entry in entries]), "")
+    return _STARTED_BY.get(by, controller.started_by)
+
+
+def _describe(state: ClusterState, left: dict[str, list[Entry]]) -> str:
     controller = state.controller
     if controller is None:
         lines = [f"No cluster is running for the IPython profile '{state.profile}'."]
     else:
-        by = _STARTED_BY.get(controller.started_by, controller.started_by)
+        by = _started_by(controller, left)
         secret = ", encrypted" if controller.encrypted else ""
         process = f", process {controller.pid}" if controller.pid is not None else ""
         lines = [
@@ -179,30 +238,37 @@ def _describe(state: ClusterState) -> str:
             for each in state.engines
         ]
         lines += ["", table(head, rows)]
-    left = [each for each in state.processes if each.let_go]
-    if left:
-        kinds = [each.kind for each in left]
+    notes = []
+    for fate, entries in left.items():
+        kinds = [entry.kind for entry in entries]
         what = " and ".join(_many(kinds.count(kind), kind) for kind in ("controller", "engine", "job") if kind in kinds)
-        lines += ["", f"Left running by Parallel Flow, and stopped by 'stop': {what}."]
-    return "\n".join(lines)
+        if what:
+            notes.append(f"{_FATES[fate]}: {what}.")
+    return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
-def _as_json(state: ClusterState) -> dict[str, Any]:
+def _as_json(state: ClusterState, left: dict[str, list[Entry]]) -> dict[str, Any]:
     return {
         "profile": state.profile,
         "connected": state.connected,
         "lost": state.lost,
-        "controller": asdict(state.controller) if state.controller is not None else None,
+        "controller": (
+            {**asdict(state.controller), "started_by": _started_by(state.controller, left)}
+            if state.controller is not None
+            else None
+        ),
         "engines": [asdict(each) for each in state.engines],
         "processes": [
             {
-                "kind": each.kind,
-                "pid": each.pid,
-                "host": each.host,
-                "since": each.since,
-                "log_path": str(each.log_path) if each.log_path is not None else None,
+                "kind": entry.kind,
+                "pid": entry.pid or None,
+                "host": entry.host,
+                "since": entry.started,
+                "log_path": entry.log_path or None,
+                "fate": fate,
             }
-            for each in state.processes
+            for fate, entries in left.items()
+            for entry in entries
         ],
         "unassigned": state.unassigned,
     }

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from xml.etree import ElementTree
 
+from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.errors import ClusterError
-from parallelflow.cluster.profile import write_private
 from parallelflow.command_line import user
 from parallelflow.command_line.arguments import Arguments
 from parallelflow.command_line.output import FINE, Output
@@ -30,6 +30,9 @@ def enable(arguments: Arguments, output: Output) -> int:
         changes.append(f"Made VisTrails' settings, as its first start would: {path}.")
     changes += _switch_on(startup, user.NEEDED, "Control Flow, which it needs,")
     changes += _switch_on(startup, user.OURS, "Parallel Flow")
+    if arguments.profile is not None:
+        profiles.locate(arguments.profile)  # there must be one
+        changes += _use_profile(startup, arguments.profile)
     changes += _switch_off(startup, user.BUNDLED, "The package 'parallelflow' that VisTrails bundles")
     if changes:
         backup = _write(path, startup)
@@ -60,6 +63,25 @@ def _switch_on(startup: ElementTree.Element, name: str, called: str) -> list[str
     return [f"{called} is switched on."]
 
 
+def _use_profile(startup: ElementTree.Element, name: str) -> list[str]:
+    entry = user.package(startup, user.OURS)
+    assert entry is not None  # it has just been switched on
+    configuration = _part(entry, "configuration")
+    key = configuration.find("key[@name='profile']")
+    if key is None:
+        key = ElementTree.SubElement(configuration, "key", {"name": "profile"})
+    value = _part(key, "str")
+    if value.get("value") == name:
+        return []
+    value.set("value", name)
+    return [f"VisTrails uses the IPython profile '{name}'."]
+
+
+def _part(parent: ElementTree.Element, tag: str) -> ElementTree.Element:
+    found = parent.find(tag)
+    return found if found is not None else ElementTree.SubElement(parent, tag)
+
+
 def _switch_off(startup: ElementTree.Element, name: str, called: str) -> list[str]:
     if user.package(startup, name) is None:
         return []
@@ -74,7 +96,6 @@ def _move(startup: ElementTree.Element, name: str, source: str, target: str) -> 
         entry = ElementTree.Element("package", {"name": name})
     else:
         startup.find(source).remove(entry)  # type: ignore[union-attr]
-    entry.tail = "\n"
     group = startup.find(target)
     if group is None:
         group = ElementTree.SubElement(startup, target)
@@ -92,11 +113,13 @@ def _write(path: Path, startup: ElementTree.Element) -> Path | None:
     backup = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path = path.resolve()  # it may be a link to where somebody keeps it
         if path.exists():
             backup = path.with_name(f"startup-before-{time.strftime('%Y%m%d-%H%M%S')}.xml")
             shutil.copy2(path, backup)
         mode = path.stat().st_mode if backup is not None else None
-        write_private(path, ElementTree.tostring(startup, encoding="unicode") + "\n")
+        ElementTree.indent(startup)
+        profiles.write_private(path, ElementTree.tostring(startup, encoding="unicode") + "\n")
         if mode is not None:
             os.chmod(path, mode)
     except OSError as error:

@@ -34,14 +34,16 @@ def read_startup(folder: Path) -> ElementTree.Element | None:
     :raises ClusterError: if it cannot be read
     """
     path = startup_file(folder)
+    # Whoever writes it again keeps the comments.
+    parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))
     try:
-        return ElementTree.parse(path).getroot()
+        return ElementTree.parse(path, parser).getroot()
     except FileNotFoundError:
         return None
-    except (OSError, ElementTree.ParseError) as error:
-        raise ClusterError(
-            f"{path} cannot be read: {error}. VisTrails cannot read it either, and makes a new one when it starts."
-        ) from error
+    except OSError as error:
+        raise ClusterError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the latter for encodings
+        raise ClusterError(f"{path} is damaged, and VisTrails cannot read it either: {error}.") from error
 
 
 def package(startup: ElementTree.Element | None, name: str, where: str = ENABLED) -> ElementTree.Element | None:

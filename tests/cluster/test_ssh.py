@@ -66,7 +66,11 @@ def test_each_machine_has_its_own_port_and_shared_files_stay_whole(
 @pytest.mark.parametrize(
     ("engines", "seconds", "sentence"),
     [
-        ("{'nowhere': 2}", 30, r"'ssh nowhere' ended with exit status 1\. Correct [^ ]*ipcluster_config\.py.*not resolve"),
+        (
+            "{'nowhere': 2}",
+            30,
+            r"'ssh nowhere' ended with exit status 1\. Correct [^ ]*ipcluster_config\.py.*not resolve",
+        ),
         ("{}", 30, r"engines names no machines"),
         ("{'silent': 2}", 3, r"SSHEngineSetLauncher, which .* did not return within \d seconds"),
     ],

@@ -17,8 +17,12 @@ import pytest
 
 from parallelflow.cluster import Session
 from parallelflow.cluster import profile as profiles
+from parallelflow.cluster.record import Record
+from parallelflow.cluster.settings import MOST_ENGINES
 from parallelflow.cluster.tree import TOKENS, carriers
-from parallelflow.command_line import main
+from parallelflow.command_line import checks, main
+from parallelflow.command_line.arguments import parse
+from parallelflow.command_line.cluster_checks import differences
 
 Run = Callable[..., Any]
 
@@ -79,11 +83,18 @@ def test_a_cluster_runs_on_is_looked_at_and_stopped(two_engines: Any, say: Run, 
     assert code == 0
     assert "1 controller and 2 engines" in out
     assert len([line for line in out.splitlines() if " idle " in line]) == 2
+    code, out, _ = say("doctor --profile test")
+    assert code == 0
+    assert "connected to the controller" in out
+    assert "Engines: 0, 1: as here, Python " in out
+    assert "All is well." in out
     listed = answer("profiles")[1]["profiles"]
     assert [(each["name"], each["running"], each["used"]) for each in listed] == [
         ("default", False, True),
         ("test", True, False),
     ]
+    (only,) = answer("profiles --profile test")[1]["profiles"]
+    assert (only["name"], only["running"], only["used"]) == ("test", True, False)
     assert answer("start -n 1 --profile test")[1] == {"profile": "test", "engines": [2], "running": 3}
     assert answer("stop --profile test") == (0, {"profile": "test", "stopped": 4})
     assert not carriers([os.environ[TOKENS]])
@@ -94,6 +105,7 @@ def test_what_others_started_is_stopped_only_on_demand(
 ) -> None:
     session = make_session(profile="test", engines=1)
     session.client()
+    assert "started by a VisTrails that is running" in say("status --profile test")[1]
     code, out, _ = say("stop --profile test")
     assert code == 0
     assert "--all stops it" in out
@@ -105,34 +117,74 @@ def test_what_others_started_is_stopped_only_on_demand(
     assert session.connection.check() is not None
 
 
-def test_doctor_compares_every_engine_with_here(two_engines: Any, say: Run) -> None:
-    code, out, _ = say("doctor --profile test")
-    assert "Engines: 0, 1: the same Python, Parallel Flow, VisTrails and ipyparallel as here." in out
-    assert "connected to the controller" in out
+_CRASH = """
+import os, signal
+from parallelflow.cluster import Session, Settings
+Session(lambda: Settings(profile="test", engines=1)).client()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def short_patience(clean_home: Path) -> None:
+    """A controller that does not answer is waited for no longer than a second."""
+    settings = clean_home / ".vistrails"
+    settings.mkdir()
+    (settings / "startup.xml").write_text(
+        '<startup version="0.1"><packages><package name="ipyparallel_flow"><configuration>'
+        '<key name="connect_timeout"><int value="1"/></key></configuration></package></packages></startup>'
+    )
+
+
+def suspend_controller(profile: Path) -> None:
+    (controller,) = [entry for entry in Record(profile).read() if entry.kind == "controller"]
+    psutil.Process(controller.pid).suspend()
+
+
+@pytest.mark.usefixtures("short_patience")
+def test_what_a_crash_left_is_shown_as_it_is_and_stopped_even_if_it_hangs(profile: Path, say: Run, answer: Run) -> None:
+    subprocess.run([sys.executable, "-c", _CRASH], check=False, timeout=60)
+    before = Record(profile).path.read_text()
+    code, out, _ = say("status --profile test")
     assert code == 0
-    assert "All is well." in out
+    assert "started by a VisTrails that crashed" in out
+    assert "1 controller and 1 engine" in out
+    assert say("doctor --profile test")[0] == 0
+    assert [each["fate"] for each in answer("status --profile test")[1]["processes"]] == ["of a crashed VisTrails"] * 2
+    assert Record(profile).path.read_text() == before  # so that VisTrails asks about them
+    suspend_controller(profile)
+    assert answer("stop --profile test") == (0, {"profile": "test", "stopped": 2})
+    assert not carriers([os.environ[TOKENS]])
+
+
+@pytest.mark.usefixtures("short_patience")
+def test_a_controller_that_does_not_answer_is_stopped(profile: Path, answer: Run) -> None:
+    assert answer("start -n 1 --profile test")[0] == 0
+    suspend_controller(profile)
+    assert "has not answered" in answer("status --profile test")[1]["error"]
+    assert answer("stop --all --profile test")[0] == 0
+    assert not carriers([os.environ[TOKENS]])
 
 
 def test_doctor_says_what_an_engine_lacks() -> None:
-    from parallelflow.command_line.doctor import _differences
-
-    here = {"Python": "3.11", "vistrails-parallelflow": "1.0.0", "vistrails": "3.0", "ipyparallel": "9.2.0"}
+    here = {"Python": "3.11", "Parallel Flow": "1.0.0", "VisTrails": "3.0", "ipyparallel": "9.2.0"}
     there = {**here, "executable": "/opt/python", "host": "far"}
-    assert list(_differences(there, here)) == []
+    assert list(differences(there, here)) == []
+    assert list(differences({**there, "VisTrails": ""}, here)) == []
     said = " ".join(
         finding
         for change in (
             {"Python": "3.9"},
-            {"vistrails-parallelflow": None},
-            {"vistrails": None},
-            {"vistrails": "2.2"},
+            {"Parallel Flow": None},
+            {"VisTrails": None},
+            {"VisTrails": "2.2"},
             {"ipyparallel": "8.8.0"},
         )
-        for finding, _ in _differences({**there, **change}, here)
+        for finding, _ in differences({**there, **change}, here)
     )
     for part in ("Python 3.9", "no Parallel Flow", "no VisTrails", "VisTrails 2.2", "ipyparallel 8.8.0"):
         assert part in said
-    ((_, advice),) = _differences({**there, "vistrails-parallelflow": "0.9"}, here)
+    ((_, advice),) = differences({**there, "Parallel Flow": "0.9"}, here)
     assert "/opt/python" in advice
 
 
@@ -156,7 +208,7 @@ def test_doctor_finds_what_is_wrong(clean_home: Path, profile: Path, answer: Run
     startup.write_text("<startup")
     (wrong_settings,) = [c for c in answer("doctor")[1]["checks"] if c["what"] == "Settings"]
     assert wrong_settings["result"] == "wrong"
-    assert "cannot be read" in wrong_settings["finding"]
+    assert "is damaged" in wrong_settings["finding"]
     code, content = answer("doctor --profile nowhere")
     assert code == 1
     assert "ipython profile create" in content["checks"][-1]["advice"]
@@ -200,8 +252,9 @@ def test_each_command_shows_examples_and_exit_codes(command: str, capsys: pytest
     assert "exit codes:" in out
 
 
-def test_an_unknown_profile_is_a_sentence(say: Run) -> None:
-    code, out, err = say("start --profile nowhere")
+@pytest.mark.parametrize("command", ["start", "status", "stop", "profiles", "enable"])
+def test_an_unknown_profile_is_a_sentence(command: str, say: Run) -> None:
+    code, out, err = say(f"{command} --profile nowhere")
     assert (code, out) == (1, "")
     assert "There is no IPython profile 'nowhere'" in err
     assert "Traceback" not in err
@@ -225,3 +278,75 @@ def test_ctrl_c_while_starting_leaves_nothing(profile: Path) -> None:
     assert err.strip().splitlines()[-1] == "Interrupted."
     assert "Traceback" not in err
     assert not carriers([os.environ[TOKENS]])
+
+
+# Runs the command where some modules cannot be imported.
+_WITHOUT = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {missing}:
+            raise ModuleNotFoundError("No module named " + repr(name), name=name)
+sys.meta_path.insert(0, Missing())
+from parallelflow.command_line import main
+sys.exit(max([main(words.split()) for words in sys.argv[1:]]))
+"""
+
+
+def without(missing: list[str], *commands: str) -> subprocess.CompletedProcess[str]:
+    """Runs commands, one after the other; the exit code is the largest of theirs."""
+    script = _WITHOUT.replace("{missing}", repr(missing))
+    return subprocess.run(
+        [sys.executable, "-c", script, *commands], capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+def test_doctor_works_where_nothing_is_installed() -> None:
+    missing = ["ipyparallel", "psutil", "zmq", "IPython", "traitlets", "packaging"]
+    doctor = without(missing, "doctor --json")
+    assert doctor.returncode == 1
+    (loading,) = [check for check in json.loads(doctor.stdout)["checks"] if check["what"] == "Loading"]
+    assert loading["result"] == "wrong"
+    status = without(missing, "status")
+    assert (status.returncode, status.stdout) == (1, "")
+    assert "python -m parallelflow doctor" in status.stderr
+    assert "Traceback" not in doctor.stderr + status.stderr
+
+
+def test_versions_are_compared_by_their_numbers() -> None:
+    for version, least in (
+        ("9.10", "9.2"),
+        ("9.0", "9"),
+        ("9", "9.0.0"),
+        ("28.0.0b1", "25"),
+        ("1.2.3.dev4+local", "1.2.3"),
+    ):
+        assert not checks._numbers(version) < checks._numbers(least)
+    assert checks._numbers("9.0.1") < checks._numbers("9.0.2")
+
+
+def test_clusters_need_no_vistrails_and_nothing_needs_qt() -> None:
+    done = without(["vistrails", "PyQt5"], "start -n 1", "status", "profiles", "stop")
+    assert (done.returncode, done.stderr) == (0, "")
+    for part in ("1 engine started", "started by Parallel Flow", "running", "2 processes stopped."):
+        assert part in done.stdout
+
+
+def test_as_many_engines_can_be_typed_as_may_be_started(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(["start", "-n", str(MOST_ENGINES)]).engines == MOST_ENGINES
+    with pytest.raises(SystemExit):
+        parse(["start", "-n", str(MOST_ENGINES + 1)])
+
+
+def test_a_fault_is_a_sentence(say: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("so be it")
+
+    monkeypatch.setattr("parallelflow.command_line.clusters.survey", fail)
+    code, out, err = say("profiles")
+    assert (code, out) == (1, "")
+    assert "so be it" in err
+    monkeypatch.setenv("IPYTHONDIR", "/proc/nowhere")
+    code, out, err = say("status")
+    assert (code, out) == (1, "")
+    assert err.strip().endswith("/proc/nowhere.")
