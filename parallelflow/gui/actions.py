@@ -170,22 +170,31 @@ class Actions:
         if fate is None:
             return
         stop = fate is Fate.STOP
-        self.stays_connected = stop
+        others = before.connected and not any(process.kind == "controller" for process in before.processes)
+        # Where the controller was ours there is nothing left to be connected to.
+        self.stays_connected = stop and not others
         yield Do(
-            lambda progress, cancelled: self._session.stop_started() if stop else self._session.let_go(),
+            lambda progress, cancelled: self._stop_and_disconnect() if stop else self._session.let_go(),
             title,
             tr("Stopping {processes}", processes=texts.processes(len(before.processes)))
             if stop
             else tr("Disconnecting"),
         )
         what = summary(before.processes)
+        disconnected = tr("VisTrails is disconnected from the cluster, which goes on running.")
         if not before.processes:
-            yield Ask(Message(self._window, tr("VisTrails is disconnected from the cluster, which goes on running.")))
+            yield Ask(Message(self._window, disconnected))
         elif stop:
-            yield Ask(Message(self._window, tr("Stopped: {what}.", what=what)))
+            yield Ask(Message(self._window, tr("Stopped: {what}.", what=what), disconnected if others else ""))
         else:
             more = tr("Start VisTrails again, or choose one of this menu's entries, to use them.")
             yield Ask(Message(self._window, tr("Left running: {what}.", what=what), more))
+
+    def _stop_and_disconnect(self) -> None:
+        try:
+            self._session.stop_started()
+        finally:
+            self._session.disconnect()
 
     def shut_down(self) -> Action:
         """Confirm, end the whole cluster, and say when it is done."""

@@ -44,9 +44,11 @@ class User:
 
     # ------------------------------------------------------------ wait
 
-    def until(self, look: Callable[[], _T | None], what: str) -> Generator[None, None, _T]:
+    def until(
+        self, look: Callable[[], _T | None], what: str, patience: float = _PATIENCE
+    ) -> Generator[None, None, _T]:
         """Wait until something is there, and return it."""
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + patience
         while True:
             found = look()
             if found:

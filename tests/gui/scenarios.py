@@ -408,14 +408,15 @@ def many_elements(user: User) -> Scenario:
     controller.add_connection(makes.id, "o", the_map.id, "InputList")
     yield from _moment(user, 0.1)
     yield from _start(user, 2)
-    memory = _memory()
+    memory, controllers = _memory(), _controllers_memory(user)
     begin = time.monotonic()
     with user.at("running"):
         results = _run(user)
-        yield from user.until(lambda: results, "the end of the execution")
+        yield from user.until(lambda: results, "the end of the execution", 900)
     user.seen["errors"] = [str(error) for error in results[0].errors.values()]
     user.seen["seconds"] = time.monotonic() - begin
     user.seen["megabytes"] = _memory() - memory
+    user.seen["controller's megabytes"] = _controllers_memory(user) - controllers
     begin = time.monotonic()
     with user.at("saving and opening"):
         yield from _save_and_reopen(user, user.folder / "saved.vt")
@@ -582,8 +583,6 @@ def _answer_open(user: User, kind: str, button: str) -> Steps:
 
 def _moment(user: User, seconds: float) -> Steps:
     """Let some time pass in which something must not happen."""
-    import time
-
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         yield
@@ -619,9 +618,13 @@ def _memory() -> float:
     return float(psutil.Process().memory_info().rss) / 1e6
 
 
+def _controllers_memory(user: User) -> float:
+    """What the controller's processes occupy, in megabytes."""
+    hub = psutil.Process(user.cluster.controller.pid)
+    return sum(float(process.memory_info().rss) for process in (hub, *hub.children(recursive=True))) / 1e6
+
+
 def _children() -> list[str]:
     """What was started from here and runs: controllers and engines."""
-    import psutil
-
     lines = (" ".join(child.cmdline()) for child in psutil.Process().children() if child.status() != "zombie")
     return [line for line in lines if "ipyparallel" in line]
