@@ -15,7 +15,7 @@ from typing import Any
 
 from IPython.core.application import ENV_CONFIG_DIRS, SYSTEM_CONFIG_DIRS
 from IPython.core.profiledir import ProfileDir
-from IPython.paths import get_ipython_dir
+from IPython.utils.path import get_xdg_dir
 from traitlets.config.loader import Config, ConfigFileNotFound, JSONFileConfigLoader, PyFileConfigLoader
 
 from .errors import ProfileError
@@ -29,8 +29,16 @@ PRIVATE_FILE = 0o600
 
 
 def ipython_dir() -> Path:
-    """IPython's folder, as ``IPYTHONDIR`` or IPython's own rules have it."""
-    return Path(get_ipython_dir())
+    """IPython's folder by IPython's rules, but it is not made: it need not exist.
+
+    :returns: what ``IPYTHONDIR`` says, else ``~/.ipython``, else where the first versions of IPython had it
+    """
+    named = os.environ.get("IPYTHONDIR")
+    if named is not None:
+        return Path(os.path.normpath(os.path.expanduser(named)))
+    place = Path(os.path.realpath(Path.home()), ".ipython")
+    once = Path(get_xdg_dir() or place, "ipython")
+    return once if once.is_dir() and not once.is_symlink() and not place.exists() else place
 
 
 def profiles() -> list[str]:
@@ -45,6 +53,7 @@ def profiles() -> list[str]:
 def check_name(name: str) -> None:
     """Refuse a name that cannot be a profile's.
 
+    :param name: the name
     :raises ProfileError: for an empty name, or one with characters that IPython's folder names should not have
     """
     if not _NAME.match(name) or len(name) > 100:
@@ -59,20 +68,30 @@ def locate(name: str) -> Path:
     The profile ``default`` is created if it does not exist, as IPython itself does.
 
     :param name: the profile's name
+    :raises ProfileError: as for :func:`find`, or if those folders can be neither made nor made private
+    """
+    folder = find(name)
+    if not folder.is_dir():
+        return create(name)
+    make_private(folder)
+    return folder
+
+
+def find(name: str) -> Path:
+    """The folder of a profile as it is; that of ``default`` need not exist.
+
+    :param name: the profile's name
     :raises ProfileError: if there is no such profile; the sentence names those that exist and how to make one
     """
     check_name(name)
     folder = ipython_dir() / (_PREFIX + name)
-    if not folder.is_dir():
-        if name == "default":
-            return create(name)
+    if not folder.is_dir() and name != "default":
         known = ", ".join(profiles()) or "none"
         raise ProfileError(
             f"There is no IPython profile '{name}' in {ipython_dir()} (profiles that exist: {known})."
             f" Choose another with Packages > Parallel Flow > Change profile, or make it there"
             f" or in a terminal with: ipython profile create --parallel {name}"
         )
-    make_private(folder)
     return folder
 
 
@@ -102,6 +121,7 @@ def create(name: str) -> Path:
 def make_private(folder: Path) -> None:
     """See to it that a profile has ``security`` and ``log`` folders that only their owner can read.
 
+    :param folder: the profile's folder
     :raises ProfileError: if they can be neither made nor made private
     """
     for part in (security_dir(folder), log_dir(folder)):
@@ -114,32 +134,50 @@ def make_private(folder: Path) -> None:
 
 
 def name_of(folder: Path) -> str:
-    """A profile's name from its folder."""
+    """A profile's name from its folder.
+
+    :param folder: the profile's folder
+    """
     return folder.name[len(_PREFIX) :] if folder.name.startswith(_PREFIX) else folder.name
 
 
 def security_dir(folder: Path) -> Path:
-    """Where a profile's connection files and our record lie."""
+    """Where a profile's connection files and our record lie.
+
+    :param folder: the profile's folder
+    """
     return folder / "security"
 
 
 def log_dir(folder: Path) -> Path:
-    """Where a profile's processes write their logs."""
+    """Where a profile's processes write their logs.
+
+    :param folder: the profile's folder
+    """
     return folder / "log"
 
 
 def client_file(folder: Path) -> Path:
-    """The connection file for clients; it exists while a controller runs."""
+    """The connection file for clients; it exists while a controller runs.
+
+    :param folder: the profile's folder
+    """
     return security_dir(folder) / "ipcontroller-client.json"
 
 
 def engine_file(folder: Path) -> Path:
-    """The connection file for engines."""
+    """The connection file for engines.
+
+    :param folder: the profile's folder
+    """
     return security_dir(folder) / "ipcontroller-engine.json"
 
 
 def cluster_file(folder: Path) -> Path:
-    """The file by which ``ipcluster list`` and ``ipcluster stop`` know of a cluster."""
+    """The file by which ``ipcluster list`` and ``ipcluster stop`` know of a cluster.
+
+    :param folder: the profile's folder
+    """
     return security_dir(folder) / "cluster-.json"
 
 
@@ -164,7 +202,10 @@ def config(folder: Path, application: str) -> Config:
 
 
 def secrets(folder: Path) -> set[str]:
-    """Every key in the profile's connection files, so that it can be kept out of messages."""
+    """Every key in the profile's connection files, so that it can be kept out of messages.
+
+    :param folder: the profile's folder
+    """
     found: set[str] = set()
     for path in (client_file(folder), engine_file(folder)):
         try:
@@ -178,6 +219,8 @@ def secrets(folder: Path) -> set[str]:
 def write_private(path: Path, text: str) -> None:
     """Write a file so that readers find the old text or the new, whole, and only the owner can read it.
 
+    :param path: the file
+    :param text: what is to be in it
     :raises OSError: if it cannot be written
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")

@@ -58,7 +58,8 @@ class Session:
     Its methods may be called from any thread; those that change something wait for each other.
     :meth:`state` and the properties never wait for them.
 
-    :param settings: returns the preferences, validated; called anew whenever they matter
+    :param settings: returns the preferences, validated; called anew whenever they matter, and what it raises comes out of the
+        method that asks
     :param questions: who answers questions; default: the preferences
     """
 
@@ -125,7 +126,9 @@ class Session:
         wait = self._wait(self._settings().connect_timeout)
         with self._locked(wait):
             if not settle:
-                self._read_record(self._open())
+                self._profile_dir = profiles.find(self.profile)
+                self._chosen = self.profile
+                self._read_record(self._profile_dir)
             return self._connect(wait)
 
     def client(
@@ -404,7 +407,7 @@ class Session:
         """Stop some engines, whoever started them.
 
         :param ids: their numbers at the hub; unknown ones are ignored
-        :raises ClusterError: if one still lives after the time limit
+        :raises ClusterError: if there is no controller, or one still lives after the time limit
         """
         wait = self._wait(self._settings().start_timeout)
         with self._locked(wait):
@@ -515,8 +518,19 @@ class Session:
 
     # Let go and take back
 
+    def disconnect(self) -> None:
+        """Disconnect from the cluster, which goes on running; :meth:`connect` and :meth:`client` connect anew.
+
+        :raises ClusterError: if another action on the cluster takes too long
+        """
+        with self._locked(self._wait(self._settings().start_timeout)):
+            self._disconnect()
+
     def let_go(self) -> None:
-        """Disconnect and forget what is ours: it runs on, and the next VisTrails finds it."""
+        """Disconnect and forget what is ours: it runs on, and the next VisTrails finds it.
+
+        :raises ClusterError: if another action on the cluster takes too long, or the record cannot be written
+        """
         with self._locked(self._wait(self._settings().start_timeout)):
             try:
                 self.processes.let_go()
@@ -528,6 +542,7 @@ class Session:
         """Make what was left running on this profile ours again, so that it stops when this VisTrails exits.
 
         :returns: how many processes were taken back
+        :raises ClusterError: as for :meth:`let_go`
         """
         with self._locked(self._wait(self._settings().start_timeout)):
             entries = [
@@ -725,6 +740,7 @@ def configure(settings: Callable[[], Settings], questions: Questions | None = No
 
     :param settings: returns the preferences
     :param questions: who answers; default: the preferences
+    :returns: the process-wide session
     """
     session = get_session()
     session._settings = settings
