@@ -161,7 +161,10 @@ class Session:
                 count = self._questions.start_cluster(self.profile, count or 1)
                 wait = self._wait(settings.start_timeout, progress, cancelled)
             if not count:
-                raise NoEngines("No engines are running, and none were to be started.")
+                raise NoEngines(
+                    "No engines are running, and none were to be started. Start some with Packages > Parallel Flow > Start"
+                    " new engine processes, or execute again and let the Map start them."
+                )
             self._start(count, wait, only_if_none=True)
             assert self._connection is not None
             return self._connection.client
@@ -451,6 +454,7 @@ class Session:
         if connection is not None and not connection.reaches_engines():
             connection = None
         with_controller = any(started.entry.kind == CONTROLLER for started in which)
+        gone = [*which, *manager.died]  # if there are none, nothing is to be changed
         own = {identity for started in which if started.job is None for identity in started.uuids}
         jobs = {identity for started in which if started.job is not None for identity in started.uuids}
         engines = hub.engines_of(connection) if connection is not None else {}
@@ -469,7 +473,7 @@ class Session:
         finally:
             if with_controller:
                 self._disconnect()
-            elif connection is not None:
+            elif connection is not None and gone:
                 mine = {n: identity for n, identity in engines.items() if identity in own | jobs}
                 hub.unregister(connection, mine)
                 manager.show_to_ipcluster()

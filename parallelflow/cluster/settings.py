@@ -97,11 +97,11 @@ class Settings:
         _count,
     )
     start: str = _preference(
-        "auto",
-        "What a Map does that finds no engines: 'auto' starts a local cluster, 'ask' asks first (in batch mode it"
-        " starts one), 'never' fails with a message.",
-        "'auto', 'ask' or 'never'",
-        _one_of("auto", "ask", "never"),
+        "ask",
+        "What a Map does that finds no engines: 'ask' asks whether to start some (in batch mode it starts them), 'auto'"
+        " starts them, 'never' fails with a message.",
+        "'ask', 'auto' or 'never'",
+        _one_of("ask", "auto", "never"),
     )
     start_timeout: float = _preference(
         60.0,

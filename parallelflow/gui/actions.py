@@ -24,9 +24,9 @@ from parallelflow.gui.flow import Action, Ask, Do
 from parallelflow.gui.preferences import Preferences
 from parallelflow.gui.preferences_dialog import PreferencesDialog
 from parallelflow.gui.profile_dialog import ProfileDialog
-from parallelflow.gui.shutdown_dialog import ShutdownDialog, what_ends
+from parallelflow.gui.shutdown_dialog import ShutdownDialog, engines_on_hosts, what_ends
 from parallelflow.gui.start_dialog import StartDialog, StartState
-from parallelflow.gui.texts import both, engines, tr, tr_count
+from parallelflow.gui.texts import engines, tr, tr_count
 
 _LOG_BYTES = 2_000_000
 
@@ -34,7 +34,7 @@ Found = Generator[Ask | Do, Any, ClusterState]
 
 
 class Actions:
-    """The actions.
+    """The actions. What fails comes out of them as a ClusterError, which :meth:`report` shows.
 
     :param session: the session
     :param preferences: the preferences
@@ -76,19 +76,22 @@ class Actions:
             can_cancel=True,
         )
         now = yield from self._state(title)
-        text = tr_count(len(started), "{count} engine was started.", "{count} engines were started.")
-        more = tr("Running now: {engines}.", engines=what_ends(now))
+        text = tr_count("%Ln engines were started.", "%Ln engine was started.", len(started))
+        more = tr("Running now: {engines}.", engines=engines_on_hosts(now))
         buttons = [("show", tr("Show the &Cluster"))] if self._show_cluster is not None else []
         if (yield Ask(Message(self._window, text, more, buttons=buttons))) == "show" and self._show_cluster is not None:
             self._show_cluster()
 
     def stop_engines(self, ids: Sequence[int]) -> Action:
-        """Stop some engines, after a confirmation."""
+        """Stop some engines, after a confirmation.
+
+        :param ids: the engines' numbers
+        """
         title = tr("Stop Engines")
         text = tr_count(
-            len(ids),
+            "Stop %Ln engines: {numbers}? What they compute for a Map is computed again elsewhere.",
             "Stop engine {numbers}? What it computes for a Map is computed again elsewhere.",
-            "Stop {count} engines: {numbers}? What they compute for a Map is computed again elsewhere.",
+            len(ids),
             numbers=", ".join(str(number) for number in ids),
         )
         if (yield Ask(Confirmation(self._window, title, text, tr("&Stop")))) is None:
@@ -103,7 +106,7 @@ class Actions:
         """Ask for a profile, deal with what runs under the old one, and change."""
         yield from self.follow_profile()
         present = self._session.profile
-        names = sorted({*profiles.profiles(), present})
+        names = yield from self._names(tr("Change Profile"), present)
         dialog = ProfileDialog(self._window, present, [ProfileState(name) for name in names])
         look = background.run(lambda: survey(names))
         look.succeeded.connect(dialog.show_profiles)
@@ -148,7 +151,7 @@ class Actions:
         now = yield from self._look(title)
         text = tr("VisTrails now uses the profile '{name}'.", name=name)
         if now.connected:
-            more = tr("It is connected to its cluster: {engines}.", engines=what_ends(now))
+            more = tr("It is connected to its cluster: {engines}.", engines=engines_on_hosts(now))
         else:
             more = tr("No cluster of it is running.")
         if old.processes and fate is Fate.LEAVE:
@@ -212,19 +215,16 @@ class Actions:
                 self._session.shutdown_cluster() if before.connected else self._session.stop_started()
             ),
             title,
-            tr("Waiting for {engines} and the controller to end", engines=what_ends(before)),
+            tr("Waiting for {what} to end", what=what_ends(before)),
         )
         self.stays_connected = True
         text = tr("The cluster of the profile '{profile}' has been shut down.", profile=before.profile)
-        ended = (
-            both(engines(len(before.engines)), tr("the controller")) if before.connected else summary(before.processes)
-        )
-        yield Ask(Message(self._window, text, tr("Ended: {what}.", what=ended)))
+        yield Ask(Message(self._window, text, tr("Ended: {what}.", what=what_ends(before))))
 
     def change_preferences(self) -> Action:
         """Let the user change the preferences, and save them."""
         settings = self._preferences.read()
-        names = sorted({*profiles.profiles(), settings.profile, "default"})
+        names = yield from self._names(tr("Parallel Flow Preferences"), settings.profile, "default")
         changed = yield Ask(PreferencesDialog(self._window, settings, names, os.cpu_count() or 1))
         if not changed:
             return
@@ -260,10 +260,24 @@ class Actions:
         )
         return found
 
+    def _names(self, title: str, *more: str) -> Generator[Ask | Do, Any, list[str]]:
+        """Return the profiles that exist, and some more."""
+        found: list[str] = yield Do(
+            lambda progress, cancelled: profiles.profiles(),
+            title,
+            tr("Looking for profiles"),
+            can_cancel=True,
+            harmless=True,
+        )
+        return sorted({*found, *more})
+
     # ------------------------------------------------------------ what went wrong
 
     def report(self, error: ClusterError) -> Action:
-        """Show an error, with the end of a log and a way to the whole if there is one."""
+        """Show an error, with the end of a log and a way to the whole if there is one.
+
+        :param error: what failed
+        """
         if not isinstance(error, StartError) or error.log_path is None:
             yield Ask(Message(self._window, str(error), icon=QMessageBox.Icon.Warning))
             return
@@ -272,7 +286,10 @@ class Actions:
             yield from self.show_log(error.log_path)
 
     def show_log(self, path: Path) -> Action:
-        """Show a whole log."""
+        """Show a whole log.
+
+        :param path: where it lies
+        """
         text = yield Do(
             lambda progress, cancelled: read_log(path), tr("Log of a Process"), tr("Reading {path}", path=path)
         )
@@ -288,6 +305,7 @@ def _settled(session: Session) -> ClusterState:
 def read_log(path: Path) -> str:
     """Return the end of a log, if it is very long, with connection keys blanked out.
 
+    :param path: where it lies, in its profile's folder for logs
     :raises ClusterError: if it cannot be read
     """
     try:

@@ -77,7 +77,10 @@ _jobs: set[Job] = set()
 
 
 def run(function: Callable[[], Any]) -> Job:
-    """Return a job for a function that neither reports progress nor can be cancelled."""
+    """Return a job for a function that neither reports progress nor can be cancelled.
+
+    :param function: what is done
+    """
     return Job(lambda progress, cancelled: function())
 
 
@@ -86,6 +89,7 @@ def wait_for(job: Job, timeout: float) -> bool:
 
     For the few places that VisTrails does not let return before something is done.
 
+    :param job: the job, begun
     :param timeout: seconds
     :returns: whether it has ended
     """

@@ -11,7 +11,7 @@ from PyQt5.QtWidgets import QAbstractItemView, QButtonGroup, QRadioButton, QTree
 from parallelflow.cluster.questions import Orphan
 from parallelflow.cluster.state import ClusterState, ProcessState
 from parallelflow.gui.dialog import Dialog, Icon, Note, fit_table, label
-from parallelflow.gui.texts import both, controllers, engines, host, kind, moment, processes, tr, tr_count
+from parallelflow.gui.texts import both, controllers, engines, host, kind, moment, tr, tr_count
 
 
 class Fate(enum.Enum):
@@ -23,17 +23,23 @@ class Fate(enum.Enum):
 
 
 def summary(found: Sequence[ProcessState]) -> str:
-    """Return what processes are, such as '1 controller and 2 engines'."""
+    """Return what processes are, such as '1 controller and 2 engines'.
+
+    :param found: the processes
+    """
     leaders = sum(1 for process in found if process.kind == "controller")
     workers = sum(1 for process in found if process.kind == "engine")
     jobs = len(found) - leaders - workers
     text = both(controllers(leaders) if leaders else "", engines(workers) if workers else "")
-    batch = tr_count(jobs, "{count} batch job with engines", "{count} batch jobs with engines") if jobs else ""
+    batch = tr_count("%Ln batch jobs with engines", "%Ln batch job with engines", jobs) if jobs else ""
     return both(text, batch)
 
 
 def process_table(found: Sequence[ProcessState | Orphan]) -> QTreeView:
-    """Return a table of processes."""
+    """Return a table of processes.
+
+    :param found: the processes
+    """
     model = QStandardItemModel(0, 4)
     model.setHorizontalHeaderLabels([tr("What"), tr("Process"), tr("Host"), tr("Started")])
     for process in found:
@@ -62,15 +68,16 @@ def _collateral(cluster: ClusterState) -> str:
     if not strangers or not any(process.kind == "controller" for process in cluster.processes):
         return ""
     return tr_count(
+        "Stopping the controller also ends %Ln engines that somebody else started.",
+        "Stopping the controller also ends %Ln engine that somebody else started.",
         strangers,
-        "Stopping the controller also ends {count} engine that somebody else started.",
-        "Stopping the controller also ends {count} engines that somebody else started.",
     )
 
 
 class CleanupDialog(Dialog):
     """Asks what becomes of our processes. The answer is a :class:`Fate`.
 
+    :param parent: the window that it belongs to
     :param cluster: what there is
     """
 
@@ -130,6 +137,7 @@ class LeaveProfileDialog(Dialog):
 
     Not accepted means to stay on the old profile.
 
+    :param parent: the window that it belongs to
     :param cluster: what there is
     :param new: the new profile's name
     """
@@ -155,22 +163,25 @@ class LeaveProfileDialog(Dialog):
 class OrphansDialog(Dialog):
     """Processes of a VisTrails that crashed are still running. The answer is a :class:`Fate`; not accepted means LEAVE.
 
+    :param parent: the window that it belongs to
     :param orphans: what was found
     """
 
     def __init__(self, parent: QWidget | None, orphans: Sequence[Orphan]) -> None:
         super().__init__(parent, tr("Processes of an Earlier VisTrails"))
-        text = tr(
-            "VisTrails crashed or was killed, and left {processes} running. They can be used again, and then end with "
+        text = tr_count(
+            "VisTrails crashed or was killed, and left %Ln processes running. They can be used again, and then end with "
             "this VisTrails, or be stopped.",
-            processes=processes(len(orphans)),
+            "VisTrails crashed or was killed, and left %Ln process running. It can be used again, and then ends with "
+            "this VisTrails, or be stopped.",
+            len(orphans),
         )
         self.column.addWidget(label(text, "text"))
         self.column.addWidget(process_table(orphans), 1)
         self._chosen = Fate.TAKE_BACK
-        stop = self.button(tr("&Stop Them"), self.buttons.ButtonRole.DestructiveRole, "stop")
+        stop = self.button(tr("&Stop"), self.buttons.ButtonRole.DestructiveRole, "stop")
         stop.clicked.connect(self._stop)
-        self.add_buttons(tr("&Use Them Again"), tr("&Leave Them"))
+        self.add_buttons(tr("&Use Again"), tr("&Leave Running"))
         self.accept_button.setFocus()
         self.fit()
 

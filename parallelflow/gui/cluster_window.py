@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PyQt5.QtCore import QItemSelection, QSize, Qt, QTimer, QUrl, pyqtSignal
-from PyQt5.QtGui import QGuiApplication, QHideEvent, QKeyEvent, QShowEvent
+from PyQt5.QtGui import QHideEvent, QKeyEvent, QShowEvent
 from PyQt5.QtWidgets import (
     QAction,
     QDialogButtonBox,
@@ -22,7 +22,7 @@ from PyQt5.QtWidgets import (
 
 from parallelflow.cluster.state import ClusterState, ProcessState
 from parallelflow.gui import texts
-from parallelflow.gui.dialog import Icon, Note, label, there
+from parallelflow.gui.dialog import Icon, Note, label, there, within_screen
 from parallelflow.gui.engine_table import EngineTable
 from parallelflow.gui.texts import tr, tr_count
 from parallelflow.map.progress import MapProgress
@@ -75,7 +75,7 @@ class ClusterWindow(QWidget):
         self.show_state(WindowState())
         self.table.setFocus()
         wanted = QSize(self.sizeHint().width(), self.fontMetrics().lineSpacing() * 34)
-        self.resize(wanted.boundedTo(there(QGuiApplication.primaryScreen()).availableSize()))
+        self.resize(within_screen(wanted))
 
     def _add_head(self, column: QVBoxLayout) -> None:
         self.status = Note(name="status")
@@ -129,13 +129,16 @@ class ClusterWindow(QWidget):
         close = _button(box, tr("&Close"), QDialogButtonBox.ButtonRole.RejectRole, "close")
         box.rejected.connect(self._close)
         for button in (self.start_button, self.stop_button, self.connect_button, close):
-            button.setAutoDefault(False)
+            button.setAutoDefault(True)  # Enter presses the one with the focus, as in a dialog
         column.addWidget(box)
 
     # ------------------------------------------------------------ what it shows
 
     def show_state(self, state: WindowState) -> None:
-        """Show another state."""
+        """Show another state.
+
+        :param state: what is to be seen
+        """
         cluster = state.cluster
         connected = cluster is not None and cluster.connected
         self.status.show_text(*_status(state))
@@ -163,7 +166,7 @@ class ClusterWindow(QWidget):
             lines.append(line)
         more = len(died) - len(lines)
         if more > 0:
-            text = tr_count(more, "{count} more ended by itself.", "{count} more ended by themselves.")
+            text = tr_count("%Ln more ended by themselves.", "%Ln more ended by itself.", more)
             lines.append(html.escape(text))
         return "<br>".join(lines)
 
@@ -182,9 +185,7 @@ class ClusterWindow(QWidget):
             rest=rest,
         )
         if waiting:
-            text += " " + tr_count(
-                waiting, "{count} element waits for an engine.", "{count} elements wait for an engine."
-            )
+            text += " " + tr_count("%Ln elements wait for an engine.", "%Ln element waits for an engine.", waiting)
         self.map_text.setText(text)
         self.map_bar.setRange(0, max(1, progress.elements))
         self.map_bar.setValue(progress.done)
@@ -280,6 +281,6 @@ def _engines(cluster: ClusterState | None) -> str:
         busy=sum(engine.state == "busy" for engine in cluster.engines),
     )
     if cluster.unassigned:
-        waiting = tr_count(cluster.unassigned, "{count} task waits for an engine", "{count} tasks wait for an engine")
+        waiting = tr_count("%Ln tasks wait for an engine", "%Ln task waits for an engine", cluster.unassigned)
         text = tr("{engines}; {waiting}", engines=text, waiting=waiting)
     return text

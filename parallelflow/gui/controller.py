@@ -117,6 +117,8 @@ class Controller(QObject):
             self._window.log_chosen.connect(self._show_log)
         if not self._window.isVisible():
             self._connects, self._looks, self._trouble = True, 0, ""
+        if self._window.isMinimized():
+            self._window.showNormal()
         self._window.show()
         self._window.raise_()
         self._window.activateWindow()
@@ -289,6 +291,8 @@ class Controller(QObject):
 
     def _last_act(self) -> None:
         """At a signal that ends VisTrails, or at the end of Python."""
+        # Who waits for an answer holds what has to be closed.
+        self.questions.close()
         background.give_up()
         try:
             self._session.close()

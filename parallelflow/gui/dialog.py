@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from PyQt5.QtCore import QEvent, Qt
-from PyQt5.QtGui import QFont, QFontDatabase, QFontInfo, QTextCursor
+from PyQt5.QtCore import QEvent, QSize, Qt
+from PyQt5.QtGui import QFont, QFontDatabase, QFontInfo, QGuiApplication, QTextCursor
 from PyQt5.QtWidgets import (
     QAbstractButton,
     QAbstractScrollArea,
@@ -41,13 +41,21 @@ _FEWEST_ROWS, _MOST_ROWS = 3, 9
 
 
 def there(value: _T | None) -> _T:
-    """Return something of Qt's that, its type says, might be None."""
+    """Return something of Qt's that, its type says, might be None.
+
+    :param value: what Qt returned
+    :raises AssertionError: if it is None
+    """
     assert value is not None
     return value
 
 
 def label(text: str = "", name: str = "") -> QLabel:
-    """Return a label whose text wraps, and can be selected and copied."""
+    """Return a label whose text wraps, and can be selected and copied.
+
+    :param text: the text, plain
+    :param name: its name for tests, Qt's object name
+    """
     made = QLabel(text)
     made.setTextFormat(Qt.TextFormat.PlainText)
     made.setWordWrap(True)
@@ -56,8 +64,21 @@ def label(text: str = "", name: str = "") -> QLabel:
     return made
 
 
+def within_screen(size: QSize) -> QSize:
+    """Return a size, but no larger than what a screen has room for.
+
+    :param size: what would be wanted, in pixels
+    """
+    return size.boundedTo(there(QGuiApplication.primaryScreen()).availableSize())
+
+
 class Note(QWidget):
-    """A sentence beside a small icon. Without a sentence it is not there."""
+    """A sentence beside a small icon. Without a sentence it is not there.
+
+    :param icon: which one, of Qt's standard ones
+    :param text: the sentence, or ''
+    :param name: as for :func:`label`
+    """
 
     def __init__(self, icon: Icon = Icon.SP_MessageBoxInformation, text: str = "", name: str = "") -> None:
         super().__init__()
@@ -70,7 +91,11 @@ class Note(QWidget):
         self.show_text(text, icon)
 
     def show_text(self, text: str, icon: Icon | None = None) -> None:
-        """Show another sentence, and perhaps another icon."""
+        """Show another sentence, and perhaps another icon.
+
+        :param text: the sentence, or ''
+        :param icon: the icon; None: the same as before
+        """
         if icon is not None:
             style = there(self.style())
             size = style.pixelMetric(QStyle.PixelMetric.PM_SmallIconSize)
@@ -80,7 +105,11 @@ class Note(QWidget):
 
 
 def fit_table(table: QTreeView, rows: int) -> None:
-    """Give a table columns as wide as what they show, and room for its rows, up to some."""
+    """Give a table columns as wide as what they show, and room for its rows, up to some.
+
+    :param table: the table, with its model
+    :param rows: how many rows it has
+    """
     header = there(table.header())
     header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     header.setStretchLastSection(True)
@@ -125,17 +154,21 @@ class Dialog(QDialog):
         self.column.addWidget(self.buttons)
 
     def button(self, text: str, role: QDialogButtonBox.ButtonRole, name: str) -> QPushButton:
-        """Add a button to the button box."""
+        """Add a button to the button box.
+
+        :param text: its text
+        :param role: what Qt places it by
+        :param name: as for :func:`label`
+        """
         made = there(self.buttons.addButton(text, role))
         made.setObjectName(name)
-        made.setAutoDefault(False)
         return made
 
     def fit(self) -> None:
         """Take a width in which text reads well, whatever the font and the scale, unless the content needs more."""
         width = max(self.fontMetrics().averageCharWidth() * _LINE, self.sizeHint().width())
         height = self.column.totalHeightForWidth(width) if self.column.hasHeightForWidth() else self.sizeHint().height()
-        self.resize(width, height)
+        self.resize(within_screen(QSize(width, height)))
 
     def event(self, event: QEvent | None) -> bool:
         """Grow when the content needs it: Qt does not do that for text that wraps."""
@@ -143,7 +176,7 @@ class Dialog(QDialog):
         if there(event).type() == QEvent.Type.LayoutRequest and self.column.hasHeightForWidth():
             needed = self.column.totalHeightForWidth(self.width())
             if self.isVisible() and self.height() < needed:
-                self.resize(self.width(), needed)
+                self.resize(within_screen(QSize(self.width(), needed)))
         return done
 
     def answer(self) -> Any:
@@ -172,7 +205,9 @@ class Message(QMessageBox):
         super().__init__(icon, tr("Parallel Flow"), text, QMessageBox.StandardButton.Ok, parent)
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setInformativeText(more)
-        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        for each in self.findChildren(QLabel):  # QMessageBox' own way leaves the smaller text out
+            if each.text():
+                each.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setWindowModality(Qt.WindowModality.WindowModal)
         self._answers: dict[QAbstractButton | None, str] = {}
         for answer, caption in buttons:
@@ -195,6 +230,8 @@ class Message(QMessageBox):
 class Confirmation(Dialog):
     """Asks whether to go on.
 
+    :param parent: the window that it belongs to
+    :param title: its title
     :param text: what will be done
     :param accept: the text of the button that does it
     """
@@ -231,6 +268,7 @@ def log_view(text: str, lines: int) -> QPlainTextEdit:
 class FailureDialog(Dialog):
     """What failed, with the end of the log that says why. Accepted means: show me the whole log.
 
+    :param parent: the window that it belongs to
     :param sentence: what happened and what to do
     :param log_tail: the last lines of the log
     """
@@ -258,12 +296,13 @@ class FailureDialog(Dialog):
         self.fit()
         wanted = view.fontMetrics().lineSpacing() * (min(lines, 15) + 2) - view.sizeHint().height()
         width = max(self.width(), view.fontMetrics().averageCharWidth() * 90)
-        self.resize(width, self.height() + max(0, wanted))
+        self.resize(within_screen(QSize(width, self.height() + max(0, wanted))))
 
 
 class LogDialog(Dialog):
     """A whole log, to read and to copy.
 
+    :param parent: the window that it belongs to
     :param path: where it lies
     :param text: what is in it
     """
@@ -279,4 +318,4 @@ class LogDialog(Dialog):
         copy.clicked.connect(view.selectAll)
         copy.clicked.connect(view.copy)
         metrics = view.fontMetrics()
-        self.resize(metrics.averageCharWidth() * 110, metrics.lineSpacing() * 35)
+        self.resize(within_screen(QSize(metrics.averageCharWidth() * 110, metrics.lineSpacing() * 35)))

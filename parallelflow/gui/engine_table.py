@@ -70,6 +70,11 @@ def _whole(value: float | None) -> int | None:
     return None if value is None else int(value)
 
 
+def _number(value: float | None) -> float:
+    """What a number is sorted by. Qt does not compare small whole numbers with those above 2,147,483,647."""
+    return -1.0 if value is None else float(value)
+
+
 def _nothing(engines: Sequence[EngineState]) -> str:
     return ""
 
@@ -134,7 +139,7 @@ def _columns() -> list[_Column]:
             tr("Time on the processor in the last second; 100 % is one core"),
             "1600 %",
             lambda e, _: texts.percent(e.cpu_percent),
-            lambda e, _: e.cpu_percent or -1.0,
+            lambda e, _: _number(e.cpu_percent),
             lambda engines: texts.percent(_total([e.cpu_percent for e in engines])),
             True,
         ),
@@ -143,7 +148,7 @@ def _columns() -> list[_Column]:
             tr("Memory that the engine and what it started use"),
             "999.9 MiB",
             lambda e, _: texts.memory(e.memory),
-            lambda e, _: e.memory or -1,
+            lambda e, _: _number(e.memory),
             lambda engines: texts.memory(_whole(_total([e.memory for e in engines]))),
             True,
         ),
@@ -160,7 +165,10 @@ def _columns() -> list[_Column]:
 
 
 class EngineModel(QAbstractItemModel):
-    """Hosts, and below each its engines. Shows whatever states it was given last."""
+    """Hosts, and below each its engines. Shows whatever states it was given last.
+
+    :param parent: Qt's owner of it
+    """
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -222,7 +230,10 @@ class EngineModel(QAbstractItemModel):
         self.dataChanged.emit(self.index(0, 0, parent), self.index(len(host.engines) - 1, last, parent))
 
     def engine_ids(self, index: QModelIndex) -> list[int]:
-        """Return the number of a row's engine, or of all engines of a row's host."""
+        """Return the number of a row's engine, or of all engines of a row's host.
+
+        :param index: any cell of the row
+        """
         host = self._by_number.get(index.internalId())
         if host is not None:
             return [host.engines[index.row()].id]
@@ -347,7 +358,11 @@ class EngineTable(QTreeView):
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
 
     def show_engines(self, engines: Sequence[EngineState], progress: MapProgress | None) -> None:
-        """Show other engines, or the same in another state."""
+        """Show other engines, or the same in another state.
+
+        :param engines: all there are
+        :param progress: the Map that runs now
+        """
         self.setColumnHidden(_ELEMENTS, progress is None)
         self._model.show_engines(engines, progress)
 

@@ -6,8 +6,8 @@ are set. May import VisTrails and the cluster's settings; of Qt only what brings
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from PyQt5.QtCore import QTimer
@@ -16,8 +16,9 @@ from vistrails.core import debug
 from vistrails.core.packagemanager import get_package_manager
 
 from parallelflow.cluster import profile as profiles
-from parallelflow.cluster.errors import ClusterError, ProfileError
+from parallelflow.cluster.errors import SettingsError
 from parallelflow.cluster.settings import PREFERENCES, Settings, Value
+from parallelflow.gui import background
 from parallelflow.gui.texts import tr
 
 CODEPATH = "ipyparallel_flow"
@@ -42,6 +43,8 @@ class Preferences:
         self._profile_set = profile_set
         self._good: dict[str, Value] = {}
         self._told: set[str] = set()
+        self._looking_for: set[str] = set()
+        self._watched: Any = None
         self._writing = False
         self._closed = False
 
@@ -75,10 +78,21 @@ class Preferences:
             for configuration in objects.values():
                 # VisTrails trips over watchers that have gone, so this one stays; it does nothing once we are closed.
                 configuration.subscribe(key, lambda name, value: self._check(name, value, just_set=True))
+        # "Restore Defaults" replaces the configuration and sets no value, so no watcher hears of it.
+        package.reset_configuration = self._restore
+        self._watched = package
+
+    def _restore(self) -> None:
+        """Restore the defaults, in place of the package's own method."""
+        type(self._watched).reset_configuration(self._watched)
+        for key in _KEYS:
+            self._check(key, getattr(self._watched.configuration, key), just_set=False)
+        self._profile_set(str(self._good["profile"]))
 
     def close(self) -> None:
         """Watch no longer."""
         self._closed = True
+        del self._watched.reset_configuration
 
     # ------------------------------------------------------------ read and change
 
@@ -97,17 +111,23 @@ class Preferences:
         :raises SettingsError: for a value that is not allowed; nothing is changed then
         """
         Settings.from_mapping(values)
-        package = self._package
-        self._writing = True
-        try:
+        self._good.update(values)
+        with self._unwatched():
             for key, value in values.items():
                 for configuration in self._copies():
                     old = getattr(configuration, key)
                     setattr(configuration, key, type(old)(value))
+            self._package.persist_configuration()
+        QTimer.singleShot(0, self._refresh_table)
+
+    @contextmanager
+    def _unwatched(self) -> Iterator[None]:
+        """Set values ourselves, and have VisTrails save them, which sets them again."""
+        self._writing = True
+        try:
+            yield
         finally:
             self._writing = False
-        self._good.update(values)
-        package.persist_configuration()
 
     # ------------------------------------------------------------ refuse
 
@@ -117,20 +137,44 @@ class Preferences:
             return
         try:
             good = getattr(Settings.from_mapping({key: value}), key)
-            if key == "profile" and just_set:
-                _check_exists(good)
-        except ClusterError as error:
+        except SettingsError as error:
             self._refuse(key, value, str(error))
+            return
+        if key == "profile" and just_set and good != self._good[key]:
+            self._look_for_profile(good)
             return
         self._good[key] = good
         if key == "profile" and just_set:
-            self._profile_set(str(good))
+            self._profile_set(good)
+
+    def _look_for_profile(self, name: str) -> None:
+        """Refuse a profile that does not exist, as soon as that is known: its disk may be slow."""
+        if name in self._looking_for:
+            return  # VisTrails' table sets each value several times
+        self._looking_for.add(name)
+
+        def ended(error: BaseException | None) -> None:
+            self._looking_for.discard(name)
+            if self._closed or self._package.configuration.profile != name:
+                return
+            if error is not None:
+                self._refuse("profile", name, str(error))
+            else:
+                self._good["profile"] = name
+                self._profile_set(name)
+
+        look = background.run(lambda: profiles.find(name))
+        look.succeeded.connect(lambda found: ended(None))
+        look.failed.connect(ended)
+        look.start()
 
     def _refuse(self, key: str, value: object, sentence: str) -> None:
         last = self._good[key]
-        for configuration in self._copies():
-            if getattr(configuration, key) == value:
-                setattr(configuration, key, type(value)(last))  # type: ignore[call-arg]
+        with self._unwatched():
+            for configuration in self._copies():
+                if getattr(configuration, key) == value:
+                    setattr(configuration, key, type(value)(last))  # type: ignore[call-arg]
+            self._package.persist_configuration()
         kept = tr("{sentence} It stays '{value}'.", sentence=sentence, value=last)
         # VisTrails' table sets each value twice.
         if kept not in self._told:
@@ -141,22 +185,19 @@ class Preferences:
     def _tell(self, sentence: str) -> None:
         self._told.discard(sentence)
         if not self._closed:
-            refresh_table(self._copies())
+            self._refresh_table()
             self._refused(sentence)
 
-
-def _check_exists(name: str) -> None:
-    if name != "default" and name not in profiles.profiles():
-        raise ProfileError(
-            tr(
-                "There is no IPython profile '{name}'. Make it with Packages > Parallel Flow > Change profile.",
-                name=name,
-            )
-        )
+    def _refresh_table(self) -> None:
+        if not self._closed:
+            refresh_table(self._copies())
 
 
 def refresh_table(configurations: list[Any]) -> None:
-    """Have VisTrails' own table of these values, if it is open, show what they are now."""
+    """Have VisTrails' own table of these values, if it is open, show what they are now.
+
+    :param configurations: VisTrails' configuration objects that hold the values
+    """
     with suppress(ImportError):
         from vistrails.gui.configuration import QConfigurationTreeWidget
 

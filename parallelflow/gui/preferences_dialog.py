@@ -52,7 +52,7 @@ def _profile(names: Sequence[str]) -> _Editor:
 def _engines(cores: int) -> _Editor:
     spin = QSpinBox()
     spin.setRange(0, MOST_ENGINES)
-    spin.setSpecialValueText(tr_count(cores, "as many as cores ({count} here)", "as many as cores ({count} here)"))
+    spin.setSpecialValueText(tr_count("as many as cores (%Ln here)", "as many as cores (%Ln here)", cores))
     return _Editor(spin, spin.value, lambda value: spin.setValue(int(value)))
 
 
@@ -79,6 +79,7 @@ def _yes_or_no(text: str) -> _Editor:
 class PreferencesDialog(Dialog):
     """Shows the preferences and lets the user change them. The answer is what was changed, by name.
 
+    :param parent: the window that it belongs to
     :param settings: the values now
     :param profiles: the profiles that exist
     :param cores: how many cores this machine has
@@ -94,9 +95,9 @@ class PreferencesDialog(Dialog):
         self._row(cluster, "engines", tr("&Engines to start:"), _engines(cores))
         self._row(cluster, "start", tr("When a &Map finds no engines:"), _choice(_start_choices()))
         self._row(cluster, "encryption", "", _yes_or_no(tr("E&ncrypt the traffic of controllers that are started")))
-        ending = self._group(tr("When VisTrails ends"))
-        self._row(ending, "at_exit", tr("What it s&tarted:"), _choice(_exit_choices()))
-        self._row(ending, "orphans", tr("What a &crash left running:"), _choice(_orphan_choices()))
+        started = self._group(tr("What VisTrails has started"))
+        self._row(started, "at_exit", tr("When VisTrails en&ds:"), _choice(_exit_choices()))
+        self._row(started, "orphans", tr("At the next start, after a &crash:"), _choice(_orphan_choices()))
         limits = self._group(tr("Time limits"))
         self._row(limits, "start_timeout", tr("To sta&rt:"), _seconds())
         self._row(limits, "connect_timeout", tr("To c&onnect:"), _seconds())
@@ -112,7 +113,6 @@ class PreferencesDialog(Dialog):
         self.add_buttons(tr("OK"))
         defaults = there(self.buttons.addButton(QDialogButtonBox.StandardButton.RestoreDefaults))
         defaults.clicked.connect(lambda: self._show(Settings()))
-        defaults.setAutoDefault(False)
         self._show(settings)
         self.editors["profile"].widget.setFocus()
         self.fit()
@@ -154,14 +154,14 @@ class PreferencesDialog(Dialog):
 
 def _start_choices() -> Sequence[tuple[str, str]]:
     return (
-        ("auto", tr("start a cluster on this machine")),
-        ("ask", tr("ask")),
+        ("ask", tr("ask whether to start some")),
+        ("auto", tr("start some without a question")),
         ("never", tr("fail with a message")),
     )
 
 
 def _exit_choices() -> Sequence[tuple[str, str]]:
-    return ("stop", tr("is stopped")), ("leave", tr("runs on, for the next session"))
+    return ("stop", tr("is stopped")), ("leave", tr("goes on running, for the next session"))
 
 
 def _orphan_choices() -> Sequence[tuple[str, str]]:

@@ -30,6 +30,7 @@ class ProfileAnswer:
 class ProfileDialog(Dialog):
     """Asks for a profile. The answer is a :class:`ProfileAnswer`.
 
+    :param parent: the window that it belongs to
     :param present: the profile in use
     :param profiles: those that exist
     """
@@ -75,7 +76,10 @@ class ProfileDialog(Dialog):
         self.fit()
 
     def show_profiles(self, profiles: Sequence[ProfileState]) -> None:
-        """Show the profiles again, with what has been learnt of their clusters; the selection stays."""
+        """Show the profiles again, with what has been learnt of their clusters; the selection stays.
+
+        :param profiles: those that exist
+        """
         chosen = self._chosen()
         self._names = [profile.name for profile in profiles]
         self._model.setRowCount(len(profiles))

@@ -17,6 +17,7 @@ class ProgressDialog(Dialog):
     QProgressDialog goes away as soon as Cancel is pressed, although what was begun must still be undone; this one says
     so and waits.
 
+    :param parent: the window that it belongs to
     :param title: what is being done
     :param text: what it waits for at first
     :param can_cancel: whether the work can be called off
@@ -41,6 +42,7 @@ class ProgressDialog(Dialog):
     def show_progress(self, text: str, fraction: float) -> None:
         """Show what the work waits for now.
 
+        :param text: what it waits for
         :param fraction: how much is done, from 0 to 1; 0 if nobody knows
         """
         if self._can_cancel and not self.reject_button.isEnabled():

@@ -6,50 +6,70 @@ from collections import Counter
 
 from PyQt5.QtWidgets import QFormLayout, QWidget
 
-from parallelflow.cluster.state import ClusterState, ControllerState
+from parallelflow.cluster.state import ClusterState
+from parallelflow.gui.cleanup_dialog import summary
 from parallelflow.gui.dialog import Dialog, Icon, Note, label
-from parallelflow.gui.texts import engines, host, hosts, starter, tr, tr_count
+from parallelflow.gui.texts import both, engines, host, hosts, starter, tr, tr_count
 
 _MOST_LINES = 10
 
 
-def what_ends(cluster: ClusterState) -> str:
-    """Return, for instance, '4 engines on 2 hosts'."""
+def engines_on_hosts(cluster: ClusterState) -> str:
+    """Return, for instance, '4 engines on 2 hosts'.
+
+    :param cluster: what there is
+    """
     if not cluster.engines:
         return tr("no engines")
     found = engines(len(cluster.engines))
     return tr("{engines} on {hosts}", engines=found, hosts=hosts(max(1, len(cluster.hosts))))
 
 
-def _controller(controller: ControllerState | None) -> str:
-    if controller is None:
-        return tr("none that answers")
+def what_ends(cluster: ClusterState) -> str:
+    """Return, for instance, '4 engines on 2 hosts and the controller'. Where no controller answers, ours is all there is.
+
+    :param cluster: what there is
+    """
+    if not cluster.connected:
+        return summary(cluster.processes)
+    return both(engines_on_hosts(cluster) if cluster.engines else "", tr("the controller"))
+
+
+def _controller(cluster: ClusterState) -> str:
+    controller = cluster.controller
+    if controller is None or not cluster.connected:
+        ours = next((process for process in cluster.processes if process.kind == "controller"), None)
+        if ours is None:
+            return tr("none that answers")
+        return tr("process {pid} on {host}, which does not answer", pid=ours.pid, host=host(ours.host))
     if controller.pid is None:
         return tr("on {host}", host=host(controller.host))
     return tr("on {host}, process {pid}", host=host(controller.host), pid=controller.pid)
 
 
-def _per_host(cluster: ClusterState) -> str:
+def _engines(cluster: ClusterState) -> str:
+    if not cluster.connected:
+        return summary([process for process in cluster.processes if process.kind != "controller"]) or tr("no engines")
     counts = Counter(engine.host for engine in cluster.engines)
     lines = [tr("{host}: {engines}", host=host(name), engines=engines(n)) for name, n in sorted(counts.items())]
     if len(lines) > _MOST_LINES:
         rest = len(lines) - _MOST_LINES + 1
-        lines[_MOST_LINES - 1 :] = [tr_count(rest, "and {count} more host", "and {count} more hosts")]
-    return "\n".join([what_ends(cluster), *lines]) if len(counts) > 1 else what_ends(cluster)
+        lines[_MOST_LINES - 1 :] = [tr_count("and %Ln more hosts", "and %Ln more host", rest)]
+    return "\n".join([engines_on_hosts(cluster), *lines]) if len(counts) > 1 else engines_on_hosts(cluster)
 
 
 def _warning(cluster: ClusterState) -> str:
     busy = sum(1 for engine in cluster.engines if engine.state == "busy")
     others = sum(1 for engine in cluster.engines if not engine.ours)
     lost = tr_count(
+        "%Ln engines are busy; what they compute is lost.",
+        "%Ln engine is busy; what it computes is lost.",
         busy,
-        "{count} engine is busy; what it computes is lost.",
-        "{count} engines are busy; what they compute is lost.",
     )
     strange = tr_count(
+        "%Ln engines were not started by this VisTrails.",
+        "%Ln engine was not started by this VisTrails.",
         others,
-        "{count} engine was not started by this VisTrails.",
-        "{count} engines were not started by this VisTrails.",
     )
     return "\n".join(text for text, count in ((lost, busy), (strange, others)) if count)
 
@@ -57,6 +77,7 @@ def _warning(cluster: ClusterState) -> str:
 class ShutdownDialog(Dialog):
     """Asks whether the whole cluster is to end.
 
+    :param parent: the window that it belongs to
     :param cluster: what there is
     """
 
@@ -65,9 +86,9 @@ class ShutdownDialog(Dialog):
         text = tr("Shut down the whole cluster of the profile '{profile}'?", profile=cluster.profile)
         self.column.addWidget(label(text, "text"))
         form = QFormLayout()
-        form.addRow(tr("Engines that end:"), label(_per_host(cluster), "engines"))
-        form.addRow(tr("Controller that ends:"), label(_controller(cluster.controller), "controller"))
-        if cluster.controller is not None:
+        form.addRow(tr("Engines that end:"), label(_engines(cluster), "engines"))
+        form.addRow(tr("Controller that ends:"), label(_controller(cluster), "controller"))
+        if cluster.controller is not None and cluster.connected:
             form.addRow(tr("Started by:"), label(starter(cluster.controller.started_by), "starter"))
         self.column.addLayout(form)
         self.column.addWidget(Note(Icon.SP_MessageBoxWarning, _warning(cluster), "warning"))

@@ -39,7 +39,10 @@ class StartState:
 
 
 def running(cluster: ClusterState) -> str:
-    """Return a sentence on what runs."""
+    """Return a sentence on what runs.
+
+    :param cluster: what there is
+    """
     if cluster.controller is None or cluster.lost is not None:
         return tr("Nothing yet; a controller is started as well.")
     controller = tr(
@@ -67,7 +70,7 @@ def warning(count: int, present: int, cores: int) -> str:
         "This machine would have {engines} on {cores}. They share the cores, so each is slower, and each takes memory "
         "of its own. That pays only if elements wait for something else than the processor.",
         engines=engines(count + present),
-        cores=tr_count(cores, "{count} core", "{count} cores"),
+        cores=tr_count("%Ln cores", "%Ln core", cores),
     )
 
 
@@ -87,8 +90,10 @@ class _EnginesForm(Dialog):
         self.count.valueChanged.connect(self._warn)
 
     def finish(self, accept: str) -> None:
-        """Add the rows that both dialogs end with."""
+        """Add the rows that both dialogs end with, and suggest a number."""
         self.column.addWidget(self.warning)
+        self.count.setValue(self.state.suggestion)
+        self._warn(self.count.value())  # it may have been that number before
         self.column.addStretch()
         self.add_buttons(accept)
         self.count.setFocus()
@@ -102,6 +107,7 @@ class _EnginesForm(Dialog):
 class StartDialog(_EnginesForm):
     """Asks for the number of engines to start. The answer is that number.
 
+    :param parent: the window that it belongs to
     :param state: what runs, and what this machine has
     """
 
@@ -112,15 +118,14 @@ class StartDialog(_EnginesForm):
         self.form.addRow(tr("This machine:"), label(self._machine(), "machine"))
         self.form.addRow(tr("&Engines to start:"), self.count)
         self.column.addLayout(self.form)
-        self.count.setValue(state.suggestion)
         self.finish(tr("&Start"))
 
     def _machine(self) -> str:
         free = max(0, self.state.cores - self.state.engines_here)
-        cores = tr_count(self.state.cores, "{count} core", "{count} cores")
+        cores = tr_count("%Ln cores", "%Ln core", self.state.cores)
         if free == self.state.cores:
             return tr("{cores}, none used by an engine", cores=cores)
-        unused = tr_count(free, "{count} not used by an engine", "{count} not used by an engine") if free else ""
+        unused = tr_count("%Ln not used by an engine", "%Ln not used by an engine", free) if free else ""
         return tr("{cores}, {unused}", cores=cores, unused=unused or tr("each with an engine"))
 
     def answer(self) -> int:
@@ -143,6 +148,7 @@ class NeedAnswer:
 class NeedDialog(_EnginesForm):
     """A Map needs a cluster and there is none: start one? The answer is a :class:`NeedAnswer`.
 
+    :param parent: the window that it belongs to
     :param state: what this machine has, and how many engines the preferences would start
     """
 
@@ -159,7 +165,6 @@ class NeedDialog(_EnginesForm):
         self.remember.setObjectName("remember")
         self.column.addLayout(self.form)
         self.column.addWidget(self.remember)
-        self.count.setValue(state.suggestion)
         self.finish(tr("&Start"))
 
     def answer(self) -> NeedAnswer:

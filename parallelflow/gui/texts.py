@@ -1,7 +1,12 @@
 """Every text that the user reads goes through here, so that it can be translated and is worded the same everywhere.
 
-Translators extract the texts with ``pylupdate5 -tr-function tr parallelflow/gui/*.py``. Errors of the cluster are
-sentences already and are shown as they are.
+A translator extracts the texts with PyQt's ``pylupdate5``, translates the file that it writes, for German say, in Qt
+Linguist, and turns it into a ``.qm`` file with Qt's ``lrelease``::
+
+    pylupdate5 -tr-function tr -tr-function tr_count parallelflow/gui/*.py parallelflow/ipyparallel_flow/*.py -ts de.ts
+
+For this, what is given to :func:`tr` and :func:`tr_count` must be literal texts. The translation is used from when the
+application installs a ``QTranslator`` with it. Errors of the cluster are sentences already and are shown as they are.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from PyQt5.QtCore import QCoreApplication, QDateTime, QLocale
 
 from parallelflow.cluster.state import LEFT, OTHER_VISTRAILS, OTHERS, VISTRAILS
 
-_CONTEXT = "ParallelFlow"
+_CONTEXT = "@default"  # where pylupdate5 puts the texts of functions
 
 
 def tr(text: str, **values: object) -> str:
@@ -26,58 +31,88 @@ def tr(text: str, **values: object) -> str:
     return translated.format(**values) if values else translated
 
 
-def tr_count(count: int, one: str, many: str, **values: object) -> str:
-    """Return a text about a number of things, in the user's language.
+def tr_count(many: str, one: str, count: int, **values: object) -> str:
+    """Return a text about a number of things, in the user's language, which may have more forms than English.
 
-    :param count: how many; the value of ``{count}``
-    :param one: the English text for one thing
-    :param many: the English text for any other number
+    :param many: the English text for any number but one; Qt puts the number in the place of ``%Ln``
+    :param one: the English text for one thing; translators see it beside the other
+    :param count: how many
+    :param values: the values of ``{names}``
     """
-    translated = QCoreApplication.translate(_CONTEXT, one if count == 1 else many, None, count)
-    return translated.format(count=QLocale().toString(count), **values)
+    translated = QCoreApplication.translate(_CONTEXT, many, one, count)
+    number = QLocale().toString(count)
+    if count == 1 and translated == many.replace("%Ln", number):
+        translated = one.replace("%Ln", number)  # nobody has translated it
+    return translated.format(**values) if values else translated
 
 
 def engines(count: int) -> str:
-    """Return, for instance, '3 engines'."""
-    return tr_count(count, "{count} engine", "{count} engines")
+    """Return, for instance, '3 engines'.
+
+    :param count: how many
+    """
+    return tr_count("%Ln engines", "%Ln engine", count)
 
 
 def hosts(count: int) -> str:
-    """Return, for instance, '2 hosts'."""
-    return tr_count(count, "{count} host", "{count} hosts")
+    """Return, for instance, '2 hosts'.
+
+    :param count: how many
+    """
+    return tr_count("%Ln hosts", "%Ln host", count)
 
 
 def controllers(count: int) -> str:
-    """Return, for instance, '1 controller'."""
-    return tr_count(count, "{count} controller", "{count} controllers")
+    """Return, for instance, '1 controller'.
+
+    :param count: how many
+    """
+    return tr_count("%Ln controllers", "%Ln controller", count)
 
 
 def processes(count: int) -> str:
-    """Return, for instance, '5 processes'."""
-    return tr_count(count, "{count} process", "{count} processes")
+    """Return, for instance, '5 processes'.
+
+    :param count: how many
+    """
+    return tr_count("%Ln processes", "%Ln process", count)
 
 
 def elements(first: int, count: int) -> str:
-    """Return, for instance, '30 to 39': some consecutive elements, by index."""
+    """Return, for instance, '30 to 39': some consecutive elements, by index.
+
+    :param first: the first one's index
+    :param count: how many, at least 1
+    """
     return f"{first}" if count == 1 else tr("{first} to {last}", first=first, last=first + count - 1)
 
 
 def both(one: str, other: str) -> str:
-    """Join two things: '1 controller and 2 engines'; one that is empty is left out."""
+    """Join two things: '1 controller and 2 engines'; one that is empty is left out.
+
+    :param one: a text, or ''
+    :param other: a text, or ''
+    """
     return tr("{one} and {other}", one=one, other=other) if one and other else one or other
 
 
-def kind(name: str, count: int = 1) -> str:
-    """Return what a process is, from the kind that the cluster gives it."""
+def kind(name: str) -> str:
+    """Return what a process is, from the kind that the cluster gives it.
+
+    :param name: ``controller``, ``engine`` or ``job``
+    """
     if name == "controller":
-        return tr_count(count, "Controller", "Controllers")
+        return tr("Controller")
     if name == "engine":
-        return tr_count(count, "Engine", "Engines")
+        return tr("Engine")
     return tr("Engines of a batch job")
 
 
 def starter(started_by: str) -> str:
-    """Return who started a controller, from one of the constants of `parallelflow.cluster.state`."""
+    """Return who started a controller, from one of the constants of `parallelflow.cluster.state`.
+
+    :param started_by: the constant
+    """
     return {
         VISTRAILS: tr("this VisTrails"),
         LEFT: tr("an earlier VisTrails, which left it running"),
@@ -87,7 +122,10 @@ def starter(started_by: str) -> str:
 
 
 def engine_state(state: str) -> str:
-    """Return what an engine does, from the state that the cluster gives it."""
+    """Return what an engine does, from the state that the cluster gives it.
+
+    :param state: as :class:`parallelflow.cluster.state.EngineState` has it
+    """
     return {
         "idle": tr("idle"),
         "busy": tr("busy"),
@@ -97,14 +135,20 @@ def engine_state(state: str) -> str:
 
 
 def host(name: str) -> str:
-    """Return a machine's name; of this one, that it is this one."""
+    """Return a machine's name; of this one, that it is this one.
+
+    :param name: its name, or '' if it is not known yet
+    """
     if not name:
         return tr("not known yet")
     return tr("{host} (this machine)", host=name) if name == socket.gethostname() else name
 
 
 def moment(epoch: float | None) -> str:
-    """Return a point in time, given in seconds since the epoch: the time of today, else day and time."""
+    """Return a point in time: the time of today, else day and time; '' for None.
+
+    :param epoch: in seconds since the epoch
+    """
     if epoch is None:
         return ""
     then = QDateTime.fromSecsSinceEpoch(int(epoch))
@@ -115,12 +159,18 @@ def moment(epoch: float | None) -> str:
 
 
 def age(epoch: float | None) -> str:
-    """Return how long ago a point in time is, given in seconds since the epoch."""
+    """Return how long ago a point in time is; '' for None.
+
+    :param epoch: in seconds since the epoch
+    """
     return "" if epoch is None else duration(time.time() - epoch)
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in the two units that matter, such as '3 min 20 s'."""
+    """Return a duration in the two units that matter, such as '3 min 20 s'.
+
+    :param seconds: the duration
+    """
     whole = max(0, round(seconds))
     if whole < 60:
         return tr("{seconds} s", seconds=whole)
@@ -132,10 +182,16 @@ def duration(seconds: float) -> str:
 
 
 def memory(size: int | None) -> str:
-    """Return a size in bytes, such as '120.5 MiB'."""
+    """Return a size, such as '120.5 MiB'; '' for None.
+
+    :param size: in bytes
+    """
     return "" if size is None else QLocale().formattedDataSize(size, 1)
 
 
 def percent(value: float | None) -> str:
-    """Return a share in percent, such as '98 %'."""
+    """Return a share, such as '98 %'; '' for None.
+
+    :param value: in percent
+    """
     return "" if value is None else tr("{value} %", value=QLocale().toString(round(value)))

@@ -65,8 +65,21 @@ def finalize() -> None:
         debug.critical(str(error))
 
 
+def _translate() -> Callable[[str], str]:
+    """What gives a text in the user's language: nothing but Qt does, which is there only with the window."""
+    if not _has_window():
+        return str
+    from parallelflow.gui.texts import tr
+
+    return tr
+
+
 def menu_items() -> list[tuple[str, Callable[..., None]]]:
-    """Return the entries of Packages > Parallel Flow."""
+    """Return the entries of Packages > Parallel Flow.
+
+    :returns: each entry's text, and what choosing it calls.
+    """
+    tr = _translate()
 
     def entry(name: str) -> Callable[..., None]:
         def choose(checked: bool = False) -> None:
@@ -77,10 +90,10 @@ def menu_items() -> list[tuple[str, Callable[..., None]]]:
         return choose
 
     return [
-        ("Start new engine processes", entry("start_engines")),
-        ("Show information on the cluster", entry("show_cluster")),
-        ("Change profile", entry("change_profile")),
-        ("Cleanup started processes", entry("clean_up")),
-        ("Request cluster shutdown", entry("shut_down")),
-        ("Preferences...", entry("change_preferences")),
+        (tr("Start new engine processes"), entry("start_engines")),
+        (tr("Show information on the cluster"), entry("show_cluster")),
+        (tr("Change profile"), entry("change_profile")),
+        (tr("Cleanup started processes"), entry("clean_up")),
+        (tr("Request cluster shutdown"), entry("shut_down")),
+        (tr("Preferences..."), entry("change_preferences")),
     ]
