@@ -52,6 +52,7 @@ _PARTS = {
 def read_connection_file(path: Path) -> dict[str, Any] | None:
     """What a connection file says.
 
+    :param path: the file
     :returns: its content, or None if there is no such file
     :raises ConnectError: if it cannot be read or is not a connection file (``gone`` is True: no controller wrote that)
     """
@@ -195,7 +196,11 @@ def _sockets(process: psutil.Process) -> set[str]:
 
 
 def listening_ports(process: psutil.Process) -> set[int]:
-    """The TCP ports that a process listens on."""
+    """The TCP ports that a process listens on.
+
+    :param process: a process of this machine
+    :raises psutil.Error: if it is gone, or not ours to look at
+    """
     # psutil 6 renamed the method.
     method = getattr(process, "net_connections", None) or process.connections
     return {entry.laddr.port for entry in method("tcp") if entry.status == psutil.CONN_LISTEN}
@@ -237,6 +242,8 @@ def no_ipc(name: str) -> str:
     """The sentence for a controller that listens on files instead of ports.
 
     ipyparallel's controller names them ``address-port``, and its client and engines look for ``address:port``.
+
+    :param name: the profile's name
     """
     return (
         f"The controller of the IPython profile '{name}' is configured for the transport ipc, by which ipyparallel's"
@@ -349,10 +356,9 @@ def _client(info: dict[str, Any], profile_dir: Path, timeout: float) -> Any | No
     context = zmq.Context()
     context.linger = 0
     try:
-        # Tunnels are our business: the client's own ones end when ssh goes to the background.
-        return ipyparallel.Client(
-            {**info, "ssh": ""}, profile_dir=str(profile_dir), timeout=max(0.1, timeout), context=context
-        )
+        # Tunnels are our business: the client's own ones end when ssh goes to the background. So is the profile: given
+        # one, the client would make folders there and change their modes, though it has all that it needs.
+        return ipyparallel.Client({**info, "ssh": ""}, profile_dir="", timeout=max(0.1, timeout), context=context)
     except TimeoutError:
         _destroy(context)
         return None
@@ -368,7 +374,14 @@ def _destroy(context: zmq.Context[Any]) -> None:
 
 
 class Connection:
-    """A client that is connected, and its health. Made by :func:`connect`."""
+    """A client that is connected, and its health. Made by :func:`connect`.
+
+    :param profile_dir: the profile's folder
+    :param client: an ``ipyparallel.Client``, connected
+    :param info: the connection file's content
+    :param here: whether the controller runs on this machine
+    :param tunnel: the way to it, if it is reached by ssh; closed with the connection
+    """
 
     def __init__(
         self, profile_dir: Path, client: Any, info: dict[str, Any], here: bool, tunnel: Tunnel | None = None

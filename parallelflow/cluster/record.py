@@ -91,6 +91,8 @@ def locked(path: Path, wait: Wait, what: str) -> Iterator[None]:
     :param wait: how long to wait for whoever holds it
     :param what: what is waited for, as the progress text and in the error's sentence
     :raises ClusterError: if somebody else holds it to the end of the wait
+    :raises Cancelled: if the caller of the wait called it off
+    :raises OSError: if the lock file cannot be opened
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, profile.PRIVATE_FILE)
     try:
@@ -140,6 +142,7 @@ class Record:
     def change(self, change: Callable[[list[Entry]], list[Entry]]) -> list[Entry]:
         """Replace the record by what a function makes of it, while nobody else can.
 
+        :param change: gets the old record, and returns the new one
         :returns: the new record
         :raises ClusterError: if it is locked or cannot be written
         """
@@ -159,10 +162,19 @@ class Record:
             raise ClusterError(f"{self.path} cannot be written: {error.strerror or error}.") from error
 
     def put(self, *entries: Entry) -> None:
-        """Add entries, or replace those with the same token."""
+        """Add entries, or replace those with the same token.
+
+        :param entries: what to add
+        :raises ClusterError: as for :meth:`change`
+        """
         tokens = {entry.token for entry in entries}
         self.change(lambda old: [entry for entry in old if entry.token not in tokens] + list(entries))
 
     def remove(self, *tokens: str) -> None:
-        """Take processes off the record."""
-        self.change(lambda old: [entry for entry in old if entry.token not in tokens])
+        """Take processes off the record.
+
+        :param tokens: the processes' tokens
+        :raises ClusterError: as for :meth:`change`
+        """
+        if tokens:  # with none, not even the lock file is made
+            self.change(lambda old: [entry for entry in old if entry.token not in tokens])

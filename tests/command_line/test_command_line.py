@@ -100,6 +100,39 @@ def test_a_cluster_runs_on_is_looked_at_and_stopped(two_engines: Any, say: Run, 
     assert not carriers([os.environ[TOKENS]])
 
 
+def everything_in(folder: Path) -> dict[Path, tuple[int, int]]:
+    """What lies below a folder, with the mode and the time of the last change; but a cluster's logs grow by themselves."""
+    found = {path: path.lstat() for path in (folder, *folder.rglob("*"))}
+    return {path: (s.st_mode, s.st_mtime_ns) for path, s in found.items() if path.parent.name != "log"}
+
+
+def test_status_and_doctor_change_nothing_where_there_is_nothing(clean_home: Path, say: Run) -> None:
+    before = everything_in(clean_home)
+    assert say("status")[0] == 1
+    assert say("doctor")[0] == 0
+    assert everything_in(clean_home) == before
+
+
+def test_status_and_doctor_change_nothing_of_a_profile_and_its_cluster(
+    clean_home: Path, profile: Path, say: Run
+) -> None:
+    # A profile as others make it: readable by all, and without folders that it may have.
+    (profile / "startup" / "README").unlink(missing_ok=True)
+    profiles.security_dir(profile).chmod(0o755)
+    profiles.log_dir(profile).rmdir()
+    before = everything_in(clean_home)
+    assert say("status --profile test")[0] == 1
+    assert "others can read" in say("doctor --profile test")[1]
+    assert everything_in(clean_home) == before
+    assert say("start -n 1 --profile test")[0] == 0
+    profiles.security_dir(profile).chmod(0o755)
+    before = everything_in(clean_home)
+    assert say("status --profile test")[0] == 0
+    assert "others can read" in say("doctor --profile test")[1]
+    assert everything_in(clean_home) == before
+    assert say("stop --profile test")[0] == 0
+
+
 def test_what_others_started_is_stopped_only_on_demand(
     make_session: Callable[..., Session], profile: Path, say: Run
 ) -> None:
@@ -347,6 +380,6 @@ def test_a_fault_is_a_sentence(say: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (code, out) == (1, "")
     assert "so be it" in err
     monkeypatch.setenv("IPYTHONDIR", "/proc/nowhere")
-    code, out, err = say("status")
+    code, out, err = say("start")
     assert (code, out) == (1, "")
-    assert err.strip().endswith("/proc/nowhere.")
+    assert "could not be made in /proc/nowhere/profile_default" in err
