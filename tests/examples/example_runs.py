@@ -21,20 +21,30 @@ def run_python(
     :param limit: seconds that it may take
     :param path: more for PYTHONPATH
     """
+    path = os.pathsep.join(filter(None, (path, str(EXAMPLES))))
+    return run([sys.executable, *arguments], home, limit, PYTHONPATH=path)
+
+
+def run(command: list[str], home: Path, limit: float = 120, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with its home in a folder, which is also where it runs.
+
+    :param limit: seconds that it may take
+    :param variables: more for its environment
+    """
     # VisTrails leaves files behind that it has unpacked.
     temporary = home / "t"
-    temporary.mkdir(exist_ok=True)
+    temporary.mkdir(mode=0o700, exist_ok=True)
     environment = {
         **os.environ,
         "HOME": str(home),
         "IPYTHONDIR": str(home / ".ipython"),
-        "PYTHONPATH": os.pathsep.join(filter(None, (path, str(EXAMPLES)))),
         "QT_QPA_PLATFORM": "offscreen",
         "TMPDIR": str(temporary),
         "XDG_RUNTIME_DIR": str(temporary),
+        **variables,
     }
     return subprocess.run(
-        [sys.executable, *arguments],
+        command,
         cwd=home,
         env=environment,
         stdout=subprocess.PIPE,
