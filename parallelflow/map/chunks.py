@@ -22,7 +22,7 @@ SHORTEST_DURATION = 0.04
 # A chunk never holds more elements than this: writing their log must not hold up VisTrails' window for 100 ms.
 MOST_ELEMENTS = 500
 
-# A chunk never holds more bytes than this (estimated from earlier elements), so that memory stays bounded.
+# Neither a chunk nor its results hold more bytes than this (estimated from earlier elements), so that memory stays bounded.
 MOST_BYTES = 32 * 1024 * 1024
 
 # Chunks go out in rounds of one per engine, which together hold this share of what is left (factoring, Flynn Hummel,
@@ -51,7 +51,7 @@ class ChunkPolicy:
         self._left = elements
         self._cost: float | None = None  # seconds an element takes on an engine
         self._spread = 1.0  # how far costs differ from chunk to chunk, as a share of their mean
-        self._bytes = 0.0  # bytes an element takes on the wire
+        self._bytes = 0.0  # bytes an element or its result takes on the wire
         self._in_round = 0  # chunks of this round that are yet to be handed out
         self._fair = 0.0  # an engine's share of what was left when the round began
 
@@ -79,12 +79,20 @@ class ChunkPolicy:
         self._left -= size
         return size
 
-    def sent(self, elements: int, nbytes: int) -> None:
-        """Take note of a chunk's size on the wire, in bytes."""
+    def weighed(self, elements: int, nbytes: int) -> None:
+        """Take note of how much some elements, or their results, are on the wire.
+
+        :param elements: how many, at least 1.
+        :param nbytes: bytes of all of them together.
+        """
         self._bytes = max(self._bytes, nbytes / elements)
 
     def measured(self, elements: int, seconds: float) -> None:
-        """Take note of what a chunk cost on its engine, in seconds."""
+        """Take note of what a chunk cost on its engine.
+
+        :param elements: how many of its elements were run.
+        :param seconds: the time that all of them together took.
+        """
         if elements <= 0:
             return
         cost = seconds / elements

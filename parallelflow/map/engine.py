@@ -24,8 +24,9 @@ from parallelflow.map.outcomes import ChunkOutcome, Failure, ModuleOutputs, Plan
 if TYPE_CHECKING:
     from parallelflow.map.plan import Content
 
-# Plans that an engine keeps ready; the one unused for longest makes room.
+# Plans that an engine keeps ready, and their bytes all together; the one unused for longest makes room.
 MOST_PLANS = 8
+MOST_BYTES = 1024**3
 
 _plans: OrderedDict[str, ReadyPlan] = OrderedDict()
 
@@ -42,6 +43,7 @@ def install(identity: str, version: str, environment: bytes, *packed: Any) -> Pl
     :param version: the client's version of Parallel Flow.
     :param environment: the user's VisTrails, as `needs.environment` described it.
     :param packed: the plan, as `values.pack` made it.
+    :returns: that it is ready, or why it cannot run here.
     """
     with held_back():
         try:
@@ -66,8 +68,8 @@ def _make_ready(identity: str, version: str, environment: bytes, packed: Sequenc
         content: Content = values.unpack(packed)
     except (ImportError, AttributeError) as error:
         raise Refused(f"Python there lacks what the values on the modules' ports are made of: {error}") from error
-    _plans[identity] = ReadyPlan(content)
-    while len(_plans) > MOST_PLANS:
+    _plans[identity] = ReadyPlan(content, packed)
+    while len(_plans) > 1 and (len(_plans) > MOST_PLANS or sum(plan.nbytes for plan in _plans.values()) > MOST_BYTES):
         _plans.popitem(last=False)
 
 
@@ -78,7 +80,9 @@ def run(identity: str, first: int, occasion: bytes, *packed: Any) -> list[Any] |
     :param first: the index of the chunk's first element.
     :param occasion: what there is to know of this run of the Map, as `plan.make_run` made it.
     :param packed: the elements, a list, as `values.pack` made it.
-    :returns: a `ChunkOutcome`, packed.
+    :returns: a `ChunkOutcome`, packed; or that this engine does not hold the plan.
+    :raises CannotTravel: when something of the outcome that is no result cannot be pickled.
+    :raises Exception: what unpickling the elements raises.
     """
     with held_back() as interrupts:
         plan = _plans.get(identity)

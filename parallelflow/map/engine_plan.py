@@ -18,6 +18,7 @@ import pickle
 import time
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from parallelflow.map import values
@@ -69,9 +70,14 @@ class _Sink:
 
 
 class ReadyPlan:
-    """A plan whose modules exist in this process."""
+    """A plan whose modules exist in this process.
 
-    def __init__(self, content: Content):
+    :param content: what it says.
+    :param packed: the same, as it came.
+    :raises Refused: when it cannot run here.
+    """
+
+    def __init__(self, content: Content, packed: Sequence[Any]):
         from vistrails.core.interpreter.cached import CachedInterpreter
         from vistrails.core.log.controller import LogController
         from vistrails.core.vistrail.pipeline import Pipeline
@@ -82,6 +88,9 @@ class ReadyPlan:
         from parallelflow.map.plan import restore_parameters
 
         self.content = content
+        # Copies: what came off the wire shares its memory with other messages.
+        self._packed = [bytes(part) for part in packed]
+        self._is_fresh = True
         for package in content.packages:
             enable_package(package)
         add_subworkflows(content.subworkflows)
@@ -101,7 +110,13 @@ class ReadyPlan:
         self._occasion = b""
         self._run: Any = None
         self._broken_off = False
+        self._values: list[tuple[_Value, int, int]] = []  # with the places of module and connector in the content
         self._connect()
+
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes it occupies: its values, and what they are made of anew in each run."""
+        return 2 * values.size(self._packed)
 
     def _take_over_file_pool(self, directory: str) -> None:
         """Keep elements' files in VisTrails' own pool where it can be reached, so that they live as long as it does."""
@@ -121,13 +136,13 @@ class ReadyPlan:
         from vistrails.core.modules.vistrails_module import ModuleConnector
         from vistrails.core.vistrail.port_spec import PortSpec
 
-        for planned in self.content.modules:
+        for place, planned in enumerate(self.content.modules):
             module = self._objects[planned.module_id]
             module.list_depth = planned.list_depth
             module.signature = planned.signature
             for port in planned.enabled_outputs:
                 module.enable_output_port(port)
-            for connector in planned.connectors:
+            for number, connector in enumerate(planned.connectors):
                 spec = connector.spec and PortSpec(
                     name=connector.spec.name,
                     type="output",
@@ -137,6 +152,7 @@ class ReadyPlan:
                 )
                 if connector.source is None:
                     source, port = _Value(connector.value, connector.depth), "value"
+                    self._values.append((source, place, number))
                 else:
                     source, port = self._objects[connector.source], connector.source_port
                 module.set_input_port(connector.port, ModuleConnector(source, port, spec, connector.typecheck))
@@ -155,6 +171,8 @@ class ReadyPlan:
         :param occasion: what there is to know of this run of the Map, as `plan.make_run` made it.
         :param packed: the elements, a list, as `values.pack` made it.
         :param interrupts: SIGINT, held back; elements are what it ends.
+        :returns: what became of the elements; the failure of one is in it.
+        :raises Exception: what unpickling the elements raises.
         """
         from vistrails.core.log.controller import LogWorkflowController
         from vistrails.core.log.log import Log
@@ -213,10 +231,22 @@ class ReadyPlan:
         from vistrails.core.configuration import get_vistrails_configuration
 
         get_vistrails_configuration().jobCheckInterval = self._run.job_interval
+        if not self._is_fresh:
+            self._renew_values()
+        self._is_fresh = False
         for planned in self.content.modules:
             if planned.results is None:
                 module = self._objects[planned.module_id]
                 module.upToDate = module.computed = False
+
+    def _renew_values(self) -> None:
+        """Let values be again what they were when the plan came: modules may have changed them in place."""
+        self.content = values.unpack(self._packed)
+        for value, place, number in self._values:
+            value.value = self.content.modules[place].connectors[number].value
+        for planned in self.content.modules:
+            if planned.results is not None:
+                self._objects[planned.module_id].outputPorts.update(planned.results)
 
     def _records(self, sink: _Sink, first: int) -> tuple[list[IterationRecord], list[ExecutionRecord]]:
         from parallelflow.map.provenance import record_of, records_of

@@ -8,14 +8,17 @@ from __future__ import annotations
 import builtins
 import contextlib
 import datetime
+import fcntl
 import gc
 import importlib.util
 import io
 import os
 import platform
+import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
     from parallelflow.map.needs import Environment, Package, Subworkflow
 
 _application: Any = None
+
+# How the folders that engines start VisTrails in are called, and after how many seconds they are locked for certain.
+_FOLDER = "parallelflow_start_"
+_IN_USE_WITHIN = 5.0
 
 
 class Refused(Exception):
@@ -38,7 +45,11 @@ def started() -> bool:
 
 
 def start(environment: Environment) -> None:
-    """Start a VisTrails like the user's: same packages, same configuration, but a folder of its own."""
+    """Start a VisTrails like the user's, unless it has been started: same packages, same configuration, but a folder of its own.
+
+    :param environment: the user's VisTrails.
+    :raises Refused: when VisTrails does not start.
+    """
     global _application
     for entry in environment.path:
         if entry not in sys.path:
@@ -48,10 +59,9 @@ def start(environment: Environment) -> None:
     plain_import = builtins.__import__
     with (
         contextlib.redirect_stderr(io.StringIO()) as said,
-        tempfile.TemporaryDirectory(prefix="parallelflow_") as folder,
+        _folder_to_start_in() as folder,
     ):
-        # VisTrails writes where it starts, so it starts in a folder of its own, which goes at once: a killed engine
-        # leaves nothing. From then on it uses the user's, where that can be reached, and saves no start-up file.
+        # VisTrails writes where it starts, so it starts in a folder of its own, which goes at once. From then on it uses the user's, where that can be reached, and saves no start-up file.
         Path(folder, "startup.xml").write_bytes(environment.startup)
         options = {
             "batch": True,
@@ -85,8 +95,33 @@ def start(environment: Environment) -> None:
     gc.freeze()
 
 
+@contextlib.contextmanager
+def _folder_to_start_in() -> Iterator[str]:
+    """A folder for a moment. What engines have left that were killed in that moment is removed."""
+    place = Path(tempfile.gettempdir())
+    for left in place.glob(f"{_FOLDER}*"):
+        with contextlib.suppress(OSError):  # it is in use, somebody else's, or just being removed
+            if time.time() - left.stat().st_mtime > _IN_USE_WITHIN:
+                with _locked(left):
+                    shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=_FOLDER) as folder, _locked(Path(folder)):
+        yield folder
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock a folder; the lock goes with the process, however that ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 @cache
 def host() -> Host:
+    """Return the machine and process that this is, as the log is to have them."""
     from vistrails.core.log.controller import LogController
 
     machine = LogController.get_local_machine()
@@ -98,6 +133,7 @@ def host() -> Host:
 def enable_package(package: Package) -> None:
     """Enable a package, whose dependencies are enabled.
 
+    :param package: the package.
     :raises Refused: when it is not there, does not load, or is of another version.
     """
     from vistrails.core.packagemanager import get_package_manager
@@ -126,7 +162,10 @@ def _can_import(package: Package) -> bool:
 
 
 def add_subworkflows(subworkflows: Iterable[Subworkflow]) -> None:
-    """Register the subworkflows that no package brings."""
+    """Register the subworkflows that no package brings.
+
+    :param subworkflows: all that the plan needs, inner ones before those that are made of them.
+    """
     from vistrails.core.modules.module_registry import get_module_registry
     from vistrails.core.modules.sub_module import new_abstraction
     from vistrails.core.vistrail.vistrail import Vistrail

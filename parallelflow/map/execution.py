@@ -21,9 +21,9 @@ from vistrails.core.modules.vistrails_module import (
     ModuleWasSuspended,
 )
 
-from parallelflow.cluster.errors import ClusterError
+from parallelflow.cluster.errors import ClusterError, ControllerLost
 from parallelflow.cluster.session import get_session
-from parallelflow.map import garbage, progress, stand_ins, values
+from parallelflow.map import connected, garbage, progress, stand_ins, values
 from parallelflow.map.needs import environment
 from parallelflow.map.outcomes import ChunkOutcome, Failure, Host, IterationRecord, Jobs, ModuleOutputs, Suspension
 from parallelflow.map.plan import make_plan, make_run
@@ -33,6 +33,10 @@ from parallelflow.map.scheduler import MapError, Report, Scheduler, Work
 
 if TYPE_CHECKING:
     from parallelflow.map.module import Map
+
+
+# After how many seconds in which nothing of a Map runs it is said that all engines are busy.
+_BUSY_AFTER = 5.0
 
 
 class Execution:
@@ -49,7 +53,9 @@ class Execution:
         raw = module.get_input("InputList")
         self.takes_apart = len(self.ports) != 1
         # The serial Map's own way, so that what is no list fails as it does there.
-        self.elements: Any = raw if self.takes_apart else [[element] for element in raw]
+        if self.takes_apart:
+            len(raw)  # a generator has none, and fails here as there
+        self.elements: list[Any] = list(raw) if self.takes_apart else [[element] for element in raw]
         self.functions: list[Module] = [connector.obj for connector in module.inputPorts.get("FunctionPort", ())]
         self.reachable = _with_upstream(self.functions)
         self.executed: dict[int, Module] = {}
@@ -58,6 +64,7 @@ class Execution:
         self.failure: Failure | None = None
         self.failed_on = ""
         self.started = 0.0
+        self.said_busy = False
 
     def run(self) -> None:
         """Run all elements; the results are in the module's `partialResult` afterwards, as after the serial loop.
@@ -135,7 +142,7 @@ class Execution:
     def _pack(self, first: int, count: int) -> values.Packed:
         try:
             chunk = self.elements[first : first + count]
-            return values.pack(list(chunk) if self.takes_apart else [element for (element,) in chunk])
+            return values.pack(chunk if self.takes_apart else [element for (element,) in chunk])
         except values.CannotTravel:
             for index in range(first, first + count):
                 for port, part in zip(self.ports, self.elements[index], strict=False):
@@ -143,8 +150,7 @@ class Execution:
                         values.pack(part)
                     except values.CannotTravel as error:
                         raise MapError(
-                            f"{self._describe(index).capitalize()} cannot be sent to an engine:"
-                            f" on port '{port}', {error}."
+                            f"An element cannot be sent to an engine: {self._describe(index)}, on port '{port}': {error}."
                         ) from error
             raise
 
@@ -159,9 +165,10 @@ class Execution:
         written = _InOrder(self.log)
         try:
             session = get_session()
-            session.client(progress=self._starting)
+            connected.wait_for_engines(session, self._starting)
             connection = session.connection
-            assert connection is not None  # client() has just connected
+            if connection is None:  # closed by somebody else in this very moment
+                raise ControllerLost("The connection to the cluster was closed. Run the workflow again.")
             work = Work(
                 len(self.elements),
                 self._pack,
@@ -173,7 +180,10 @@ class Execution:
             )
             self.started = time.time()
             with connection.watched(), garbage.in_steps() as collect:
-                for report in Scheduler(connection, work, lambda scheduler: self._tick(scheduler, collect)).run():
+                scheduler = Scheduler(
+                    connection, work, lambda scheduler: self._tick(scheduler, collect), self._breaking_off
+                )
+                for report in scheduler.run():
                     self._take(report)
                     written.add(report)
         except (MapError, ClusterError) as error:
@@ -188,6 +198,9 @@ class Execution:
         progress.tell(text)
         self.module.logging.update_progress(self.module, 0.0)
 
+    def _breaking_off(self) -> None:
+        progress.tell("Waiting for engines to break off what they run")
+
     def _tick(self, scheduler: Scheduler, collect: Callable[[], None]) -> None:
         collect()
         progress.publish(
@@ -199,13 +212,22 @@ class Execution:
                 scheduler.under_way(),
             )
         )
+        if scheduler.done == 0 and scheduler.prepares:
+            progress.tell("Engines are starting VisTrails and loading packages")
+        elif scheduler.waits_for_engines > _BUSY_AFTER:
+            # They may be busy for a good reason, with what others have them do; so this is no error.
+            busy = "Waiting for an engine: all of them are busy with something else"
+            progress.tell(busy)
+            if not self.said_busy:
+                self.said_busy = True
+                debug.warning(f"Map: {busy}. Packages > Parallel Flow > Show information on the cluster shows them.")
         self.module.logging.update_progress(self.module, scheduler.done / len(self.elements))
 
     def _take(self, report: Report) -> None:
         outcome = report.outcome
         self.results.update(outcome.values)
         self.suspended.update(outcome.suspended)
-        failure = outcome.failure
+        failure = None if report.broken_off else outcome.failure
         if failure is not None and (self.failure is None or failure.index < self.failure.index):
             self.failure = failure
             self.failed_on = f"engine {report.engine} on {outcome.host.name}" if report.engine is not None else ""

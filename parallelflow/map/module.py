@@ -90,7 +90,12 @@ class MapChunk(SerialMap):
     output_port_name: str
 
     def prepare(self, elements: Sequence[Any], first: int, signature: Any) -> None:
-        """Take over the next chunk, whose first element has the index `first` in the user's list."""
+        """Take over the next chunk.
+
+        :param elements: the chunk's elements.
+        :param first: the first one's index in the user's list.
+        :param signature: the Map's in the user's pipeline.
+        """
         self.signature = signature
         self._signatures: dict[str, int] = {}
         self.index = self.first = first
@@ -159,7 +164,10 @@ class MapChunk(SerialMap):
 
 
 def chunk_module(module_id: int) -> StoredModule:
-    """Return a `MapChunk` for a pipeline, under the id that the Map has in the user's pipeline."""
+    """Return a `MapChunk` for a pipeline.
+
+    :param module_id: the id that the Map has in the user's pipeline.
+    """
     return StoredModule(
         id=module_id, name="MapChunk", package=ipyparallel_flow.identifier, version=ipyparallel_flow.version
     )

@@ -22,7 +22,10 @@ from parallelflow import ipyparallel_flow
 
 @dataclass(frozen=True)
 class Package:
-    """A VisTrails package that the plan's modules come from."""
+    """A VisTrails package that the plan's modules come from.
+
+    `prefix` is what stands before `codepath` in the name of its Python package, as VisTrails found it; None if it did not.
+    """
 
     identifier: str
     codepath: str
@@ -32,7 +35,10 @@ class Package:
 
 @dataclass(frozen=True)
 class Environment:
-    """What an engine must know of the user's VisTrails to start one like it."""
+    """What an engine must know of the user's VisTrails to start one like it.
+
+    `user_packages` is the folder of the user's own packages, if there is one; `path` is Python's search path.
+    """
 
     startup: bytes  # VisTrails' startup.xml: its configuration and that of its packages
     packages: list[Package]  # those that are enabled, each after what it depends on
@@ -43,7 +49,10 @@ class Environment:
 
 @dataclass(frozen=True)
 class Subworkflow:
-    """A subworkflow (VisTrails' Abstraction) that an engine does not know by a package."""
+    """A subworkflow (VisTrails' Abstraction) that an engine does not know by a package.
+
+    `version` is its own, as VisTrails counts a subworkflow's versions.
+    """
 
     package: str
     package_version: str

@@ -30,7 +30,10 @@ class Host:
 
 @dataclass
 class ExecutionRecord:
-    """One execution in the log: of a module, a Group or a subworkflow, and what ran inside it."""
+    """One execution in the log: of a module, a Group or a subworkflow, and what ran inside it.
+
+    `module_id` is its id in the pipeline that it is in, `cached` 1 if nothing was computed anew; `group_type` is '' for a module.
+    """
 
     kind: str  # "module" or "group"
     module_id: int
@@ -63,7 +66,10 @@ class LoopRecord:
 
 @dataclass
 class IterationRecord:
-    """One element in the log."""
+    """One element in the log.
+
+    `iteration` is its index in the user's list, or in that of the loop that it is in.
+    """
 
     iteration: int
     started: datetime.datetime
@@ -80,8 +86,8 @@ class IterationRecord:
 class Failure:
     """Why an element failed: VisTrails' message, the module that carries it, and the trace on the engine.
 
-    `module_id` is None where the Map itself carries the error. `abort` means that VisTrails shall run nothing else, even
-    where the user wants to go on after errors.
+    `index` is the element's in the user's list. `module_id` is None where the Map itself carries the error. `abort` means that
+    VisTrails shall run nothing else, even where the user wants to go on after errors.
     """
 
     index: int
@@ -96,7 +102,7 @@ class Suspension:
     """A `ModuleSuspended` as data: what the module said, the handle that knows its job, and children.
 
     `module_id` is None for a module inside a Group; `kind` is its package, name and namespace, `name` what the job
-    monitor calls it, `position` its place in the loop that it is in, if any.
+    monitor calls it, `position` its place in the loop that it is in, if any, `iteration` that in VisTrails' own loop over a list.
     """
 
     message: str
@@ -125,7 +131,8 @@ class ChunkOutcome:
     `values` maps the index of each element that completed to its result. An element that is in none of `values`,
     `suspended` and `failure` was not run. `first` is the index of the chunk's first element, `executed` how often each
     module of the plan has run to its end, by its id in the user's pipeline. `records` are the elements' executions,
-    `beside` those of modules that run once for all of them (the branches of an If).
+    `beside` those of modules that run once for all of them (the branches of an If). `seconds` is the time
+    that the elements took together, `jobs` what VisTrails' job monitor has learnt there, `output` and `errors` what was printed.
     """
 
     host: Host
@@ -144,7 +151,10 @@ class ChunkOutcome:
 
 @dataclass(frozen=True)
 class ModuleOutputs:
-    """Stands for a module that is itself the result (output port `self`): the values on its output ports."""
+    """Stands for a module that is itself the result (output port `self`): the values on its output ports.
+
+    `module_id` is its id in the user's pipeline.
+    """
 
     module_id: int
     outputs: dict[str, Any]

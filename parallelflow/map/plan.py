@@ -42,7 +42,10 @@ class Spec:
 
 @dataclass(frozen=True)
 class Connector:
-    """What arrives on one port: a value, or another module of the plan (`source`)."""
+    """What arrives on one port: a value, or what `source`, another module of the plan, has on its port `source_port`.
+
+    `typecheck` is VisTrails' own; `depth` is the list depth of the module that the value came from.
+    """
 
     port: str
     spec: Spec | None
@@ -67,7 +70,10 @@ class PlannedModule:
 
 @dataclass
 class Content:
-    """What travels to an engine."""
+    """What travels to an engine.
+
+    `functions` are the ids of the modules on FunctionPort, `map_id` is the Map's own.
+    """
 
     packages: list[Package]
     subworkflows: list[Subworkflow]
@@ -257,6 +263,8 @@ def parameters_of(modules: Iterable[Any]) -> list[str]:
     """Return the text of every parameter of stored modules, in their order, Groups searched through.
 
     VisTrails writes a parameter as an XML attribute, which cannot hold control characters.
+
+    :param modules: the modules, as VisTrails stores them.
     """
     texts = []
     for module in modules:
@@ -268,7 +276,11 @@ def parameters_of(modules: Iterable[Any]) -> list[str]:
 
 
 def restore_parameters(modules: Iterable[Any], texts: list[str]) -> None:
-    """Give every parameter its text back; the counterpart of `parameters_of`. Consumes `texts`."""
+    """Give every parameter its text back; the counterpart of `parameters_of`.
+
+    :param modules: the modules, as VisTrails stores them.
+    :param texts: what `parameters_of` returned; it is empty afterwards.
+    """
     for module in modules:
         for function in module.functions:
             for parameter in function.params:

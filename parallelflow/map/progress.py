@@ -53,7 +53,7 @@ class MapProgress:
 
 
 Listener = Callable[[MapProgress | str], None]
-"""Is told how far a Map has come or, while it waits for a cluster, a text that says what for; in the Map's thread."""
+"""Is told how far a Map has come or, while it waits for something, a text that says what for; in the Map's thread."""
 
 _current: MapProgress | None = None
 _listener: Listener | None = None
@@ -63,7 +63,10 @@ _first: tuple[float, float, int] | None = None
 
 
 def publish(progress: MapProgress | None) -> None:
-    """Say how far the Map has come; None when it has ended. Costs nothing."""
+    """Say how far the Map has come. Costs nothing.
+
+    :param progress: how far; None when it has ended.
+    """
     global _current, _first
     _current = progress
     if progress is None:
@@ -75,15 +78,26 @@ def publish(progress: MapProgress | None) -> None:
 
 
 def tell(progress: MapProgress | str) -> None:
-    """Tell the listener, if there is one, how far the Map has come or what it waits for."""
+    """Tell the listener, if there is one, how far the Map has come or what it waits for.
+
+    :param progress: how far, or a text that says what for.
+    """
     if _listener is not None:
         _listener(progress)
 
 
 def listen(listener: Listener | None) -> None:
-    """Have someone told from now on, instead of whoever was told before; None for nobody."""
+    """Have someone told from now on, instead of whoever was told before.
+
+    :param listener: is told; None for nobody.
+    """
     global _listener
     _listener = listener
+
+
+def is_shown() -> bool:
+    """Whether somebody is told: whether there is a window."""
+    return _listener is not None
 
 
 def current() -> MapProgress | None:

@@ -45,7 +45,10 @@ def records_of(loop: LoopExec, first: int) -> list[IterationRecord]:
 
 
 def record_of(execution: ModuleExec | GroupExec) -> ExecutionRecord:
-    """Read a module's or Group's execution."""
+    """Read a module's or Group's execution.
+
+    :param execution: the log's execution.
+    """
     record = _record_of(execution)
     assert isinstance(record, ExecutionRecord)
     return record
@@ -106,7 +109,11 @@ class LoopLog:
             self._loop_exec.add_loop_iteration(place.iteration(record))
 
     def assign(self, module: Any, index: int) -> None:
-        """Tell VisTrails which element a module belongs to, as a loop does when it begins one."""
+        """Tell VisTrails which element a module belongs to, as a loop does when it begins one.
+
+        :param module: the module.
+        :param index: the element's index in the user's list.
+        """
         if self.kept:
             self._log_controller.parent_execs[id(module)] = LoopIteration(iteration=index)  # type: ignore[union-attr]
 

@@ -18,7 +18,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -48,6 +48,16 @@ NO_ENGINE_TIMEOUT = 10.0
 
 # How long, in seconds, Cancel waits for interrupted elements to report, so that they are in the log.
 CANCEL_TIMEOUT = 1.2
+
+# How long, in seconds, elements that run beside one that has failed may go on, so that short ones are not broken off.
+GRACE = 0.5
+
+# After how many messages client and hub are told to forget them: often enough that large results do not pile up.
+FORGET_EVERY = 32
+
+# How often the hub is told, and how long apart, in seconds: it refuses while it has not heard of a message's end.
+_PURGE_TRIES = 4
+_PURGE_AGAIN = 0.5
 
 # An element that was running on this many engines when they died is what killed them.
 MOST_DEATHS = 2
@@ -94,7 +104,13 @@ class Work:
 
 @dataclass
 class Chunk:
-    """Some consecutive elements, on their way."""
+    """Some consecutive elements, on their way.
+
+    :ivar first: the first one's index in the user's list.
+    :ivar count: how many they are.
+    :ivar result: ipyparallel's `AsyncResult`, once it has been sent.
+    :ivar engine: the id of the engine that it runs or ran on, as far as it is known.
+    """
 
     first: int
     count: int
@@ -104,28 +120,38 @@ class Chunk:
 
     @property
     def stop(self) -> int:
+        """The index of the first element after it."""
         return self.first + self.count
 
     @property
     def engine_now(self) -> int | None:
         """The id of the engine that it runs or ran on, None while it waits; engines announce the start of each task."""
-        # Not from the client's own table: an entry leaves that as soon as its task is done.
-        return self.result.metadata["engine_id"]  # type: ignore[no-any-return]
+        # Not from the client's own table: an entry leaves that as soon as its task is done. The answer for a dead engine
+        # brings no id any more, so the last one is kept.
+        engine_id = self.result.metadata["engine_id"]
+        if engine_id is not None:
+            self.engine = engine_id
+        return self.engine
 
 
 @dataclass
 class _Install:
     engine: int
     result: Any
-    deadline: float
+    began: float | None = None  # on the monotonic clock; before that it waits for what others have the engine do
 
 
 @dataclass
 class Report:
-    """A chunk's outcome, and the id of the engine that it came from."""
+    """A chunk's outcome.
+
+    :ivar engine: the id of the engine that it came from, if that is known.
+    :ivar broken_off: whether it came after its elements had been given up: what failed then may have failed because of that.
+    """
 
     engine: int | None
     outcome: ChunkOutcome
+    broken_off: bool = False
 
 
 class Scheduler:
@@ -134,14 +160,22 @@ class Scheduler:
     :param connection: the cluster.
     :param work: the elements and the plan.
     :param tick: called at least every `TICK` seconds; what it raises ends the Map.
+    :param pause: called as often while what runs is broken off, when `tick` no longer is; must not raise.
     """
 
-    def __init__(self, connection: Watched, work: Work, tick: Callable[[Scheduler], None]):
+    def __init__(
+        self,
+        connection: Watched,
+        work: Work,
+        tick: Callable[[Scheduler], None],
+        pause: Callable[[], None] = lambda: None,
+    ):
         self._connection = connection
         self._client: ipyparallel.Client = connection.client
         self._view = self._client.load_balanced_view()
         self._work = work
         self._tick = tick
+        self._pause = pause
         self._policy = ChunkPolicy(work.count)
         self._next = 0
         self._limit = work.count  # elements from here on are not needed: an earlier one has failed
@@ -155,6 +189,7 @@ class Scheduler:
         self._ready_since: dict[int, float] = {}  # by engine, when it made the plan ready, in seconds since the epoch
         self._alone_since: float | None = None
         self._finished_messages: list[str] = []
+        self._moved = time.monotonic()  # when a chunk was last seen to run or to have run
 
     @property
     def done(self) -> int:
@@ -167,6 +202,19 @@ class Scheduler:
             ChunkProgress(chunk.engine_now, chunk.first, chunk.count, chunk.since) for chunk in self._pending.values()
         )
 
+    @property
+    def waits_for_engines(self) -> float:
+        """For how many seconds all chunks have been waiting because every engine is busy with something else."""
+        now = time.monotonic()
+        if not self._pending or self.prepares or any(chunk.engine_now is not None for chunk in self._pending.values()):
+            self._moved = now
+        return now - self._moved
+
+    @property
+    def prepares(self) -> bool:
+        """Whether an engine is making the plan ready, for which the first time it starts VisTrails."""
+        return any(install.began is not None for install in self._installs.values())
+
     @cached_property
     def _environment(self) -> bytes:
         return self._work.environment()
@@ -178,20 +226,35 @@ class Scheduler:
             with the lowest index; elements after that one that happened to be completed are among them.
         :raises MapError: when the Map cannot go on.
         """
+        grace, heard = 0.0, True
         try:
             while True:
                 self._hand_out()
-                if not self._pending and not self._again:
+                if not self._is_needed(self._pending.values()) and not self._is_needed(self._again):
+                    grace = GRACE
                     return
                 yield from self._collect()
                 self._tick(self)
                 self._check_health()
+                if len(self._finished_messages) >= FORGET_EVERY:
+                    self._forget_messages()
+        except GeneratorExit:
+            heard = False
+            raise
         finally:
             try:
                 if self._pending:
-                    yield from self._cancel()
+                    last = self._break_off(grace)
+                    if heard:
+                        yield from last
+                    else:
+                        deque(last, maxlen=0)
             finally:
                 self._forget_messages()
+                self._forget_late_ones()
+
+    def _is_needed(self, chunks: Iterable[Chunk]) -> bool:
+        return any(chunk.first < self._limit for chunk in chunks)
 
     # ------------------------------------------------------------ out
 
@@ -218,7 +281,7 @@ class Scheduler:
     def _send(self, chunk: Chunk) -> None:
         work = self._work
         packed = work.pack(chunk.first, chunk.count)
-        self._policy.sent(chunk.count, values.size(packed))
+        self._policy.weighed(chunk.count, values.size(packed))
         arguments = (work.identity, chunk.first, work.run)
         chunk.result = self._view.apply_async(engine.run, *arguments, *packed)
         chunk.engine, chunk.since = None, time.time()
@@ -232,10 +295,12 @@ class Scheduler:
         if engine_id not in self._client.ids:
             return  # gone since; its chunks come back as deaths
         work = self._work
-        view = self._client.direct_view(engine_id)
         arguments = (work.identity, parallelflow.__version__, self._environment)
-        result = view.apply_async(engine.install, *arguments, *work.plan)
-        self._installs[result.msg_ids[0]] = _Install(engine_id, result, time.monotonic() + INSTALL_TIMEOUT)
+        try:
+            result = self._client.direct_view(engine_id).apply_async(engine.install, *arguments, *work.plan)
+        except IndexError:
+            return  # gone in this very moment
+        self._installs[result.msg_ids[0]] = _Install(engine_id, result)
         self._call_when_done(result)
 
     def _call_when_done(self, result: Any) -> None:
@@ -264,6 +329,7 @@ class Scheduler:
         if chunk is None:
             return
         chunk.engine = chunk.engine_now
+        self._moved = time.monotonic()
         try:
             answer = self._answer(chunk.result)
         finally:
@@ -317,6 +383,8 @@ class Scheduler:
             self._hosts[chunk.engine] = outcome.host.name
         done = len(outcome.values) + len(outcome.suspended)
         self._done += done
+        if done:
+            self._policy.weighed(done, values.size(answer))
         self._policy.measured(done, outcome.seconds)
         if outcome.failure is not None:
             self._limit = min(self._limit, outcome.failure.index)
@@ -365,7 +433,9 @@ class Scheduler:
             raise MapError(f"{self._connection.lost} {self._progress()}")
         now = time.monotonic()
         for install in self._installs.values():
-            if now > install.deadline:
+            if install.began is None and install.result.metadata["engine_id"] is not None:
+                install.began = now
+            if install.began is not None and now > install.began + INSTALL_TIMEOUT:
                 raise MapError(
                     f"{self._where(install.engine)} did not get ready within {INSTALL_TIMEOUT:.0f} seconds, in which it was"
                     " to start VisTrails and load packages. Look into its log, or stop that engine and start another."
@@ -391,50 +461,97 @@ class Scheduler:
 
     # ------------------------------------------------------------ the end
 
-    def _cancel(self) -> Iterator[Report]:
-        """Drop what waits, interrupt what runs, and pass on what still comes in within `CANCEL_TIMEOUT` seconds."""
+    def _break_off(self, grace: float) -> Iterator[Report]:
+        """Drop what waits, interrupt what runs, and pass on what still comes in.
+
+        :param grace: seconds until what runs is interrupted; what has not ended `CANCEL_TIMEOUT` seconds later is left alone.
+        """
         self._again.clear()
         self._next = self._limit = 0
-        running = {chunk.engine_now for chunk in self._pending.values()} - {None}
-        with contextlib.suppress(ipp_error.NoEnginesRegistered):
+        with _as_far_as_possible():
             self._client.abort(list(self._pending), block=False)
+        yield from self._collect_until(time.monotonic() + grace)
         # An engine that has not answered yet may be importing; what is interrupted there stays half imported, for good.
-        self._interrupt(running & self._hosts.keys())
-        deadline = time.monotonic() + CANCEL_TIMEOUT
-        late = running - self._hosts.keys()
-        while self._pending and time.monotonic() < deadline and not self._connection.lost:
-            if late and time.monotonic() > deadline - CANCEL_TIMEOUT / 2:
-                self._interrupt({chunk.engine_now for chunk in self._pending.values()} & late)
-                late = set()
+        known = self._hosts.keys()
+        running = self._running()
+        self._interrupt(running & known)
+        end = time.monotonic() + CANCEL_TIMEOUT
+        if running - known:
+            yield from self._collect_until(end - CANCEL_TIMEOUT / 2)
+            self._interrupt(self._running() & (running - known))
+        yield from self._collect_until(end)
+
+    def _running(self) -> set[int]:
+        return {chunk.engine_now for chunk in self._pending.values()} - {None}  # type: ignore[return-value]
+
+    def _collect_until(self, end: float) -> Iterator[Report]:
+        while self._pending and (left := end - time.monotonic()) > 0 and not self._connection.lost:
+            self._pause()
             with contextlib.suppress(MapError):  # aborted chunks answer with an error
-                yield from self._collect(min(TICK, max(deadline - time.monotonic(), 0.0)))
+                for report in self._collect(min(TICK, left)):
+                    report.broken_off = True
+                    yield report
             self._again.clear()
 
-    def _interrupt(self, engines: set[int | None]) -> None:
+    def _interrupt(self, engines: set[int]) -> None:
         for engine_id in engines & set(self._client.ids):
-            self._client.send_signal(signal.SIGINT, targets=engine_id, block=False)
+            with _as_far_as_possible():
+                self._client.send_signal(signal.SIGINT, targets=engine_id, block=False)
 
     def _forget_messages(self) -> None:
-        """Let client and hub forget what they keep of finished tasks; a long session would fill their memory."""
-        names = self._finished_messages
+        """Let client and hub forget what they keep of finished tasks; results would fill their memory.
+
+        The hub keeps up to a gigabyte of them, or a thousand.
+        """
+        names, self._finished_messages = self._finished_messages, []
         if not names:
             return
         self._client.purge_local_results(names)
-        for name in (*self._pending, *self._installs):
-            # Comes in late or never: it is forgotten when it does.
-            future = self._client._futures.get(name)
-            if future is not None:
-                future.add_done_callback(lambda _, name=name: self._client.metadata.pop(name, None))
         if not self._connection.lost:
-            # The hub answers in its own time, or never: nobody waits for it.
-            threading.Thread(target=_purge, args=(self._client, names), name="parallelflow-purge", daemon=True).start()
+            _tell_hub_to_forget(self._client, names)
+
+    def _forget_late_ones(self) -> None:
+        """Have what is given up forgotten if its answer still comes."""
+        client = self._client
+
+        def forget(name: str) -> None:
+            client.results.pop(name, None)
+            client.metadata.pop(name, None)
+            _tell_hub_to_forget(client, [name])
+
+        for name in (*self._pending, *self._installs):
+            future = client._futures.get(name)
+            if future is not None:
+                future.add_done_callback(lambda _, name=name: forget(name))
+
+
+@contextlib.contextmanager
+def _as_far_as_possible() -> Iterator[None]:
+    """Ignore that engines or the connection have gone: there is nothing left to ask them for."""
+    try:
+        yield
+    except (ipp_error.NoEnginesRegistered, OSError, RuntimeError, IndexError) as error:
+        _log.debug("Some of what runs could not be broken off: %s", error)
+
+
+def _tell_hub_to_forget(client: Any, names: list[str]) -> None:
+    # The hub answers in its own time, or never: nobody waits for it.
+    threading.Thread(target=_purge, args=(client, names), name="parallelflow-purge", daemon=True).start()
 
 
 def _purge(client: Any, names: list[str]) -> None:
-    try:
-        client.purge_hub_results(names)
-    except Exception as error:  # a hub without a database, or one that has gone: nothing is kept there
-        _log.debug("the hub did not forget %d tasks: %s", len(names), error)
+    for _ in range(_PURGE_TRIES):
+        try:
+            client.purge_hub_results(names)
+        except ipp_error.RemoteError as error:
+            # The hub has not heard yet that one of them is done.
+            _log.debug("the hub does not forget %d tasks yet: %s", len(names), error)
+            time.sleep(_PURGE_AGAIN)
+        except Exception as error:  # a hub that has gone: nothing is kept there
+            _log.debug("the hub did not forget %d tasks: %s", len(names), error)
+            return
+        else:
+            return
 
 
 def _trace(error: Any) -> str:

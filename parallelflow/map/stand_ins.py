@@ -45,6 +45,7 @@ Kind = tuple[str, str, str]  # package, name, namespace
 def kind_of(module: Module) -> Kind:
     """Return what VisTrails' registry knows a module's class by.
 
+    :param module: any module.
     :raises ModuleRegistryException: for a class that is not registered.
     """
     descriptor = get_module_registry().get_descriptor(type(module))
@@ -54,6 +55,7 @@ def kind_of(module: Module) -> Kind:
 def make(kind: Kind) -> Module:
     """Make a module that is in no workflow.
 
+    :param kind: what `kind_of` returned, perhaps in another process.
     :raises ModuleRegistryException: for a class that is not registered here.
     """
     registry = get_module_registry()

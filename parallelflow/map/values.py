@@ -60,7 +60,11 @@ def register(kind: type, reduce: Callable[[Any], Any]) -> None:
 
 
 class CannotTravel(Exception):
-    """A value that cannot be turned into bytes; `str()` says which type and why."""
+    """A value that cannot be turned into bytes; `str()` says which type and why.
+
+    :param value: the value.
+    :param cause: what pickling it raised.
+    """
 
     def __init__(self, value: Any, cause: BaseException):
         self.type_name = type(value).__name__
@@ -96,6 +100,7 @@ def unpack(packed: Sequence[Any]) -> Any:
 
     :param packed: the pickle's bytes and its buffers, as bytes-like objects.
     :returns: an equal value; its arrays can be written to, as the originals could.
+    :raises Exception: what unpickling raises, above all ImportError and AttributeError for a class that is not there.
     """
     head, *buffers = packed
     # What comes off the wire is read-only; a module may change its input in place, so each buffer is copied once.
@@ -103,12 +108,18 @@ def unpack(packed: Sequence[Any]) -> Any:
 
 
 def size(packed: Sequence[Any]) -> int:
-    """Return the number of bytes of a packed value, buffers included."""
+    """Return the number of bytes of a packed value, buffers included.
+
+    :param packed: what `pack` made.
+    """
     return sum(memoryview(part).nbytes for part in packed)
 
 
 def identity(packed: Sequence[Any]) -> str:
-    """Return a name for a packed value that depends on its content only: a SHA-256 in hexadecimal digits."""
+    """Return a name for a packed value that depends on its content only: a SHA-256 in hexadecimal digits.
+
+    :param packed: what `pack` made.
+    """
     digest = hashlib.sha256()
     for part in packed:
         digest.update(memoryview(part).nbytes.to_bytes(8, "little"))
@@ -117,7 +128,11 @@ def identity(packed: Sequence[Any]) -> str:
 
 
 def short(value: Any, longest: int = 60) -> str:
-    """Return a value's text for a message, on one line, of at most `longest` characters."""
+    """Return a value's text for a message, on one line.
+
+    :param value: any Python value.
+    :param longest: at most so many characters; what is cut off is told by an ellipsis.
+    """
     try:
         text = repr(value)
     except Exception:  # a message about a broken value must not break

@@ -14,7 +14,7 @@ def play(elements: int, cost: float, engines: int = 2, nbytes: int = 100) -> lis
     sizes = []
     while size := policy.next_size(engines):
         sizes.append(size)
-        policy.sent(size, size * nbytes)
+        policy.weighed(size, size * nbytes)
         policy.measured(size, size * cost)
     return sizes
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
 import signal
+import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +25,10 @@ from workflows import OURS, Flow
 
 from parallelflow.cluster import Session
 from parallelflow.cluster import session as session_module
+from parallelflow.cluster.connection import listening_ports
+from parallelflow.map import engine_vistrails, execution, needs, scheduler
 from parallelflow.map.module import Map
+from parallelflow.map.outcomes import PlanRefused
 
 WITHIN = 30.0  # seconds: the contract
 
@@ -88,14 +95,36 @@ def controller_processes(session: Session) -> list[psutil.Process]:
     return [hub, *hub.children(recursive=True)]
 
 
+def task_scheduler(session: Session) -> psutil.Process:
+    """The one process of the controller that hands tasks out."""
+    assert session.connection is not None
+    port = int(session.connection.client._config["task"].rpartition(":")[2])
+    _, *schedulers = controller_processes(session)
+    (found,) = [process for process in schedulers if port in listening_ports(process)]
+    return found
+
+
+class Answered:
+    """Stands for a result that has come."""
+
+    def __init__(self, answer: object):
+        self.result = lambda: answer
+        self.exception = lambda: None
+
+
+def until_written(folder: Path, count: int) -> None:
+    """Wait until elements have left `count` files in a folder."""
+    deadline = time.monotonic() + WITHIN
+    while time.monotonic() < deadline and len(list(folder.iterdir())) < count:
+        time.sleep(0.01)
+
+
 @contextmanager
 def once_written(folder: Path, count: int, action: Callable[[], None]) -> Iterator[None]:
     """Do something as soon as elements have left `count` files in a folder."""
 
     def watch() -> None:
-        deadline = time.monotonic() + WITHIN
-        while time.monotonic() < deadline and len(list(folder.iterdir())) < count:
-            time.sleep(0.01)
+        until_written(folder, count)
         action()
 
     thread = threading.Thread(target=watch)
@@ -129,7 +158,65 @@ def test_a_map_survives_the_death_of_one_of_two_engines(session: Session, marks:
     assert outcome.errors == {}
     assert outcome.results == [i * i for i in range(40)]
     assert outcome.seconds < WITHIN
+    runs = Counter(path.name.split("-")[0] for path in marks.iterdir())
+    assert len(runs) == 40
+    assert sum(runs.values()) <= 40 + scheduler.IN_FLIGHT  # what the dead engine had
     assert run_map(SLOW, [1, 2, 3]).results == [1, 4, 9]
+
+
+def test_a_map_survives_the_death_of_an_engine_that_starts_vistrails(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim, _ = engine_pids(session)
+    (number,) = [engine.id for engine in session.state().engines if engine.pid == victim]
+    send_plan = scheduler.Scheduler._send_plan
+
+    def send_and_kill(self: scheduler.Scheduler, engine_id: int) -> None:
+        send_plan(self, engine_id)
+        if engine_id == number:
+            threading.Timer(0.5, os.kill, (victim, signal.SIGKILL)).start()
+
+    monkeypatch.setattr(scheduler.Scheduler, "_send_plan", send_and_kill)
+    outcome = run_map(SLOW, list(range(20)))
+    assert outcome.errors == {}
+    assert outcome.results == [i * i for i in range(20)]
+    assert not psutil.pid_exists(victim)
+    assert outcome.seconds < WITHIN
+    # What it had begun is removed by the next engine.
+    for left in Path(tempfile.gettempdir()).glob("parallelflow_start_*"):
+        os.utime(left, (0, 0))
+    session.start_engines(1)
+    session.client()[-1].apply_sync(engine_vistrails.start, pickle.loads(needs.environment()))
+    assert not list(Path(tempfile.gettempdir()).glob("parallelflow_start_*"))
+
+
+def test_a_failure_is_reported_without_waiting_for_later_elements(session: Session, marks: Path) -> None:
+    source = marked(marks, "if i == 0:\n    raise ValueError('not this one')\nimport time\ntime.sleep(3600)\no = i")
+    outcome = run_map(source, list(range(50)))
+    assert "not this one" in outcome.message
+    assert "element 0 (0)" in outcome.message
+    assert outcome.seconds < WITHIN
+    assert len(list(marks.iterdir())) <= 4  # what waited was dropped
+    assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
+
+
+def test_the_reason_for_the_end_is_told_and_not_what_it_broke_off(
+    session: Session, monkeypatch: pytest.MonkeyPatch, marks: Path
+) -> None:
+    run_map("o = i", [1, 2])  # engines have their VisTrails
+    refusing = session.client().ids[0]
+    installed = scheduler.Scheduler._installed
+
+    def refuse(self: scheduler.Scheduler, install: Any, name: str) -> None:
+        if install.engine == refusing:
+            until_written(marks, 1)  # the other one runs an element
+            install.result = Answered(PlanRefused("here", "it lacks everything"))
+        installed(self, install, name)
+
+    monkeypatch.setattr(scheduler.Scheduler, "_installed", refuse)
+    outcome = run_map(marked(marks, "time.sleep(3600)\no = i"), list(range(10)))
+    assert f"Engine {refusing} on here cannot run this Map: it lacks everything" in outcome.message
+    assert outcome.seconds < WITHIN
 
 
 def test_a_map_that_loses_all_engines_ends_with_an_error_and_the_next_run_works(session: Session, marks: Path) -> None:
@@ -145,12 +232,17 @@ def test_a_map_that_loses_all_engines_ends_with_an_error_and_the_next_run_works(
     assert run_map(SLOW, [1, 2, 3]).results == [1, 4, 9]
 
 
-@pytest.mark.parametrize("part", ["the whole tree", "the hub", "the schedulers"])
+@pytest.mark.parametrize("part", ["the whole tree", "the hub", "the schedulers", "the task scheduler"])
 def test_a_map_that_loses_its_controller_ends_within_its_time_and_the_next_run_works(
     session: Session, marks: Path, part: str
 ) -> None:
     hub, *schedulers = controller_processes(session)
-    victims = {"the whole tree": [hub, *schedulers], "the hub": [hub], "the schedulers": schedulers}[part]
+    victims = {
+        "the whole tree": [hub, *schedulers],
+        "the hub": [hub],
+        "the schedulers": schedulers,
+        "the task scheduler": [task_scheduler(session)],
+    }[part]
 
     def kill() -> None:
         for process in victims:
@@ -187,7 +279,8 @@ def test_an_element_that_kills_its_engine_is_named_and_not_tried_a_third_time(se
     source = marked(marks, "if i == 7:\n    os.kill(os.getpid(), 9)\ntime.sleep(0.05)\no = i")
     outcome = run_map(source, list(range(30)))
     assert "element 7 (7)" in outcome.message
-    assert "2 times" in outcome.message
+    one, other = re.search(r"died, 2 times: Engine (\d) on \S+ and Engine (\d) on \S+\. ", outcome.message).groups()
+    assert one != other
     assert len(list(marks.glob("7-*"))) == 2
     assert {int(path.name.split("-")[0]) for path in marks.iterdir()} >= set(range(7))
     assert outcome.seconds < 2 * WITHIN  # two deaths, each noticed by itself
@@ -229,17 +322,44 @@ def test_cancel_gives_control_back_within_two_seconds_and_the_next_run_works(
     assert outcome.results is None
     again = run_map("o = i + 1", [1, 2, 3])
     assert again.results == [2, 3, 4]
-    assert len(list(marks.iterdir())) <= 4  # what waited was dropped
+    assert len(list(marks.iterdir())) == 2  # what waited was dropped
 
 
-def test_cancel_twice_in_a_row_works(session: Session) -> None:
-    for _ in range(2):
+def test_cancel_twice_in_a_row_works(session: Session, marks: Path) -> None:
+    for count in (2, 4):
         view = View()
-        view.action = view.cancel
-        run_map("import time\ntime.sleep(60)\no = i", list(range(10)), view)
+
+        def cancel_when_running(view: View = view) -> None:
+            view.action = view.cancel
+
+        with once_written(marks, count, cancel_when_running):
+            run_map(marked(marks, f"time.sleep({60 + count})\no = i"), list(range(count * 100, count * 100 + 10)), view)
         assert view.aborted_at is not None
         assert time.monotonic() - view.aborted_at < 2.0
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
+
+
+def test_cancel_before_engines_are_ready_works(session: Session) -> None:
+    view = View()
+    view.action = view.cancel
+    run_map("o = i", list(range(10)), view)
+    assert view.aborted_at is not None
+    assert time.monotonic() - view.aborted_at < 2.0
+    assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
+
+
+def test_a_map_says_that_all_engines_are_busy_with_something_else_and_goes_on_when_they_are_not(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_map("o = i", [1, 2])
+    monkeypatch.setattr(execution, "_BUSY_AFTER", 0.5)
+    said: list[str] = []
+    monkeypatch.setattr(execution.debug, "warning", said.append)
+    client = session.client()
+    asleep = client[:].apply_async(time.sleep, 3)
+    assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
+    asleep.get(WITHIN)
+    assert len([text for text in said if "busy with something else" in text]) == 1
 
 
 def test_progress_is_reported_while_elements_run(session: Session) -> None:
