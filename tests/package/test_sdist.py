@@ -1,4 +1,4 @@
-"""The source distribution: it holds what building takes, and what is built from it works outside the clone."""
+"""The source distribution: it holds what the clone holds, and what is built from it works outside the clone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from collections.abc import Sequence
 from configparser import ConfigParser
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -18,17 +19,48 @@ import parallelflow
 
 CLONE = Path(__file__).resolve().parent.parent.parent
 
-# What building takes: without any of these it would fail, or make something else.
+# What building takes, and what the README tells to do: without any of these it would fail, or make something else.
 NEEDED = (
+    ".ci/run",
     "LICENSE",
+    "MANIFEST.in",
+    "Makefile",
     "PKG-INFO",
     "README.rst",
-    "pyproject.toml",
-    "setup.py",
+    "benchmarks/run.py",
+    "docs/conf.py",
+    "docs/index.rst",
+    "docs/pictures/hillshade.jpg",
+    "examples/demo.py",
+    "examples/hillshade.vt",
+    "examples/package/setup.py",
+    "examples/profiles/ssh/ipcluster_config.py",
+    "host/__main__.py",
     "parallelflow/__init__.py",
     "parallelflow/ipyparallel_flow/init.py",
     "parallelflow/py.typed",
+    "pyproject.toml",
+    "setup.py",
+    "tests/conftest.py",
+    "tests/data/old_map.vt",
+    "tests/lowest.txt",
 )
+
+# The folders that the clone has files of its own in.
+FOLDERS = (".ci", "benchmarks", "docs", "examples", "host", "parallelflow", "tests")
+
+# What the other targets of make, Python and pip leave in a clone.
+GENERATED = (
+    "build/lib/parallelflow/api.py",
+    "docs/_build/html/index.html",
+    "examples/__pycache__/demo.cpython-311.pyc",
+    "examples/package/build/lib/bootstrap_example/init.py",
+    "examples/package/vistrails_bootstrap_example.egg-info/PKG-INFO",
+    "host/__pycache__/debian.cpython-311.pyc",
+    "tests/map/__pycache__/parity.cpython-311.pyc",
+)
+
+GENERATED_PARTS = {"__pycache__", ".venv", "build", "dist", "_build", "log"}
 
 # Where the parts of the package lie that are found at run time, by VisTrails and by engines.
 IMPORT = """
@@ -61,10 +93,11 @@ def run(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source distribution, built from a copy of the clone, so that building leaves nothing there."""
     copy = tmp_path_factory.mktemp("clone") / "copy"
-    generated = shutil.ignore_patterns(
-        ".git", ".venv*", ".*_cache", ".coverage*", "__pycache__", "build", "dist", "_build", "*.egg-info", "log"
-    )
-    shutil.copytree(CLONE, copy, ignore=generated)
+    ignored = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".coverage*", "build", "dist", "*.egg-info")
+    shutil.copytree(CLONE, copy, ignore=ignored)
+    for place in GENERATED:
+        (copy / place).parent.mkdir(parents=True, exist_ok=True)
+        (copy / place).touch()
     place = tmp_path_factory.mktemp("sdist")
     run([sys.executable, "setup.py", "--quiet", "sdist", "--formats=gztar", "--dist-dir", place], copy)
     (archive,) = place.iterdir()
@@ -89,20 +122,41 @@ def modules(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in (folder / "parallelflow").rglob("*.py")}
 
 
+def test_the_oldest_dependencies_that_are_tested_are_the_oldest_that_are_allowed() -> None:
+    lines = (CLONE / "tests" / "lowest.txt").read_text(encoding="utf-8").splitlines()
+    tested = {line.replace("==", ">=") for line in lines if not line.startswith("#")}
+    allowed = {line for line in metadata.requires("vistrails-parallelflow") or () if ";" not in line}
+    assert {with_zeros(line) for line in tested} == {with_zeros(line) for line in allowed}
+
+
+def with_zeros(requirement: str) -> tuple[str, ...]:
+    """A requirement's name and lowest version, three numbers of it."""
+    name, version = requirement.split(">=")
+    return (name, *[*version.split("."), "0", "0"][:3])
+
+
 def test_its_name_says_which_version_it_is(sdist: Path, unpacked: Path) -> None:
     stem = f"vistrails_parallelflow-{parallelflow.__version__}"
     assert sdist.name == f"{stem}.tar.gz"
     assert unpacked.name == stem
 
 
-def test_it_holds_what_building_takes(unpacked: Path) -> None:
+def test_it_holds_what_building_takes_and_the_rest_of_the_clone(unpacked: Path) -> None:
     assert [name for name in NEEDED if not (unpacked / name).is_file()] == []
-    assert modules(unpacked) == modules(CLONE)
+    for folder in FOLDERS:
+        assert files(unpacked, folder) == files(CLONE, folder)
+
+
+def files(root: Path, folder: str) -> set[str]:
+    """The files in a folder of a clone, but for those that were generated."""
+    found = {str(path.relative_to(root)) for path in (root / folder).rglob("*") if path.is_file()}
+    return {name for name in found if not GENERATED_PARTS & set(Path(name).parts) and ".egg-info" not in name}
 
 
 def test_it_holds_nothing_that_was_generated(unpacked: Path) -> None:
-    parts = {part for path in unpacked.rglob("*") for part in path.relative_to(unpacked).parts}
-    assert not parts & {"__pycache__", ".venv", "build", "dist", "_build", "log"}
+    found = {path.relative_to(unpacked) for path in unpacked.rglob("*")}
+    assert not {path for path in found if GENERATED_PARTS & set(path.parts)}
+    assert {path.parts[0] for path in found if ".egg-info" in str(path)} == {"vistrails_parallelflow.egg-info"}
 
 
 def test_a_wheel_built_from_it_works_outside_the_clone(unpacked: Path, tmp_path: Path) -> None:
