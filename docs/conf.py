@@ -22,10 +22,11 @@ release = re.search(r'__version__ = "(.+?)"', (ROOT / "parallelflow/__init__.py"
 version = release
 
 extensions = ["sphinx.ext.autodoc"]
-autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True}
+# What a module hands on, in `__all__`, is described under the module that it comes from.
+autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True, "ignore-module-all": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
+autodoc_typehints_description_target = "all"
 exclude_patterns = ["_build"]
 html_theme = "alabaster"
 html_theme_options = {"description": "Map on every core and machine", "page_width": "1000px"}

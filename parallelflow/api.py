@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from parallelflow.cluster import ClusterError, ControllerLost, NoEngines, get_session
 
-__all__ = ["direct_view", "get_client", "load_balanced_view", "parallel_map"]
+__all__ = ["ClusterError", "direct_view", "get_client", "load_balanced_view", "parallel_map"]
 
 log = logging.getLogger(__name__)
 

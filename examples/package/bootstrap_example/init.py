@@ -8,8 +8,7 @@ import numpy as np
 from vistrails.core.modules.config import IPort, OPort
 from vistrails.core.modules.vistrails_module import Module, ModuleError
 
-from parallelflow.api import parallel_map
-from parallelflow.cluster import ClusterError
+from parallelflow.api import ClusterError, parallel_map
 
 from .resampling import resampled_means
 

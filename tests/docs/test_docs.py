@@ -1,0 +1,32 @@
+"""The guide builds without a warning, and what its pages and the README point to is there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CLONE = Path(__file__).resolve().parent.parent.parent
+DOCS = CLONE / "docs"
+PAGES = [CLONE / "README.rst", *sorted(DOCS.glob("*.rst")), *sorted((CLONE / "examples").rglob("*.rst"))]
+
+
+def test_the_guide_builds_without_a_warning(tmp_path: Path) -> None:
+    # As `make docs` does it.
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", DOCS, tmp_path / "html"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    reference = (tmp_path / "html" / "reference.html").read_text(encoding="utf-8")
+    for name in ("api.parallel_map", "cluster.session.Session.client", "command_line.main", "map.module.Map"):
+        assert f'id="parallelflow.{name}"' in reference, name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CLONE)))
+def test_the_pictures_and_files_that_a_page_names_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    directives = re.findall(r"^ *\.\. (?:image|figure|literalinclude|include):: +(\S+)$", text, re.MULTILINE)
+    links = re.findall(r"`[^`<]+<([^`>:]+)>`__", text)
+    assert [name for name in (*directives, *links) if not (page.parent / name).is_file()] == []
