@@ -6,6 +6,9 @@ VENV ?= .venv
 
 BIN = $(VENV)/bin
 
+# Where `make bench` puts its tables and plots.
+OUT ?= build/bench
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo vistrails test test-all coverage check bench soak pictures mouse docs clean
 
@@ -28,22 +31,30 @@ vistrails: setup  ## open VisTrails' window with this package enabled
 test: setup  ## run all tests
 	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest
 
-# The Pythons that `make test-all` looks for.
+# The versions of Python that `make test-all` looks for: on the path, and where pyenv keeps them.
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13
 
 test-all:  ## run all tests on each supported Python that is here, with the newest dependencies, and once with the oldest
-	@status=0; oldest=; \
-	for python in $(PYTHONS); do \
-	  command -v $$python > /dev/null && $$python -c "" 2> /dev/null || { echo "make test-all: there is no $$python here"; continue; }; \
+	@oldest=; tested=; skipped=; failed=; \
+	for name in $(PYTHONS); do \
+	  python=; \
+	  for candidate in "$$(command -v $$name)" "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/*/bin/$$name; do \
+	    if test -x "$$candidate" && "$$candidate" -c "" 2> /dev/null; then python=$$candidate; break; fi; \
+	  done; \
+	  test -n "$$python" || { skipped="$$skipped $$name"; continue; }; \
 	  oldest=$${oldest:-$$python}; \
-	  echo "make test-all: $$python with the newest dependencies"; \
-	  $(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$python || { status=1; failed="$$failed $$python"; }; \
+	  echo "make test-all: $$name with the newest dependencies"; \
+	  rm -rf .venv-$$name; \
+	  if $(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$name; then tested="$$tested $$name"; \
+	  else failed="$$failed $$name"; fi; \
 	done; \
 	test -n "$$oldest" || { echo "make test-all: none of these is here: $(PYTHONS)" >&2; exit 1; }; \
 	echo "make test-all: $$oldest with the oldest dependencies"; \
-	PIP_CONSTRAINT=$(CURDIR)/tests/lowest.txt \
-	  $(MAKE) --no-print-directory test PYTHON=$$oldest VENV=.venv-lowest || { status=1; failed="$$failed oldest dependencies"; }; \
-	test $$status = 0 || echo "make test-all: failed with:$$failed" >&2; exit $$status
+	rm -rf .venv-lowest; \
+	if PIP_CONSTRAINT=$(CURDIR)/tests/lowest.txt $(MAKE) --no-print-directory test PYTHON=$$oldest VENV=.venv-lowest; \
+	then tested="$$tested oldest-dependencies"; else failed="$$failed oldest-dependencies"; fi; \
+	echo "make test-all: passed:$${tested:- none}; failed:$${failed:- none}; not on this machine:$${skipped:- none}"; \
+	test -z "$$failed"
 
 coverage: setup  ## run all tests and show which lines they reach, those that run in engines included
 	@rm -f .coverage .coverage.*
@@ -58,8 +69,8 @@ check: setup  ## lint, formatting, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup  ## measure speed and size against the serial Map and others
-	@$(BIN)/python benchmarks/run.py
+bench: setup  ## measure speed and size against the serial Map and others; OUT=docs/figures renews the guide's
+	@$(BIN)/python benchmarks/run.py --out "$(OUT)"
 
 soak: setup  ## start, map, kill something, map, stop: a hundred times; not part of the tests
 	@$(BIN)/python benchmarks/soak.py
@@ -74,5 +85,6 @@ docs: setup  ## build the user's guide into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 clean:  ## delete everything that the other targets made, the environment too
-	rm -rf "$(VENV)" build dist docs/_build *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache
+	rm -rf "$(VENV)" .venv-python3.* .venv-lowest build dist docs/_build *.egg-info .coverage .coverage.* \
+	  .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,7 +26,12 @@ SHA256 = "0bf66ab386df30d2b36ba325beb36cd7c695ff390598b89aa19c0e553f998441"
 
 
 def fetch(folder: Path) -> Path:
-    """Return the path of VisTrails' Debian package in `folder`, downloading it unless it is there already."""
+    """Download VisTrails' Debian package, unless it is there already.
+
+    :param folder: where it is kept
+    :returns: its path
+    :raises SetupError: if this machine lacks apt's tools, or what they download is not that package
+    """
     package = folder / FILE
     if not _is_whole(package):
         for tool in ("apt-get", "dpkg-deb"):
@@ -41,7 +46,13 @@ def fetch(folder: Path) -> Path:
 
 
 def unpack(package: Path, target: Path) -> Path:
-    """Unpack the Debian package below `target` and return the folder that holds the Python packages."""
+    """Unpack the Debian package.
+
+    :param package: what `fetch` returned
+    :param target: the folder that it is unpacked below
+    :returns: the folder that holds the Python packages
+    :raises SetupError: if dpkg-deb cannot
+    """
     result = _run(["dpkg-deb", "--extract", str(package), str(target)])
     if result.returncode:
         raise SetupError(f"dpkg-deb could not unpack {package}: {_reason(result)}")
@@ -156,12 +167,20 @@ def missing_needs() -> list[Need]:
 
 
 def install_command(needs: Sequence[Need]) -> list[str]:
-    """Return the one command that, as root, installs the packages of `needs`."""
+    """Return the one command that, as root, installs what is missing.
+
+    :param needs: what is missing
+    :returns: the program and its arguments
+    """
     return ["apt-get", "install", "--yes", "--no-install-recommends", *sorted({need.package for need in needs})]
 
 
 def install(needs: Sequence[Need]) -> None:
-    """Install the packages of `needs`; must run as root. Raises `SetupError` if apt-get cannot."""
+    """Install what is missing; must run as root.
+
+    :param needs: what is missing
+    :raises SetupError: if apt-get cannot
+    """
     command = install_command(needs)[1:]
     result = _apt_get(command)
     if result.returncode:  # the system's package lists are missing or too old

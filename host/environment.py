@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from host import SetupError, debian, repairs, wheel
+from host import SetupError, debian, repairs, vistrails_window, wheel
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build" / "host"
@@ -40,7 +40,12 @@ assert "parallelflow.ipyparallel_flow" in names, "VisTrails would not find this 
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Make or update the environment; return the exit status."""
+    """Make or update the environment.
+
+    :param arguments: what follows ``python -m host``
+    :returns: the exit status: 0, 1 if it could not be done, 130 if it was interrupted
+    :raises SystemExit: by argparse, with code 2 if it cannot be understood, 0 after ``--help``
+    """
     parser = argparse.ArgumentParser(prog="python -m host", description="Make the project's virtual environment.")
     parser.add_argument("directory", nargs="?", type=Path, default=ROOT / ".venv")
     directory = parser.parse_args(arguments).directory.absolute()
@@ -58,11 +63,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def setup(directory: Path) -> str:
-    """Make the environment in `directory`, or bring it up to date, or find that there is nothing to do.
+    """Make the environment, or bring it up to date, or find that there is nothing to do.
 
-    Returns a sentence for the user if the system lacks something that a window needs, else "". Raises `SetupError`.
+    :param directory: the environment's folder
+    :returns: a sentence for the user if the system lacks something that a window needs, else ""
+    :raises SetupError: if it cannot be made, does not work, or `directory` is somebody else's
     """
     with _lock():
+        vistrails_window.prepare(vistrails_window.SETTINGS)
         note = _system_libraries()
         stamp = directory / _STAMP
         fingerprint = _fingerprint(directory)
@@ -96,6 +104,9 @@ def _fingerprint(directory: Path) -> str:
         content.update(f"{source.relative_to(ROOT)}\n".encode() + source.read_bytes())
     package = (ROOT / "parallelflow" / "__init__.py").read_text(encoding="utf-8").splitlines()
     content.update("".join(line for line in package if line.startswith("__version__")).encode())  # setup.py reads it
+    constraint = os.environ.get("PIP_CONSTRAINT")  # which pip obeys: the oldest dependencies, for instance
+    if constraint:
+        content.update(_reads(Path(constraint)).encode())
     version = ".".join(map(str, sys.version_info[:3]))
     return f"Python {version} from {sys.base_prefix} in {directory} for {ROOT}\n{content.hexdigest()}\n"
 

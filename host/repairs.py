@@ -245,9 +245,11 @@ REPAIRS = (
 
 
 def apply(package: Path, repairs: Sequence[Repair] = REPAIRS) -> None:
-    """Apply `repairs` to the unpacked Python package `vistrails` in the folder `package`.
+    """Apply repairs to the unpacked Python package ``vistrails``.
 
-    Raises `SetupError`, with the repair's and the file's name, if a text is not there as often as the repair says.
+    :param package: its folder
+    :param repairs: the table
+    :raises SetupError: if a text is not there as often as a repair says; names the repair and the file
     """
     for repair in repairs:
         for edit in repair.edits:

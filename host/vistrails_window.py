@@ -39,7 +39,10 @@ _STARTUP = """\
 
 
 def prepare(settings: Path) -> None:
-    """Make VisTrails' settings folder, unless there is one already."""
+    """Make VisTrails' settings folder, unless there is one already.
+
+    :param settings: the folder
+    """
     startup = settings / "startup.xml"
     if not startup.exists():
         settings.mkdir(parents=True, exist_ok=True)
@@ -47,7 +50,12 @@ def prepare(settings: Path) -> None:
 
 
 def main(arguments: Sequence[str], settings: Path = SETTINGS) -> int:
-    """Run VisTrails until its window is closed, the way its own ``run.py`` does."""
+    """Run VisTrails until its window is closed, the way its own ``run.py`` does.
+
+    :param arguments: VisTrails' own
+    :param settings: VisTrails' settings folder
+    :returns: VisTrails' exit status
+    """
     prepare(settings)
     locale.setlocale(locale.LC_ALL, "")
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # the console's debugger warns of it at each start

@@ -29,9 +29,10 @@ REQUIRES = (
 
 
 def build(packages: Path, wheel: Path) -> None:
-    """Write the file `wheel` from the folder `packages`, which holds ``vistrails`` and Debian's egg-info beside it.
+    """Write the wheel. The same input makes the same bytes, and the file appears only when it is whole.
 
-    The same input makes the same bytes. The file appears only when it is whole.
+    :param packages: the folder that holds ``vistrails`` and Debian's egg-info beside it
+    :param wheel: the file to write
     """
     unfinished = wheel.with_name(wheel.name + ".unfinished")
     record = []

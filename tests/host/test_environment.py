@@ -122,6 +122,54 @@ def test_missing_libraries_are_named_with_the_one_command_that_installs_them(mon
     assert note.endswith("libnone1 nothing")
 
 
+@pytest.fixture
+def apt_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """Puts an apt-get on the path that does what is given in shell, and returns what it was asked, a line for each call.
+
+    A library is missing until somebody makes the file `installed`, and whoever asks is root.
+    """
+    called, installed = tmp_path / "called", tmp_path / "installed"
+
+    def do(what: str) -> list[str]:
+        program = tmp_path / "bin" / "apt-get"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\ncd "{tmp_path}"\necho "$*" >> called\n{what}\n')
+        program.chmod(0o755)
+        called.write_text("")
+        note = environment._system_libraries()
+        return [note, *called.read_text().splitlines()]
+
+    monkeypatch.setattr(debian, "NEEDS", (debian.Need("libnone.so.1", "libnone1", lambda _: installed.exists()),))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    return do
+
+
+def test_root_gets_what_is_missing(apt_get: Callable[[str], list[str]]) -> None:
+    note, *calls = apt_get("touch installed")
+    assert note == ""
+    (call,) = calls
+    assert call.endswith("install --yes --no-install-recommends libnone1")
+
+
+def test_root_gets_new_lists_of_packages_where_they_are_missing(apt_get: Callable[[str], list[str]]) -> None:
+    note, *calls = apt_get(
+        "case $* in *update) touch lists; exit;; esac\n"
+        "test -e lists || { echo 'E: no such package' >&2; exit 100; }\n"
+        "touch installed"
+    )
+    assert note == ""
+    assert [call.split("--quiet=2 ")[1].split()[0] for call in calls] == ["install", "update", "install"]
+
+
+def test_root_is_told_why_it_cannot_be_installed(apt_get: Callable[[str], list[str]]) -> None:
+    note, *calls = apt_get('echo "E: no network" >&2; exit 100')
+    assert len(calls) == 3
+    failure, advice = note.splitlines()
+    assert "libnone1' failed: E: no network" in failure
+    assert advice.endswith("lack libnone.so.1; as root, run: apt-get install --yes --no-install-recommends libnone1")
+
+
 def test_nothing_is_asked_of_apt_get_when_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(debian, "NEEDS", (debian.Need("libc.so.6", "libc6", debian._library),))
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("something was run"))
@@ -179,6 +227,31 @@ def test_nothing_is_done_when_nothing_changed(steps: Steps, tmp_path: Path) -> N
     assert steps.ran == []
 
 
+def test_what_is_missing_is_said_and_the_environment_is_made_all_the_same(
+    steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(environment, "_system_libraries", lambda: "there is no libnone; as root, run: apt-get")
+    for ran in (["venv", "pip", "pip", "pip", "check"], []):  # also where there is nothing else to do
+        assert environment.main([str(tmp_path / "venv")]) == 0
+        assert capsys.readouterr().err == "make setup: there is no libnone; as root, run: apt-get\n"
+        assert steps.ran == ran
+        steps.ran.clear()
+    assert environment._reads(tmp_path / "venv" / environment._STAMP) == environment._fingerprint(tmp_path / "venv")
+
+
+def test_an_environment_that_does_not_work_is_said_with_what_is_missing(
+    steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_directory: Path) -> None:
+        raise SetupError("it does not work")
+
+    monkeypatch.setattr(environment, "_system_libraries", lambda: "there is no libnone")
+    monkeypatch.setattr(environment, "_check", fail)
+    with pytest.raises(SetupError, match="it does not work\nthere is no libnone"):
+        environment.setup(tmp_path / "venv")
+    assert environment._reads(tmp_path / "venv" / environment._STAMP) == environment._UNFINISHED
+
+
 @pytest.mark.parametrize("step", ["venv", "pip", "check"])
 def test_an_environment_whose_making_was_interrupted_is_made_anew(steps: Steps, tmp_path: Path, step: str) -> None:
     steps.stop = step
@@ -210,6 +283,18 @@ def test_an_environment_whose_update_was_interrupted_is_made_anew(steps: Steps, 
     steps.ran.clear()
     environment.setup(tmp_path / "venv")
     assert steps.ran[0] == "venv"
+
+
+def test_an_environment_with_other_constraints_is_updated(
+    steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.setup(tmp_path / "venv")
+    (tmp_path / "oldest.txt").write_text("psutil==6.0.0\n")
+    monkeypatch.setenv("PIP_CONSTRAINT", str(tmp_path / "oldest.txt"))
+    for ran in (["pip", "pip", "pip", "check"], []):
+        steps.ran.clear()
+        environment.setup(tmp_path / "venv")
+        assert steps.ran == ran
 
 
 def test_an_environment_of_another_python_is_made_anew(steps: Steps, tmp_path: Path) -> None:

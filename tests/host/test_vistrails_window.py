@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,11 +23,16 @@ CHECKS = re.findall(r"^def check_(\w+)", SCRIPT.read_text(encoding="utf-8"), re.
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
     """What each check raised, in one window."""
     folder = tmp_path_factory.mktemp("window")
-    results = folder / "results.json"
+    found: dict[str, str | None] = in_a_process(folder, str(SCRIPT), str(folder / "settings"), str(folder / "results"))
+    return found
+
+
+def in_a_process(folder: Path, *arguments: str) -> Any:
+    """Run Python in a folder of its own, and return what it wrote to the file `results` there."""
     variables = {"HOME": str(folder), "TMPDIR": str(folder), "PYTHONPATH": str(environment.ROOT)}
     variables["QT_QPA_PLATFORM"] = "offscreen"
     process = subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder / "settings"), str(results)],
+        [sys.executable, *arguments],
         cwd=folder,
         env={**os.environ, **variables},
         stdout=subprocess.PIPE,
@@ -34,14 +41,53 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
         timeout=120,
         check=False,
     )
-    assert results.exists(), process.stdout[-5000:]
-    found: dict[str, str | None] = json.loads(results.read_text())
-    return found
+    assert (folder / "results").exists(), process.stdout[-5000:]
+    return json.loads((folder / "results").read_text())
 
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_in_vistrails_window(outcome: dict[str, str | None], check: str) -> None:
     assert outcome[check] is None, outcome[check]
+
+
+# Opens the window with what follows as arguments, and tells which vistrails are open in it.
+OPEN = """
+import json, os, sys
+from pathlib import Path
+from host import vistrails_window
+from vistrails.gui import application as gui
+
+def look():
+    from PyQt5 import QtCore
+    from PyQt5.QtWidgets import QApplication
+    def tell():
+        window = gui.get_vistrails_application().builderWindow
+        views = [window.stack.widget(number) for number in range(window.stack.count())]
+        Path("results").write_text(json.dumps([view.controller.name for view in views]))
+        os._exit(0)  # Python's own exit may end in a segmentation fault after a window was open
+    QtCore.QTimer.singleShot(0, tell)
+    return QApplication.exec_()
+
+gui.VistrailsApplicationSingleton.exec_ = lambda application: look()
+vistrails_window.main(sys.argv[1:], Path("settings"))
+"""
+
+
+def test_files_that_are_named_are_opened(tmp_path: Path) -> None:
+    said = subprocess.run(
+        ["make", "--no-print-directory", "--dry-run", "vistrails", "FILES=examples/table.vt examples/sweep.vt"],
+        cwd=environment.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout.splitlines()
+    python, _, files = said[-1].partition(" -m host.vistrails_window ")
+    assert python.endswith("/bin/python")
+    names = files.split()
+    assert names == ["examples/table.vt", "examples/sweep.vt"]
+    paths = [shutil.copy(environment.ROOT / name, tmp_path) for name in names]
+    assert {"table.vt", "sweep.vt"} <= set(in_a_process(tmp_path, "-c", OPEN, *map(str, paths)))
 
 
 def test_settings_that_are_there_are_kept(tmp_path: Path) -> None:
