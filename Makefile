@@ -34,6 +34,9 @@ test: setup  ## run all tests
 # The versions of Python that `make test-all` looks for: on the path, and where pyenv keeps them.
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13
 
+# Under another name, so that `make -n test-all` runs nothing.
+AGAIN = $(MAKE) --no-print-directory
+
 test-all:  ## run all tests on each supported Python that is here, with the newest dependencies, and once with the oldest
 	@oldest=; tested=; skipped=; failed=; \
 	for name in $(PYTHONS); do \
@@ -45,13 +48,13 @@ test-all:  ## run all tests on each supported Python that is here, with the newe
 	  oldest=$${oldest:-$$python}; \
 	  echo "make test-all: $$name with the newest dependencies"; \
 	  rm -rf .venv-$$name; \
-	  if $(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$name; then tested="$$tested $$name"; \
+	  if $(AGAIN) test PYTHON=$$python VENV=.venv-$$name; then tested="$$tested $$name"; \
 	  else failed="$$failed $$name"; fi; \
 	done; \
 	test -n "$$oldest" || { echo "make test-all: none of these is here: $(PYTHONS)" >&2; exit 1; }; \
 	echo "make test-all: $$oldest with the oldest dependencies"; \
 	rm -rf .venv-lowest; \
-	if PIP_CONSTRAINT=$(CURDIR)/tests/lowest.txt $(MAKE) --no-print-directory test PYTHON=$$oldest VENV=.venv-lowest; \
+	if PIP_CONSTRAINT=$(CURDIR)/tests/lowest.txt $(AGAIN) test PYTHON=$$oldest VENV=.venv-lowest; \
 	then tested="$$tested oldest-dependencies"; else failed="$$failed oldest-dependencies"; fi; \
 	echo "make test-all: passed:$${tested:- none}; failed:$${failed:- none}; not on this machine:$${skipped:- none}"; \
 	test -z "$$failed"
