@@ -61,7 +61,8 @@ def start(environment: Environment) -> None:
         contextlib.redirect_stderr(io.StringIO()) as said,
         _folder_to_start_in() as folder,
     ):
-        # VisTrails writes where it starts, so it starts in a folder of its own, which goes at once. From then on it uses the user's, where that can be reached, and saves no start-up file.
+        # VisTrails writes where it starts, so it starts in a folder of its own, which goes at once. From then on it uses the
+        # user's, where that can be reached, and saves no start-up file.
         Path(folder, "startup.xml").write_bytes(environment.startup)
         options = {
             "batch": True,

@@ -150,7 +150,7 @@ class Execution:
                         values.pack(part)
                     except values.CannotTravel as error:
                         raise MapError(
-                            f"An element cannot be sent to an engine: {self._describe(index)}, on port '{port}': {error}."
+                            f"E{self._describe(index)[1:]} cannot be sent to an engine: on port '{port}', {error}."
                         ) from error
             raise
 

@@ -186,6 +186,7 @@ class Scheduler:
         self._done = 0
         self._deaths: dict[int, list[str]] = {}  # by element, the engines that died with it
         self._hosts: dict[int, str] = {}
+        self._numbers: dict[str, int] = {}  # engines' ids by their identity at the hub, of those that died as well
         self._ready_since: dict[int, float] = {}  # by engine, when it made the plan ready, in seconds since the epoch
         self._alone_since: float | None = None
         self._finished_messages: list[str] = []
@@ -261,6 +262,7 @@ class Scheduler:
     def _hand_out(self) -> None:
         """Keep enough chunks in flight."""
         engines = len(self._client.ids)
+        self._numbers.update((identity, number) for number, identity in dict(self._client._engines).items())
         while len(self._pending) < IN_FLIGHT * max(engines, 1):
             chunk = self._next_chunk(engines)
             if chunk is None:
@@ -328,7 +330,9 @@ class Scheduler:
         chunk = self._pending.pop(name, None)
         if chunk is None:
             return
-        chunk.engine = chunk.engine_now
+        if chunk.engine_now is None:
+            # It died before it could announce that it had begun.
+            chunk.engine = self._numbers.get(chunk.result.metadata["engine_uuid"])
         self._moved = time.monotonic()
         try:
             answer = self._answer(chunk.result)

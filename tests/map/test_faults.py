@@ -279,7 +279,9 @@ def test_an_element_that_kills_its_engine_is_named_and_not_tried_a_third_time(se
     source = marked(marks, "if i == 7:\n    os.kill(os.getpid(), 9)\ntime.sleep(0.05)\no = i")
     outcome = run_map(source, list(range(30)))
     assert "element 7 (7)" in outcome.message
-    one, other = re.search(r"died, 2 times: Engine (\d) on \S+ and Engine (\d) on \S+\. ", outcome.message).groups()
+    found = re.search(r"died, 2 times: Engine (\d) on \S+ and Engine (\d) on \S+\. ", outcome.message)
+    assert found, outcome.message
+    one, other = found.groups()
     assert one != other
     assert len(list(marks.glob("7-*"))) == 2
     assert {int(path.name.split("-")[0]) for path in marks.iterdir()} >= set(range(7))

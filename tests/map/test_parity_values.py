@@ -433,11 +433,12 @@ def _message(how: str, flow: Any) -> tuple[str, Any]:
 @pytest.mark.parametrize("name", CANNOT_TRAVEL)
 def test_an_element_that_cannot_be_sent_is_named_with_port_index_and_type(name: str, held: dict[str, Any]) -> None:
     make, kind = CANNOT_TRAVEL[name]
-    held["elements"] = [(1, 2), (3, [make()])]
+    held["elements"] = [(1, 2), ("Big.TXT", [make()])]
     flow = Flow()
     flow.map(flow.parity("Echo"), ["value", "other"], "value", (flow.held("elements"), "list"))
     message, _ = _message("logged", flow)
     assert message.startswith("itself, Map: Element 1 (")
+    assert name == "object without text" or "('Big.TXT', [" in message
     assert "port 'other'" in message
     assert kind in message
 

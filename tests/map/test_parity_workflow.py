@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
@@ -163,10 +163,15 @@ def test_what_arrives_on_input_list(make: Any, port: str, held: dict[str, Any]) 
         lambda: [(1, 2), (3, 4, 5)],
         lambda: [1, 2],
         lambda: [{"a": 1, "b": 2}],
+        lambda: {"a": 1, "b": 2}.items(),
+        lambda: {"ab": 1, "cd": 2},
+        lambda: {(1, 2)},
+        lambda: deque([(1, 2), (3, 4)]),
+        lambda: zip([1, 2], [3, 4], strict=True),
     ],
     ids=[
         "tuples and lists", "array", "texts", "generator", "empty", "one too short", "one too long", "not iterable",
-        "dictionaries",
+        "dictionaries", "items", "dictionary", "set", "deque", "zip",
     ],
 )  # fmt: skip
 def test_what_arrives_on_input_list_for_two_ports(make: Any, held: dict[str, Any]) -> None:
@@ -1067,6 +1072,20 @@ def test_an_element_that_changes_its_input_does_not_change_the_users_list(held: 
     ours = Stage("ours").run(flow)
     assert ours.outputs[mapped]["Result"] == [[99, 2], [99, 4]]
     assert held["elements"] == [[1, 2], [3, 4]]
+
+
+def test_what_an_element_changes_in_place_is_as_before_in_the_next_run(held: dict[str, Any]) -> None:
+    """Elements of one run share such a value on each engine; see docs/differences.rst."""
+    held["elements"], held["shared"] = [1, 2, 3, 4], [0]
+    flow = Flow()
+    source = "c.append(len(c))\no = c[0], max(c) < 5"
+    function = flow.python(source, {"i": "Variant", "c": "Variant"}, {"o": "Variant"})
+    flow.connect(flow.held("shared"), "value", function, "c")
+    mapped = flow.map(function, "i", "o", (flow.held("elements"), "list"))
+    for _ in range(4):
+        ours = Stage("ours").run(flow)
+        assert ours.outputs[mapped]["Result"] == [(0, True)] * 4
+    assert held["shared"] == [0]
 
 
 def test_aliases_reach_the_elements() -> None:

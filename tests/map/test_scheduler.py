@@ -1,0 +1,96 @@
+"""What client and hub keep of a Map's messages, and what is on its way meanwhile. On real engines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from vistrails.core.interpreter.noncached import Interpreter
+from workflows import OURS, Flow
+
+from parallelflow.cluster import Session
+from parallelflow.map import scheduler, values
+
+WITHIN = 30.0
+
+
+@pytest.fixture
+def client(vistrails: Any, on_shared_cluster: Session) -> Any:
+    return on_shared_cluster.client()
+
+
+def run(source: str, elements: int) -> Any:
+    flow = Flow()
+    function = flow.python(source, {"i": "Variant"}, {"o": "Variant"})
+    flow.map(function, "i", "o", repr(list(range(elements))))
+    done = Interpreter.get().execute(flow.build(OURS))
+    return done.errors
+
+
+def until(look: Callable[[], Any]) -> None:
+    end = time.monotonic() + WITHIN
+    while not look():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.05)
+
+
+def kept_by_hub(client: Any) -> int:
+    """How many tasks the hub has on record."""
+    return len(client.db_query({}, keys=["msg_id"]))
+
+
+def known_to(client: Any) -> set[str]:
+    """The messages that the client keeps something of."""
+    return set(client.metadata) - {"submitted"}  # which ipyparallel puts there by mistake, once and for all
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["time.sleep(0.03)\no = bytes(200_000)", "time.sleep(0.03)\nassert i < 30\no = i"],
+    ids=["done", "failed"],
+)
+def test_nothing_is_kept_of_a_map_that_has_ended(client: Any, source: str) -> None:
+    client.purge_hub_results("all")
+    before = known_to(client)
+    assert bool(run(f"import time\n{source}", 100)) == ("assert" in source)
+    until(lambda: not client.results and known_to(client) <= before)
+    until(lambda: kept_by_hub(client) == 0)
+
+
+def test_messages_are_forgotten_while_the_map_runs(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "FORGET_EVERY", 4)
+    monkeypatch.setattr("parallelflow.map.chunks.TARGET_DURATION", 0.05)
+    client.purge_hub_results("all")
+    before = known_to(client)
+    completed = scheduler.Scheduler._completed
+    seen = 0
+
+    def count(self: scheduler.Scheduler, chunk: scheduler.Chunk, answer: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen == 30:
+            most = 4 + scheduler.IN_FLIGHT * len(client.ids)
+            until(lambda: kept_by_hub(client) <= most)
+            assert len(known_to(client) - before) <= most
+        return completed(self, chunk, answer)
+
+    monkeypatch.setattr(scheduler.Scheduler, "_completed", count)
+    assert run("import time\ntime.sleep(0.02)\no = i", 120) == {}
+    assert seen > 30
+
+
+def test_large_results_do_not_travel_together(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    completed = scheduler.Scheduler._completed
+
+    def weigh(self: scheduler.Scheduler, chunk: scheduler.Chunk, answer: Any) -> Any:
+        sizes.append(values.size(answer))
+        return completed(self, chunk, answer)
+
+    monkeypatch.setattr(scheduler.Scheduler, "_completed", weigh)
+    monkeypatch.setattr("parallelflow.map.chunks.MOST_BYTES", 2_000_000)
+    assert run("o = bytes(500_000)", 60) == {}
+    assert len(sizes) >= 15
+    assert max(sizes) < 2_100_000
