@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+import parallelflow
 from parallelflow.cluster import Session
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.record import Record
@@ -219,6 +221,37 @@ def test_doctor_says_what_an_engine_lacks() -> None:
         assert part in said
     ((_, advice),) = differences({**there, "Parallel Flow": "0.9"}, here)
     assert "/opt/python" in advice
+
+
+def test_doctor_finds_the_engine_that_differs(
+    make_session: Callable[..., Session], clean_home: Path, profile: Path, answer: Run
+) -> None:
+    other = clean_home / "other" / "parallelflow"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text('__version__ = "0.0.1"\n')
+    session = make_session(profile="test", engines=1)
+    client = session.client()
+    engine = subprocess.Popen(
+        [sys.executable, "-m", "ipyparallel.engine", f"--profile-dir={profile}"],
+        env={**os.environ, "PYTHONPATH": str(other.parent)},
+        cwd=clean_home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    end = time.monotonic() + 30
+    while len(client.ids) < 2:
+        assert time.monotonic() < end, "the engine did not come"
+        time.sleep(0.02)
+    code, content = answer("doctor --profile test")
+    assert code == 1
+    (wrong,) = [check for check in content["checks"] if check["result"] == "wrong"]
+    assert wrong["what"] == f"Engine 1 on {platform.node()}"
+    assert wrong["finding"] == f"it has Parallel Flow 0.0.1, and here is {parallelflow.__version__}."
+    assert wrong["advice"] == f"Install the same version for {sys.executable} there."
+    (right,) = [check for check in content["checks"] if check["what"] == "Engines"]
+    assert right["finding"].startswith("0: as here, ")
+    session.shutdown_cluster()
+    engine.wait(30)
 
 
 def test_doctor_finds_what_is_wrong(clean_home: Path, profile: Path, answer: Run) -> None:

@@ -55,17 +55,24 @@ def test_the_demo_says_how_many_elements_ran_on_how_many_engines(said: str) -> N
         r"^(\d+) elements ran on (\d+) engines?: (.*)\.$", said, re.MULTILINE
     ).groups()
     assert int(elements) == 6
-    assert int(engines) == min(CORES, 6)
-    assert sum(map(int, re.findall(r"\d+", shares))) == 6
+    # An engine that is late finds nothing left to do.
+    assert 1 <= int(engines) <= min(CORES, 6)
+    numbers = [int(share) for share in shares.split(", ")]
+    assert len(numbers) == int(engines)
+    assert min(numbers) > 0
+    assert sum(numbers) == 6
 
 
 def test_the_demo_compares_times_that_were_measured_in_this_run(said: str) -> None:
     times = dict(re.findall(r"^  (Serial Map|Parallel Map, \w+).*? (\d+\.\d) s", said, re.MULTILINE))
     ratios = dict(re.findall(r"^  (Parallel Map, \w+).*, (\d+\.\d\d) times as fast$", said, re.MULTILINE))
     assert set(times) == {"Serial Map", "Parallel Map, on", "Parallel Map, starting"}
+    assert set(ratios) == set(times) - {"Serial Map"}
     for name, ratio in ratios.items():
-        # Computed before the times were rounded.
-        assert float(ratio) == pytest.approx(float(times["Serial Map"]) / float(times[name]), rel=0.1)
+        # Computed before the times were rounded to tenths, which are a lot of a time that is short.
+        serial, parallel = float(times["Serial Map"]), float(times[name])
+        least, most = (serial - 0.05) / (parallel + 0.05), (serial + 0.05) / max(parallel - 0.05, 0.001)
+        assert least - 0.01 <= float(ratio) <= most + 0.01
 
 
 def test_the_demo_finds_identical_arrays(said: str) -> None:
