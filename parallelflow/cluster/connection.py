@@ -7,6 +7,7 @@ it refuses a connection to the part's address. That a whole machine is gone show
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import logging
 import os
@@ -22,7 +23,6 @@ from typing import Any
 import ipyparallel
 import psutil
 import zmq
-from ipyparallel.util import ip_for_host
 
 from . import profile
 from .errors import ConnectError
@@ -31,6 +31,7 @@ from .tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
+_LOOK_UP = 1.0  # seconds for the address of a machine
 _PROBE = 1.0  # seconds for one round of connection attempts; ZeroMQ greets in milliseconds
 _ANSWER = 1.5  # seconds for the hub on this machine to answer, before somebody looks who that is
 _EVERY = 1.0  # seconds between two rounds of the watch
@@ -154,16 +155,27 @@ def find_controller(port: int) -> Identity | None:
 
     :param port: the hub's TCP port
     """
-    sockets = _listening_sockets(port)
-    found = {
-        process.pid: process
-        for process in psutil.process_iter()
-        if _looks_like_a_controller(process)
-        and (port in listening_ports(process) if sockets is None else sockets & _sockets(process))
-    }
-    # The hub's children have inherited its sockets. If it is dead, they are all that is left.
-    tops = [process for process in found.values() if _parent(process) not in found]
+    return _hub(_holders(port, _looks_like_a_controller))
+
+
+def _hub(controllers: dict[int, psutil.Process]) -> Identity | None:
+    """The hub among the processes of a controller."""
+    # Its children have inherited its sockets. If it is dead, they are all that is left.
+    tops = [process for process in controllers.values() if _parent(process) not in controllers]
     return Identity.of(tops[0].pid) if len(tops) == 1 else None
+
+
+def _holders(port: int, wanted: Callable[[psutil.Process], bool] = lambda process: True) -> dict[int, psutil.Process]:
+    """The processes that hold a socket which listens on a TCP port of this machine, as far as we may look at them."""
+    sockets = _listening_sockets(port)
+    found = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if wanted(process) and (
+                port in listening_ports(process) if sockets is None else sockets & _sockets(process)
+            ):
+                found[process.pid] = process
+    return found
 
 
 def _listening_sockets(port: int) -> set[str] | None:
@@ -219,23 +231,23 @@ def _looks_like_a_controller(process: psutil.Process) -> bool:
     return False
 
 
-def _here(location: str | None) -> bool:
-    """Whether a controller's location is this machine. A name that nobody knows is an old name of this machine."""
+def _look_up(location: str | None) -> tuple[bool, str]:
+    """Whether a controller's location is this machine for certain, and the location's address, '' if it is unknown."""
     if not location or location in (socket.gethostname(), "localhost"):
-        return True
-    found: list[bool] = []
+        return True, "127.0.0.1"
+    found: list[str] = []
 
     def look_up() -> None:
-        with suppress(Exception):
-            address = str(ip_for_host(location))
-            own = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
-            found.append(address.startswith("127.") or address in own)
+        with suppress(OSError):
+            found.append(socket.gethostbyname(location))
 
     # A broken name service can hold a look-up for half a minute.
     thread = threading.Thread(target=look_up, daemon=True)
     thread.start()
-    thread.join(1.0)
-    return found[0] if found else True
+    thread.join(_LOOK_UP)
+    address = found[0] if found else ""
+    own = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
+    return address.startswith("127.") or address in own, address
 
 
 def no_ipc(name: str) -> str:
@@ -255,62 +267,115 @@ def no_ipc(name: str) -> str:
 def connect(profile_dir: Path, timeout: float) -> Connection:
     """Connect to the controller of a profile, wherever it runs and whoever started it.
 
-    Connection files that nobody answers are recognised within 3 seconds.
+    A profile can have several clusters, see :func:`.profile.client_file`. The one with the id '' comes first, then the newest
+    one that answers. Connection files of this machine that nobody answers are recognised within 3 seconds.
 
     :param profile_dir: the profile's folder
     :param timeout: seconds that a controller which is known to run may take to answer
     :raises ConnectError: ``gone`` is True if it is certain that there is no controller
     """
-    path = profile.client_file(profile_dir)
+    stale = {}
+    for path in (profile.client_file(profile_dir), profile.engine_file(profile_dir)):
+        with suppress(OSError):
+            stale[path] = path.read_bytes()
+    try:
+        return _connect(profile_dir, "", timeout)
+    except ConnectError as error:
+        if not error.gone:
+            raise
+        failure = error
+        failure.stale = stale
+    for cluster_id in _that_answer(profile_dir, profile.other_clusters(profile_dir)):
+        try:
+            return _connect(profile_dir, cluster_id, timeout)
+        except ConnectError as error:
+            if not error.gone and failure.gone:
+                failure = error
+    raise failure
+
+
+def _that_answer(profile_dir: Path, cluster_ids: list[str]) -> list[str]:
+    """Those of a profile's clusters at whose addresses somebody answers. Old ones must not take time one by one."""
+    urls = {}
+    look_up = functools.cache(_look_up)
+    for cluster_id in cluster_ids:
+        with suppress(ConnectError):
+            info = read_connection_file(profile.client_file(profile_dir, cluster_id))
+            if info is not None:
+                urls[cluster_id] = _hub_url(info, *look_up(info.get("location")))
+    answers = listening(urls, _PROBE)
+    return [cluster_id for cluster_id in cluster_ids if answers.get(cluster_id)]
+
+
+def _hub_url(info: dict[str, Any], here: bool, address: str) -> str:
+    """A hub's address as seen from here; '' if it cannot be reached, or through a gateway only.
+
+    :param info: the connection file's content
+    :param here: whether it is on this machine
+    :param address: the machine's address
+    """
+    scheme, _, interface = str(info["interface"]).partition("://")
+    if interface in _ANYWHERE:
+        interface = address
+    elif interface in _LOOPBACK and not here:
+        interface = ""
+    return f"{scheme}://{interface}:{info['registration']}" if interface else ""
+
+
+def _connect(profile_dir: Path, cluster_id: str, timeout: float) -> Connection:
+    """Connect to one of a profile's clusters, as :func:`connect` does."""
+    path = profile.client_file(profile_dir, cluster_id)
     name = profile.name_of(profile_dir)
     info = read_connection_file(path)
     if info is None:
         raise ConnectError(f"No controller runs for the IPython profile '{name}'.", gone=True)
-    scheme, _, address = str(info["interface"]).partition("://")
+    scheme, _, interface = str(info["interface"]).partition("://")
     if scheme == "ipc":
         raise ConnectError(no_ipc(name))
-    here = _here(info.get("location"))
-    tunnelled = bool(info.get("ssh")) and not here
-    if not here and not tunnelled and address in _LOOPBACK:
+    here, address = _look_up(info.get("location"))
+    if info.get("ssh") and not here:
+        return _connect_by_ssh(profile_dir, cluster_id, info, timeout)
+    if not here and interface in _LOOPBACK:
         raise ConnectError(
             f"The cluster of the IPython profile '{name}' runs on {info['location']} and can be reached from"
             f" there only. Start VisTrails there, let that controller listen on a network address"
             f" (c.IPController.ip), or choose another profile. If that cluster is long gone, remove {path}."
         )
-    if tunnelled:
-        return _connect_by_ssh(profile_dir, info, timeout)
-    if address in _ANYWHERE:
-        address = "127.0.0.1" if here else ip_for_host(str(info["location"]))
-    answer = listening({"hub": f"{scheme}://{address}:{info['registration']}"}, _PROBE)["hub"]
-    if answer is False:
+    url = _hub_url(info, here, address)
+    answer = listening({"hub": url}, _PROBE)["hub"]
+    if answer is False and here:
         raise ConnectError(f"The controller that {path} names no longer runs.", gone=True)
-    if answer is None and not here:
+    if not answer and not here:
+        # Not even a refusal is certain: it may be a firewall's.
         raise ConnectError(
             f"The controller of the IPython profile '{name}' on {info['location']} cannot be reached. Check"
             f" the network, or choose another profile; if that cluster is long gone, remove {path}."
         )
+    # The client need not look up anything.
+    seen = {**info, "interface": url.rpartition(":")[0], "location": None}
     patience = _ANSWER if here else timeout
-    client = _client(info, profile_dir, min(timeout, patience)) if answer else None
-    if client is None and here and scheme == "tcp":
-        owner = _writer(path, int(info["registration"]))
-        if owner is None:
+    client = _client(seen, profile_dir, min(timeout, patience)) if answer else None
+    if client is None and here:
+        who = _who_listens(path, int(info["registration"]))
+        if who is None:
             raise ConnectError(f"Nobody answers at the address in the connection file {path}.", gone=True)
         # It is busy, or stopped; either way its files must not be touched.
-        client = _client(info, profile_dir, timeout - patience)
+        client = _client(seen, profile_dir, timeout - patience)
         if client is None:
-            raise _silent(name, f"process {owner.pid}", timeout)
+            raise _silent(name, who, timeout, path)
     if client is None:
-        raise _silent(name, f"on {info['location']}", timeout)
-    connection = Connection(profile_dir, client, info, here)
+        raise _silent(name, f"on {info['location']}", timeout, path)
+    connection = Connection(profile_dir, client, info, here, cluster_id=cluster_id)
     connection.controller  # noqa: B018 while it lives it can be found, and later its death be seen
     return connection
 
 
-def _connect_by_ssh(profile_dir: Path, info: dict[str, Any], timeout: float) -> Connection:
+def _connect_by_ssh(profile_dir: Path, cluster_id: str, info: dict[str, Any], timeout: float) -> Connection:
     address = str(info["interface"]).partition("://")[2]
     if address in _ANYWHERE:
         address = str(info["location"])
     ports = {name: info[name] for name in (*_PARTS, "notification") if isinstance(info.get(name), int)}
+    path = profile.client_file(profile_dir, cluster_id)
     tunnel = Tunnel(str(info["ssh"]), address, ports)
     try:
         problem = tunnel.wait(timeout)
@@ -318,12 +383,12 @@ def _connect_by_ssh(profile_dir: Path, info: dict[str, Any], timeout: float) -> 
             raise ConnectError(
                 f"The controller of the IPython profile '{profile.name_of(profile_dir)}' on {info['location']} cannot be"
                 f" reached by ssh through {info['ssh']}: {problem}. Try in a terminal: ssh {info['ssh']}. If that cluster"
-                f" is long gone, remove {profile.client_file(profile_dir)}."
+                f" is long gone, remove {path}."
             )
         client = _client(tunnel.near(info), profile_dir, timeout)
         if client is None:
-            raise _silent(profile.name_of(profile_dir), f"on {info['location']}", timeout)
-        return Connection(profile_dir, client, info, False, tunnel)
+            raise _silent(profile.name_of(profile_dir), f"on {info['location']}", timeout, path)
+        return Connection(profile_dir, client, info, False, tunnel, cluster_id)
     except BaseException:
         tunnel.close()
         raise
@@ -333,20 +398,23 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 _ANYWHERE = ("*", "0.0.0.0")
 
 
-def _writer(path: Path, port: int) -> Identity | None:
-    """The controller on this machine that wrote a connection file, if it lives."""
-    owner = find_controller(port)
+def _who_listens(path: Path, port: int) -> str | None:
+    """Who listens on a port of this machine, in words; None if that is certainly not the controller that wrote a file."""
+    holders = _holders(port)
+    if not holders:
+        return "a process that is not ours to look at"
+    hub = _hub({pid: process for pid, process in holders.items() if _looks_like_a_controller(process)})
     with suppress(OSError):
         # The hub opens its sockets before it writes the file: a younger process took over its port.
-        if owner is not None and owner.create_time > path.stat().st_mtime + 1:
+        if hub is not None and hub.create_time > path.stat().st_mtime + 1:
             return None
-    return owner
+    return f"process {hub.pid}" if hub is not None else None
 
 
-def _silent(name: str, who: str, timeout: float) -> ConnectError:
+def _silent(name: str, who: str, timeout: float, path: Path) -> ConnectError:
     return ConnectError(
         f"The controller of the IPython profile '{name}' ({who}) runs, but has not answered for {timeout:.0f} seconds."
-        f" Wait until it is less busy, or stop it, or choose another profile."
+        f" Wait until it is less busy, or stop it, or choose another profile; if that cluster is long gone, remove {path}."
     )
 
 
@@ -381,13 +449,21 @@ class Connection:
     :param info: the connection file's content
     :param here: whether the controller runs on this machine
     :param tunnel: the way to it, if it is reached by ssh; closed with the connection
+    :param cluster_id: which of the profile's clusters it is
     """
 
     def __init__(
-        self, profile_dir: Path, client: Any, info: dict[str, Any], here: bool, tunnel: Tunnel | None = None
+        self,
+        profile_dir: Path,
+        client: Any,
+        info: dict[str, Any],
+        here: bool,
+        tunnel: Tunnel | None = None,
+        cluster_id: str = "",
     ) -> None:
         self._tunnel = tunnel
         self.profile_dir = profile_dir
+        self.cluster_id = cluster_id
         self.client: Any = client
         self.location = str(info.get("location") or socket.gethostname())
         self.here = here

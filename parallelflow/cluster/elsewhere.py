@@ -1,7 +1,8 @@
 """ipyparallel's launchers for other machines, with what an application without a terminal needs.
 
-What a command says when it fails is part of the error, nothing asks for a password, and processes on another machine are
-ended by the token that they carry, so that none is left there. :func:`adapted` is the way in.
+What a command says when it fails is part of the error, nothing asks for a password, nothing that blocks runs in the event
+loop, and processes on another machine are ended by the token that they carry, so that none is left there. :func:`adapted` is
+the way in.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import re
 import shlex
 import subprocess
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -74,8 +77,58 @@ def _run(command: Sequence[str], *, shown: str = "", timeout: float | None = Non
     return done.stdout
 
 
+def _in_thread(function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+    """Call something that blocks, in a thread of its own: asyncio's executor takes nothing any more when Python ends."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[Any] = loop.create_future()
+    outcome.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to ask
+
+    def deliver(settle: Callable[[Any], None], value: Any) -> None:
+        if not outcome.done():
+            settle(value)
+
+    def run() -> None:
+        try:
+            settle, value = outcome.set_result, function(*arguments)
+        except BaseException as error:
+            settle, value = outcome.set_exception, error
+        loop.call_soon_threadsafe(deliver, settle, value)
+
+    threading.Thread(target=run, name="parallelflow-launcher", daemon=True).start()
+    return outcome
+
+
+# What batch systems say when a job is cancelled that is over already.
+_OVER = re.compile(r"(invalid|unknown|no matching) job|job.*(finished|complet|does not exist|not found)", re.IGNORECASE)
+
+
 class _Batch(BatchSystemLauncher):
     """A batch system whose commands' errors are known."""
+
+    stop_limit = 5.0  # seconds
+    _starting: asyncio.Future[Any] | None = None
+
+    async def start(self, n: int = 1) -> Any:
+        """Submit the job."""
+        self._starting = _in_thread(super().start, n)
+        return await asyncio.shield(self._starting)
+
+    async def stop(self) -> None:
+        """Cancel the job, if it has been submitted and is not over.
+
+        :raises CommandFailed: if the batch system refuses
+        """
+        end = time.monotonic() + self.stop_limit / 2
+        while self._starting is not None and not self._starting.done() and time.monotonic() < end:
+            await asyncio.sleep(0.05)  # a job that is just being submitted has no number yet
+        if not self.job_id:
+            return
+        try:
+            await _in_thread(super().stop)
+        except CommandFailed as error:
+            if not _OVER.search(error.said):
+                raise
+            self.notify_stop({"job_id": self.job_id})
 
     def _run_command(self, command: Sequence[str], **options: Any) -> str:
         return str(_run(command, **options).decode("utf-8", "replace"))
@@ -244,8 +297,7 @@ class _SSHEngineSet(SSHEngineSetLauncher):
 
     async def start(self, n: int) -> Any:
         """Start at most as many engines as there are places for."""
-        self._starting = asyncio.ensure_future(asyncio.to_thread(super().start, n))
-        self._starting.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to ask
+        self._starting = _in_thread(super().start, n)
         started = await asyncio.shield(self._starting)
         if not started:
             raise LauncherError("c.SSHEngineSetLauncher.engines names no machines to start engines on")
@@ -267,7 +319,7 @@ class _SSHEngineSet(SSHEngineSetLauncher):
         machines: dict[str, list[Any]] = {}
         for engine in list(self.launchers.values()):
             machines.setdefault(engine.location, []).append(engine)
-        problems = await asyncio.gather(*(asyncio.to_thread(self._end, engines) for engines in machines.values()))
+        problems = await asyncio.gather(*(_in_thread(self._end, engines) for engines in machines.values()))
         for engines, problem in zip(machines.values(), problems, strict=True):
             for engine in engines if not problem else []:
                 engine.notify_stop({"exit_code": 0, "pid": engine.pid, "identifier": engine.identifier})
@@ -285,7 +337,12 @@ class _SSHEngineSet(SSHEngineSetLauncher):
         )
         location = engines[0].location
         started = any(engine.pid > 0 for engine in engines)
-        if not started and location not in (sender.args[-1] for sender in list(self._senders.values())):
+        known_again = self._starting is None  # somebody else began to start them and did not get to the end
+        if (
+            not started
+            and not known_again
+            and location not in (sender.args[-1] for sender in list(self._senders.values()))
+        ):
             return ""  # it was not even reached
         try:
             engines[0].ssh_sender.check_output_python_code(program, timeout=1.4 * self.stop_limit)

@@ -42,6 +42,7 @@ class StartError(ClusterError):
 class ConnectError(ClusterError):
     """No connection to a controller.
 
+    :param message: the sentence
     :param gone: True if it is certain that no controller runs there, so that one may be started; False if there may be
         one that cannot be reached or does not answer
     """
@@ -49,6 +50,8 @@ class ConnectError(ClusterError):
     def __init__(self, message: str, gone: bool = False) -> None:
         super().__init__(message)
         self.gone = gone
+        self.stale: dict[Path, bytes] = {}
+        """The connection files that were there when it was found that no controller is, and their contents."""
 
 
 class NoEngines(ClusterError):

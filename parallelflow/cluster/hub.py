@@ -20,25 +20,42 @@ _UNREGISTER_WITHIN = 2.0  # seconds until the hub has noticed that an engine is 
 
 
 def engines_of(connection: Connection) -> dict[int, str]:
-    """The engines that the client knows: uuids by number."""
+    """The engines that the client knows: uuids by number.
+
+    :param connection: the connection to the hub
+    """
     return dict(connection.client._engines)
 
 
 def send(connection: Connection, stream: str, kind: str, content: dict[str, Any], ident: bytes | None = None) -> None:
-    """Send a request and do not wait for the answer."""
+    """Send a request and do not wait for the answer.
+
+    :param connection: the connection to the hub
+    :param stream: the client's attribute for the socket: ``_query_stream`` to the hub itself, ``_control_stream`` to an engine
+        or its nanny
+    :param kind: the message type, one that ipyparallel's ``controller/hub.py`` or ``engine/nanny.py``, or ipykernel's
+        ``kernelbase.py``, handles
+    :param content: the message's content, as JSON has it
+    :param ident: the engine's uuid, for the control stream
+    """
     with suppress(OSError, zmq.ZMQError, RuntimeError):
         client = connection.client
         client._send(getattr(client, stream), kind, content=content, ident=ident)
 
 
 def forget(connection: Connection, number: int) -> None:
-    """Tell the hub that an engine is gone."""
+    """Tell the hub that an engine is gone.
+
+    :param connection: the connection to the hub
+    :param number: the engine's number
+    """
     send(connection, "_query_stream", "unregistration_request", {"id": number})
 
 
 def shut_down(connection: Connection, limit: float) -> None:
     """Have the controller end, whoever started it.
 
+    :param connection: the connection to the controller
     :param limit: seconds
     :raises StopError: if it does not
     """
@@ -70,6 +87,7 @@ def stop(
     engines without a nanny: the hub takes an engine's consent for its end, which a busy one may be far
     from. Those on this machine that nothing helps with are ended as processes.
 
+    :param connection: the connection to the hub
     :param engines: uuids by number
     :param limit: seconds
     :param here: tells which processes on this machine engines are, by their uuids, as far as it is known by now
@@ -103,6 +121,7 @@ def stop(
 def unregister(connection: Connection, engines: dict[int, str]) -> None:
     """Wait until the hub knows that engines are gone; tell it if their nannies could not.
 
+    :param connection: the connection to the hub
     :param engines: uuids by number
     """
     start = time.monotonic()

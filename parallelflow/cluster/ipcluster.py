@@ -56,7 +56,11 @@ def write(folder: Path, controller: Entry, engines: Iterable[Entry]) -> None:
 
 
 def remove(folder: Path, controller: Entry) -> None:
-    """Remove the cluster file if it is that of a controller of ours which is gone."""
+    """Remove the cluster file if it is that of a controller of ours which is gone.
+
+    :param folder: the profile's folder
+    :param controller: the controller that is gone
+    """
     path = profile.cluster_file(folder)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -13,11 +13,12 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ipyparallel.cluster.cluster import Cluster
 from ipyparallel.cluster.launcher import LocalControllerLauncher, LocalEngineSetLauncher
@@ -29,7 +30,7 @@ from .errors import ProfileError, StartError, StopError
 from .tree import TOKENS
 
 log = logging.getLogger(__name__)
-_T = TypeVar("_T")
+_LOOK_EVERY = 0.1  # seconds
 
 # Launchers copy their processes' output to this process's stderr if their logger's level is DEBUG.
 _launcher_log = logging.getLogger(f"{__name__}.ipyparallel")
@@ -50,12 +51,12 @@ class Command:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def _cluster(folder: Path) -> Any:
+def _cluster(folder: Path, cluster_id: str = "") -> Any:
     """ipyparallel's own idea of the profile's cluster; it starts nothing and writes nothing."""
     try:
         return Cluster(
             profile_dir=str(folder),
-            cluster_id="",
+            cluster_id=cluster_id,
             cluster_file="",
             shutdown_atexit=False,
             load_profile=False,
@@ -77,7 +78,7 @@ def _launcher(cluster: Any, kind: Any, **traits: str) -> Any:
         parent=cluster,
         log=_launcher_log,
         profile_dir=cluster.profile_dir,
-        cluster_id="",
+        cluster_id=cluster.cluster_id,
         **traits,
     )
 
@@ -85,6 +86,7 @@ def _launcher(cluster: Any, kind: Any, **traits: str) -> Any:
 def controller_command(folder: Path) -> Command:
     """How the profile's controller is started on this machine.
 
+    :param folder: the profile's folder
     :raises ProfileError: if the profile's configuration has an error in it, or wants the controller started elsewhere:
         engines that are configured for that would look for it there
     """
@@ -111,6 +113,7 @@ def controller_command(folder: Path) -> Command:
 def engine_command(folder: Path) -> Command | None:
     """How the profile's engines are started on this machine.
 
+    :param folder: the profile's folder
     :returns: None if the profile wants them started by another launcher, see :class:`Job`
     :raises ProfileError: if the profile's configuration has an error in it
     """
@@ -127,16 +130,19 @@ class _Loop:
     """The event loop that a launcher lives in, in a thread that is made when it is first needed."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant, because a signal's handler may want to stop what the code below it just starts.
+        self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
 
-    def call(self, function: Callable[[], Any], timeout: float) -> Any:
+    def call(self, function: Callable[[], Any], timeout: float, meanwhile: Callable[[], object] = lambda: None) -> Any:
         """Call a function in the loop's thread, await what it returns if need be, and return the result.
 
         :param timeout: seconds
+        :param meanwhile: called in this thread now and then while it takes
         :raises TimeoutError: if it takes longer
         """
+        end = time.monotonic() + timeout
         with self._lock:
             if self._loop is None or self._pid != os.getpid():
                 self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
@@ -147,11 +153,12 @@ class _Loop:
             return await result if inspect.isawaitable(result) else result
 
         future = asyncio.run_coroutine_threadsafe(run(), self._loop)
-        try:
-            return future.result(timeout)
-        except concurrent.futures.TimeoutError:
-            future.cancel()
-            raise TimeoutError from None
+        while not concurrent.futures.wait([future], min(_LOOK_EVERY, max(0.0, end - time.monotonic()))).done:
+            if time.monotonic() > end:
+                future.cancel()
+                raise TimeoutError
+            meanwhile()
+        return future.result()
 
     def close(self) -> None:
         """End the thread."""
@@ -167,12 +174,15 @@ class Job:
     :param folder: the profile's folder
     :param token: what the engines carry in their environment, if the launcher hands it on
     :param saved: what :meth:`save` returned, to know a job again
+    :param cluster_id: which of the profile's clusters the engines are for
+    :raises ProfileError: if the profile's configuration has an error in it
+    :raises Exception: if the launcher does not know a saved job any more, or cannot be made
     """
 
-    def __init__(self, folder: Path, token: str, saved: dict[str, Any] | None = None) -> None:
+    def __init__(self, folder: Path, token: str, saved: dict[str, Any] | None = None, *, cluster_id: str = "") -> None:
         self._folder = folder
         self._loop = _Loop()
-        cluster = _cluster(folder)
+        cluster = _cluster(folder, cluster_id)
         self.n = 0
         self.uuids: set[str] = set()
         self.strangers: set[str] = set()
@@ -214,16 +224,17 @@ class Job:
         """The file with the engines' output, if there is one that this machine can read."""
         return str(self._launcher.output_file) if self.queued else ""
 
-    def start(self, n: int, timeout: float) -> None:
+    def start(self, n: int, timeout: float, meanwhile: Callable[[], object]) -> None:
         """Submit the job, or start the processes; the engines are not registered when this returns.
 
         :param n: how many engines; some launchers know better, see :attr:`n`
         :param timeout: seconds
+        :param meanwhile: called in this thread now and then while it takes
         :raises StartError: if the launcher fails
         """
         launcher = self._launcher
         try:
-            self._loop.call(lambda: launcher.start(getattr(launcher, "engine_count", n)), timeout)
+            self._loop.call(lambda: launcher.start(getattr(launcher, "engine_count", n)), timeout, meanwhile)
         except TimeoutError:
             raise StartError(
                 f"{self.name}, which the profile's configuration names to start engines, did not"
@@ -261,7 +272,7 @@ class Job:
         """Have the launcher end the job.
 
         :param timeout: seconds
-        :raises StopError: if it takes longer, or engines are left
+        :raises StopError: if it fails or takes longer, or engines are left
         """
         self._launcher.stop_limit = 0.6 * timeout  # that is over there; the way there takes some time too
         try:
@@ -272,8 +283,10 @@ class Job:
         except TimeoutError:
             raise StopError(f"{self.name} did not stop its engines within {timeout:.0f} seconds.") from None
         except Exception as error:
-            # A job that is over already cannot be cancelled.
-            log.info("%s could not stop its engines: %s", self.name, error)
+            said = getattr(error, "said", "")
+            raise StopError(
+                f"{self.name} could not stop its engines: {error}{': ' if said else ''}{said}. Stop them by hand."
+            ) from error
         self._loop.close()
         script = getattr(self._launcher, "batch_file", "")
         if script:

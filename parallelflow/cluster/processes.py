@@ -15,10 +15,11 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -48,6 +49,7 @@ _TAIL_BYTES = 8192
 _KEEP_LOGS = 20
 _LOG_LIMIT = 32 * 2**20  # bytes
 _TRIM_EVERY = 10.0  # seconds
+_LAUNCHERS_SHARE = 0.8  # of the time limit for stopping: what the launchers of jobs may take
 _KEEP_DIED = 100
 
 # These would make a process join another cluster than the profile's.
@@ -82,7 +84,9 @@ class Started:
                 self.exit_status = status
             return status is None
         identity = self.entry.identity
-        return identity is not None and identity.process(self.entry.token) is not None
+        if identity is None:
+            return True  # it is just being started
+        return identity.process(self.entry.token) is not None
 
     @property
     def ending(self) -> str:
@@ -92,6 +96,11 @@ class Started:
         if self.exit_status < 0:
             return f"was killed by signal {-self.exit_status}"
         return f"ended with exit status {self.exit_status}"
+
+    @property
+    def root(self) -> Root:
+        """What is to be ended with it."""
+        return Root(self.entry.token, self.entry.identity, self.popen is not None and self.popen.poll() is None)
 
     @property
     def log_path(self) -> Path | None:
@@ -151,6 +160,7 @@ class ProcessManager:
         self.settings = settings
         self.record = Record(profile_dir)
         self._started: dict[str, Started] = {}
+        self._stopping: set[str] = set()  # tokens
         self._died: list[Started] = []
         self._unswept: list[Started] = []
         self._lock = threading.RLock()
@@ -161,7 +171,10 @@ class ProcessManager:
 
     @property
     def started(self) -> list[Started]:
-        """Everything that is ours and has not been seen to end, whether started here or taken over."""
+        """Everything that is ours and has not been seen to end, whether started here or taken over.
+
+        What is being stopped is there until it has ended: whoever closes up meanwhile must find it.
+        """
         with self._lock:
             return list(self._started.values())
 
@@ -172,9 +185,10 @@ class ProcessManager:
             return list(self._died)
 
     def alive(self) -> list[Started]:
-        """What is ours and lives at this moment."""
+        """What is ours and lives at this moment, and is not being stopped."""
         self.notice()
-        return self.started
+        with self._lock:
+            return [started for token, started in self._started.items() if token not in self._stopping]
 
     def controller(self) -> Started | None:
         """The controller, if it is ours and lives."""
@@ -187,7 +201,7 @@ class ProcessManager:
     def notice(self) -> None:
         """Find out which of ours have died since; :meth:`sweep` ends what they left running."""
         with self._lock:
-            dead = [s for s in self._started.values() if not s.running]
+            dead = [s for token, s in self._started.items() if token not in self._stopping and not s.running]
             for started in dead:
                 del self._started[started.entry.token]
             self._died = (self._died + dead)[-_KEEP_DIED:]
@@ -197,22 +211,25 @@ class ProcessManager:
             log.warning("The %s with process id %d %s", started.entry.kind, started.entry.pid, started.ending)
 
     def sweep(self) -> None:
-        """End what those of ours that died by themselves have left running, and take them off the record."""
+        """End what those of ours that died by themselves have left running, and take them off the record.
+
+        :raises ClusterError: if the record cannot be written
+        """
         self.notice()
-        with self._lock:
-            dead, self._unswept = self._unswept, []
-        if not dead:
-            return
-        hub_stays = not any(started.entry.kind == CONTROLLER for started in dead)
-        end([started.entry.root for started in dead], self.settings.stop_timeout, hub_stays=hub_stays)
-        self._forget(dead)
+        try:
+            self.stop([])
+        except StopError as error:
+            log.warning("%s", error)
 
     def remaining(self) -> list[psutil.Process]:
         """Every process on this machine that is left of what is ours, leaders and descendants."""
-        return members(started.entry.root for started in self.started)[0]
+        return members(started.root for started in self.started)[0]
 
     def log_tail(self, started: Started) -> str:
-        """The last lines of a process's log, with every connection key blanked out."""
+        """The last lines of a process's log, with every connection key blanked out.
+
+        :param started: the process; of a job, it is the engines' output
+        """
         text = ""
         if started.job is not None:
             text = started.job.output()
@@ -227,13 +244,16 @@ class ProcessManager:
 
     # Start
 
-    def launch_controller(self) -> Started:
+    def launch_controller(self, stale: Mapping[Path, bytes] = MappingProxyType({})) -> Started:
         """Start a controller; it is not ready when this returns.
 
         The caller holds the profile's start lock and knows that no controller answers.
 
+        :param stale: the connection files that nobody answers, with their contents; they are removed unless somebody has
+            written them anew meanwhile
         :raises StartError: if the process cannot be started
         :raises ProfileError: if the profile's configuration has an error in it
+        :raises ClusterError: if it cannot go on record
         """
         own = profile.config(self.profile_dir, "ipcontroller")
         if own.get("IPController", {}).get("transport") == "ipc":
@@ -247,10 +267,11 @@ class ProcessManager:
             options.append("--IPController.enable_curve=True")
         if not own.get("IPController", {}).get("reuse_files"):
             # Left by a controller that was killed; engines would take them for the new one's.
-            for path in (profile.client_file(self.profile_dir), profile.engine_file(self.profile_dir)):
+            for path, content in stale.items():
                 with suppress(FileNotFoundError):
-                    path.unlink()
-                    log.info("Removed the stale connection file %s", path)
+                    if path.read_bytes() == content:
+                        path.unlink()
+                        log.info("Removed the stale connection file %s", path)
         return self._launch(CONTROLLER, how, [options], [""], umask=0o077)[0]
 
     def launch_engines(
@@ -259,6 +280,7 @@ class ProcessManager:
         connection_file: Path | None = None,
         registered: Callable[[], Collection[str]] = tuple,
         wait: Wait | None = None,
+        cluster_id: str = "",
     ) -> list[Started]:
         """Start engines; they are not registered when this returns.
 
@@ -270,13 +292,16 @@ class ProcessManager:
         :param registered: returns the uuids that the hub knows; needed for a job, whose engines may register
             while others are still being started
         :param wait: who wants to hear of it while a job is submitted
+        :param cluster_id: which of the profile's clusters they are for, if there is no ``connection_file``
         :raises StartError: if they cannot be started
         :raises ProfileError: if the profile's configuration has an error in it
+        :raises Cancelled: if the caller of ``wait`` called it off
+        :raises ClusterError: if they cannot go on record
         """
         how = engine_command(self.profile_dir)
         if how is None:
-            return [self._launch_job(n, registered, wait or Wait(self.settings.start_timeout))]
-        path = connection_file or profile.engine_file(self.profile_dir)
+            return [self._launch_job(n, registered, wait or Wait(self.settings.start_timeout), cluster_id)]
+        path = connection_file or profile.engine_file(self.profile_dir, cluster_id)
         limit = self.settings.start_timeout
         uuids = [str(uuid.uuid4()) for _ in range(n)]
         options = [
@@ -322,23 +347,21 @@ class ProcessManager:
         umask: int = -1,
     ) -> list[Started]:
         self._prune_logs()
-        entries = [self._entry(kind, identity) for identity in uuids]
-        self.record.put(*entries)
-        batch: list[Started] = []
+        # Known by their tokens from before they start, so that an interruption at any moment leaves none behind.
+        batch = [Started(self._entry(kind, identity)) for identity in uuids]
+        self.record.put(*(started.entry for started in batch))
+        with self._lock:
+            self._started.update((started.entry.token, started) for started in batch)
         try:
-            for entry, own in zip(entries, options, strict=True):
-                popen = self._popen(entry, how, own, umask)
-                _reaper.add(popen)
-                identity = Identity.of(popen.pid)
-                created = identity.create_time if identity is not None else time.time()
-                started = Started(replace(entry, pid=popen.pid, create_time=created), popen)
-                batch.append(started)
-                with self._lock:
-                    self._started[entry.token] = started
+            for started, own in zip(batch, options, strict=True):
+                started.popen = self._popen(started.entry, how, own, umask)
+                _reaper.add(started.popen)
+                pid = started.popen.pid
+                identity = Identity.of(pid) or Identity(pid, time.time())
+                started.entry = replace(started.entry, pid=pid, create_time=identity.create_time)
             self.record.put(*(started.entry for started in batch))
         except BaseException:
             self.stop(batch, quick=True)
-            self.record.remove(*(entry.token for entry in entries))
             raise
         return batch
 
@@ -367,17 +390,20 @@ class ProcessManager:
         finally:
             os.close(output)
 
-    def _launch_job(self, n: int, registered: Callable[[], Collection[str]], wait: Wait) -> Started:
+    def _launch_job(self, n: int, registered: Callable[[], Collection[str]], wait: Wait, cluster_id: str) -> Started:
         entry = self._entry(JOB)
-        job = Job(self.profile_dir, entry.token)
-        self.record.put(entry)
-        started = Started(entry, job=job)
+        job = Job(self.profile_dir, entry.token, cluster_id=cluster_id)
+        # On record from the beginning, so that whoever comes after a crash can end what has been started by then.
+        started = Started(replace(entry, job=job.save()), job=job)
+        self.record.put(started.entry)
         with self._lock:
             self._started[entry.token] = started
         job.strangers = set(registered())
         limit = max(wait.left, 0.1)
         try:
-            wait.call(lambda: job.start(n, limit), f"Starting engines with {job.name}", 0.3)
+            wait.call(
+                lambda: job.start(n, limit, lambda: self._save_job(started)), f"Starting engines with {job.name}", 0.3
+            )
             self._save_job(started)
         except BaseException:
             self.stop([started], quick=True)
@@ -386,13 +412,19 @@ class ProcessManager:
 
     def _save_job(self, started: Started) -> None:
         assert started.job is not None
-        started.entry = replace(started.entry, job=started.job.save(), log_path=started.job.log_path)
-        self.record.put(started.entry)
+        entry = replace(started.entry, job=started.job.save(), log_path=started.job.log_path)
+        if entry != started.entry:
+            started.entry = entry
+            # It may have been stopped meanwhile, and be off the record.
+            self.record.change(lambda old: [entry if e.token == entry.token else e for e in old])
 
     def wait_for_controller(self, controller: Started, wait: Wait) -> None:
         """Wait until a controller that was launched has written its connection files and listens.
 
+        :param controller: what :meth:`launch_controller` returned
+        :param wait: how long
         :raises StartError: if it ends instead, or is not ready by the deadline
+        :raises Cancelled: if the caller called it off
         """
         while True:
             if not controller.running:
@@ -411,14 +443,14 @@ class ProcessManager:
             port = int(info["registration"])
         except (OSError, ValueError, KeyError):
             return False
-        process = controller.entry.identity and controller.entry.identity.process()
-        if process is None:
-            return False
         if not str(info["interface"]).startswith("tcp"):
             return True
-        # The files may be another controller's, started by hand at the same moment.
-        with suppress(psutil.Error):
-            return port in listening_ports(process)
+        # The files may be another controller's, started by hand at the same moment; and ours may be a child of what was
+        # started, as with "conda run".
+        for process in members([controller.root])[0]:
+            with suppress(psutil.Error):
+                if port in listening_ports(process):
+                    return True
         return False
 
     def wait_for_engines(
@@ -431,6 +463,7 @@ class ProcessManager:
         :param wait: how long
         :returns: their uuids
         :raises StartError: if some end instead, or are not registered by the deadline; the others stay
+        :raises Cancelled: if the caller called it off
         """
         wanted = sum(s.job.n if s.job is not None else 1 for s in engines)
         while True:
@@ -466,7 +499,11 @@ class ProcessManager:
             wait.pause(f"Starting engines: {ready} of {wanted} ready", 0.3 + 0.7 * ready / wanted)
 
     def failure(self, message: str, started: Started) -> StartError:
-        """An error about a process, with the end of its log."""
+        """An error about a process, with the end of its log.
+
+        :param message: what happened, a sentence
+        :param started: the process
+        """
         return StartError(message, started.log_path, self.log_tail(started))
 
     def _prune_logs(self) -> None:
@@ -491,7 +528,7 @@ class ProcessManager:
                     os.truncate(started.log_path, 0)  # its process appends, so it goes on at the new end
 
     def show_to_ipcluster(self) -> None:
-        """Write, or remove, the file by which ``ipcluster list`` and ``ipcluster stop`` see what is ours."""
+        """Write the file by which ``ipcluster list`` and ``ipcluster stop`` see what is ours, if the controller is."""
         controller = self.controller()
         if controller is not None:
             engines = [s.entry for s in self.started if s.entry.kind == ENGINE]
@@ -514,63 +551,76 @@ class ProcessManager:
         :param limit: seconds, if not what the settings say
         :param pause: called between two looks
         :raises StopError: if something still lives when the time limit is over
+        :raises ClusterError: if the record cannot be written
         """
-        chosen = list(which) if which is not None else self.started
-        if not chosen:
-            return
         with self._lock:
-            for started in chosen:
-                self._started.pop(started.entry.token, None)
-        limit = limit or self.settings.stop_timeout
+            chosen = list(which) if which is not None else self.started
+            dead = list(self._unswept)
+            tokens = {started.entry.token for started in chosen}
+            self._stopping |= tokens
         try:
-            problem = self._end(chosen, limit, quick, pause)
-        except BaseException:
-            # Interrupted, by a second Ctrl-C for instance: they are still ours, for whoever closes up.
-            self._keep(chosen)
+            if chosen or dead:
+                self._end([*chosen, *dead], limit or self.settings.stop_timeout, quick, pause)
+        except StopError:
+            with self._lock:
+                # What did end was told to, and so has not died; what it may have left is swept later.
+                for started in chosen:
+                    if not started.running and self._started.pop(started.entry.token, None) is not None:
+                        self._unswept.append(started)
             raise
-        if problem:
-            self._keep(chosen)
-            raise StopError(problem)
+        finally:
+            with self._lock:
+                self._stopping -= tokens
         for started in chosen:
             # A log is worth keeping only if something went wrong.
             if started.registered and started.log_path is not None:
                 started.log_path.unlink(missing_ok=True)
-        self._forget(chosen)
+        self._forget([*chosen, *dead])
 
-    def _end(self, chosen: Sequence[Started], limit: float, quick: bool, pause: Callable[[], None] | None) -> str:
-        """End processes; return '' or a sentence on what is left."""
-        problem = ""
-        for started in chosen:
-            if started.job is not None:
-                try:
-                    started.job.stop(0.8 * limit)
-                except StopError as error:
-                    problem = str(error)
-        roots = [started.entry.root for started in chosen]
-        hub_stays = not any(started.entry.kind == CONTROLLER for started in (*chosen, *self._unswept))
+    def _end(self, chosen: Sequence[Started], limit: float, quick: bool, pause: Callable[[], None] | None) -> None:
+        """End processes and jobs, all at the same time.
+
+        :raises StopError: if something is left
+        """
+        begin = time.monotonic()
+        problems: list[str] = []
+        jobs = [started for started in chosen if started.job is not None]
+        cancels = [_Cancel(started.job, _LAUNCHERS_SHARE * limit, problems) for started in jobs if started.job]
+        roots = [started.root for started in chosen if started.job is None]
+        hub_stays = not any(started.entry.kind == CONTROLLER for started in chosen)
         left = end(roots, limit / 3 if quick else limit, pause, hub_stays=hub_stays)
         if left and quick:
-            left = end(roots, limit, pause, hub_stays=hub_stays)
+            left = end(roots, limit - (time.monotonic() - begin), pause, hub_stays=hub_stays)
+        for cancel in cancels:
+            cancel.join()
+        # What a launcher does not end on this machine, we do.
+        rest = max((1 - _LAUNCHERS_SHARE) * limit, limit - (time.monotonic() - begin))
+        left += end([started.root for started in jobs], rest, pause, hub_stays=hub_stays)
+        pids = {process.pid for process in left}
         for started in chosen:
             if started.popen is not None:
-                with suppress(subprocess.TimeoutExpired):
-                    started.exit_status = started.popen.wait(0.5)
-        if left:
-            pids = ", ".join(str(process.pid) for process in left)
-            problem = f"These processes could not be stopped within {limit:.0f} seconds: {pids}."
-        return problem
-
-    def _keep(self, chosen: Sequence[Started]) -> None:
-        with self._lock:
-            self._started.update((started.entry.token, started) for started in chosen)
+                try:
+                    started.exit_status = started.popen.wait(0.0 if started.popen.pid in pids else 0.5)
+                except subprocess.TimeoutExpired:
+                    pids.add(started.popen.pid)
+        if pids:
+            numbers = ", ".join(map(str, sorted(pids)))
+            problems.append(f"These processes could not be stopped within {limit:.0f} seconds: {numbers}.")
+        if problems:
+            raise StopError(" ".join(problems))
 
     def _forget(self, gone: Sequence[Started]) -> None:
+        with self._lock:
+            tokens = {started.entry.token for started in gone}
+            self._unswept = [started for started in self._unswept if started.entry.token not in tokens]
+            for token in tokens:
+                self._started.pop(token, None)
         for started in gone:
             if started.entry.kind == CONTROLLER:
                 self._remove_connection_files()
                 ipcluster.remove(self.profile_dir, started.entry)
                 (profile.log_dir(self.profile_dir) / "engines.json").unlink(missing_ok=True)
-        self.record.remove(*(started.entry.token for started in gone))
+        self.record.remove(*tokens)
 
     def _remove_connection_files(self) -> None:
         """Remove what a killed controller of ours left behind; never the files of one that listens."""
@@ -584,7 +634,10 @@ class ProcessManager:
                     path.unlink()
 
     def let_go(self) -> None:
-        """Forget all processes: they run on, and are on record for the next VisTrails."""
+        """Forget all processes: they run on, and are on record for the next VisTrails.
+
+        :raises ClusterError: if the record cannot be written
+        """
         with self._lock:
             tokens = set(self._started)
             self._started.clear()
@@ -609,13 +662,14 @@ class ProcessManager:
     def adopt(self, entries: Iterable[Entry], let_go: bool) -> list[Started]:
         """Take over processes that are on record.
 
-        :param entries: those that live
+        :param entries: those that live, as they were on record when it was decided to take them over
         :param let_go: whether they are to run on when this VisTrails exits
-        :returns: the processes; a job that its launcher no longer knows is taken off the record instead
+        :returns: the processes, without those that another VisTrails has taken over meanwhile; a job that its launcher no
+            longer knows is taken off the record instead
+        :raises ClusterError: if the record cannot be written
         """
         adopted = []
-        for old in entries:
-            entry = replace(old, owner_pid=self._owner.pid, owner_create_time=self._owner.create_time, let_go=let_go)
+        for entry in self._claim({entry.token: entry for entry in entries}, let_go):
             with self._lock:
                 known = self._started.get(entry.token)
             started = Started(entry, registered=True)
@@ -630,7 +684,35 @@ class ProcessManager:
                     self.record.remove(entry.token)
                     continue
             adopted.append(started)
-        self.record.put(*(started.entry for started in adopted))
         with self._lock:
             self._started.update((started.entry.token, started) for started in adopted)
         return adopted
+
+    def _claim(self, seen: dict[str, Entry], let_go: bool) -> list[Entry]:
+        """Become the owner of what still has the owner that was seen, or that nobody is to stop."""
+        mine = {"owner_pid": self._owner.pid, "owner_create_time": self._owner.create_time, "let_go": let_go}
+        claimed: list[Entry] = []
+
+        def claim(entry: Entry) -> Entry:
+            if entry.token not in seen or (entry.owner != seen[entry.token].owner and not entry.let_go):
+                return entry
+            claimed.append(replace(entry, **mine))  # type: ignore[arg-type]
+            return claimed[-1]
+
+        self.record.change(lambda old: [claim(entry) for entry in old])
+        return claimed
+
+
+class _Cancel(threading.Thread):
+    """Has a launcher stop its engines, in a thread of its own."""
+
+    def __init__(self, job: Job, timeout: float, problems: list[str]) -> None:
+        super().__init__(name="parallelflow-cancel", daemon=True)
+        self._job, self._timeout, self._problems = job, timeout, problems
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._job.stop(self._timeout)
+        except StopError as error:
+            self._problems.append(str(error))

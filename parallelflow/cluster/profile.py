@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,20 +158,39 @@ def log_dir(folder: Path) -> Path:
     return folder / "log"
 
 
-def client_file(folder: Path) -> Path:
+def client_file(folder: Path, cluster_id: str = "") -> Path:
     """The connection file for clients; it exists while a controller runs.
 
     :param folder: the profile's folder
+    :param cluster_id: which of the profile's clusters; '' is the one that ``ipcluster`` and we start, and
+        ``ipyparallel.Cluster`` makes up another id each time
     """
-    return security_dir(folder) / "ipcontroller-client.json"
+    return _connection_file(folder, cluster_id, "client")
 
 
-def engine_file(folder: Path) -> Path:
+def engine_file(folder: Path, cluster_id: str = "") -> Path:
     """The connection file for engines.
 
     :param folder: the profile's folder
+    :param cluster_id: as for :func:`client_file`
     """
-    return security_dir(folder) / "ipcontroller-engine.json"
+    return _connection_file(folder, cluster_id, "engine")
+
+
+def _connection_file(folder: Path, cluster_id: str, kind: str) -> Path:
+    return security_dir(folder) / f"ipcontroller-{cluster_id}{'-' if cluster_id else ''}{kind}.json"
+
+
+def other_clusters(folder: Path) -> list[str]:
+    """The ids, other than '', of the clusters that have a connection file for clients, the newest first.
+
+    :param folder: the profile's folder
+    """
+    found: list[tuple[float, str]] = []
+    for path in security_dir(folder).glob("ipcontroller-*-client.json"):
+        with suppress(OSError):
+            found.append((path.stat().st_mtime, path.name[len("ipcontroller-") : -len("-client.json")]))
+    return [cluster_id for _, cluster_id in sorted(found, reverse=True)]
 
 
 def cluster_file(folder: Path) -> Path:
@@ -207,7 +227,7 @@ def secrets(folder: Path) -> set[str]:
     :param folder: the profile's folder
     """
     found: set[str] = set()
-    for path in (client_file(folder), engine_file(folder)):
+    for path in security_dir(folder).glob("ipcontroller-*.json"):
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):

@@ -11,7 +11,7 @@ from .settings import Settings
 
 log = logging.getLogger(__name__)
 
-OrphanAnswer: TypeAlias = Literal["stop", "take back", "leave"]
+OrphanAnswer: TypeAlias = Literal["stop", "take back", "leave", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class Questions(Protocol):
     def orphans(self, orphans: Sequence[Orphan]) -> OrphanAnswer:
         """Processes of a crashed VisTrails are still running: what about them?
 
-        :returns: ``stop`` ends them, ``take back`` makes them this session's, ``leave`` lets them run
+        :param orphans: the processes
+        :returns: ``stop`` ends them, ``take back`` makes them this session's, ``leave`` lets them run for good; ``undecided``,
+            from somebody who was interrupted, leaves the question to the next session
         """
 
 

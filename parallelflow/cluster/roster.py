@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _ASK_AT_ONCE = 64  # requests sent per look, so that hundreds of engines do not answer at the same moment
 _ASK_AGAIN = 5.0  # seconds between two questions to an engine on another machine
 _SILENT = 10.0  # seconds without an answer after which an engine is called silent
+_CLOCK = 2.0  # seconds by which two readings of a process's creation time can differ, as for tree.Identity
 _HUB_WAIT = 0.5  # seconds that one look may wait for the hub; else the last counts stand
 
 
@@ -49,6 +50,11 @@ class _Known:
     stopped: bool = False
 
 
+def _looks_like_an_engine(process: psutil.Process) -> bool:
+    line = " ".join(process.cmdline())
+    return "ipyparallel" in line or "ipengine" in line or "ipcluster" in line
+
+
 class Roster:
     """The engines of one connection.
 
@@ -61,7 +67,8 @@ class Roster:
         self._counts: dict[str, dict[str, int]] = {}
         self._unassigned = 0
         self._question: Any = None
-        self._lock = threading.Lock()
+        # Reentrant, because a signal's handler that closes up wants to know what the code below it just looks at.
+        self._lock = threading.RLock()
 
     def look(self, ours: dict[str, Started]) -> tuple[tuple[EngineState, ...], int]:
         """What is known now. Takes milliseconds, or half a second if the hub is busy.
@@ -87,7 +94,10 @@ class Roster:
             self._find_local()
 
     def local(self, uuid: str) -> Identity | None:
-        """The process of an engine on this machine, as far as it is known."""
+        """The process of an engine on this machine, as far as it is known.
+
+        :param uuid: the engine's identity at the hub
+        """
         known = self._known.get(uuid)
         return known.identity if known is not None else None
 
@@ -97,9 +107,11 @@ class Roster:
             del self._known[uuid]
         for uuid in engines.values():
             known = self._known.setdefault(uuid, _Known(uuid, time.time()))
-            if known.pid is None and uuid in ours and ours[uuid].entry.pid:
-                known.host, known.pid = ours[uuid].entry.host, ours[uuid].entry.pid
-                known.first_seen = ours[uuid].entry.started
+            mine = ours[uuid].entry if uuid in ours else None
+            if known.process is None and mine is not None and mine.identity is not None:
+                known.host, known.pid, known.first_seen = mine.host, mine.pid, mine.started
+                known.process = mine.identity.process()
+                known.identity = mine.identity if known.process is not None else None
         return engines
 
     def _find_local(self) -> None:
@@ -107,8 +119,12 @@ class Roster:
         for known in self._known.values():
             if known.process is None and known.pid is not None and known.host == here:
                 with suppress(psutil.Error):
-                    known.process = psutil.Process(known.pid)
-                    known.identity = Identity(known.pid, known.process.create_time())
+                    process = psutil.Process(known.pid)
+                    # The process id may be from a container that has this machine's name, or be another process's by now.
+                    if process.create_time() > known.answered + _CLOCK or not _looks_like_an_engine(process):
+                        continue
+                    known.process = process
+                    known.identity = Identity(known.pid, process.create_time())
                     known.first_seen = min(known.first_seen, known.identity.create_time)
 
     def _send(self, stream: str, kind: str, content: dict[str, Any], ident: bytes | None = None) -> Any:
@@ -142,8 +158,8 @@ class Roster:
                 if not known.question.done():
                     continue
                 self._hear(known, now)
-            local = known.process is not None or known.host == socket.gethostname()
-            if sent < _ASK_AT_ONCE and (known.pid is None or (not local and now - known.asked > _ASK_AGAIN)):
+            due = known.pid is None or (known.process is None and now - known.asked > _ASK_AGAIN)
+            if sent < _ASK_AT_ONCE and due:
                 known.question = self._send("_control_stream", "usage_request", {}, known.uuid.encode())
                 known.asked = now
                 sent += 1
@@ -154,7 +170,7 @@ class Roster:
             content = question.result()["content"]
             known.host, known.pid = str(content["hostname"]), int(content["pid"])
             known.answered = now
-            if known.host != socket.gethostname():
+            if known.process is None:
                 known.cpu_percent = content.get("kernel_cpu")
                 known.memory = content.get("kernel_memory")
 

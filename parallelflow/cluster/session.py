@@ -47,7 +47,9 @@ _TRIES = 3  # ipcontroller picks free ports first and binds them later, so other
 _SCHEDULERS_WITHIN = 5.0  # seconds from a hub that answers to schedulers that do
 _STARTED_UP_AFTER = 15.0  # seconds from a hub's start; what does not listen then is gone
 _GLANCE = 0.3  # seconds that a look at the state waits for parts of the controller that do not answer
+_OTHERS_WITHIN = 5.0  # seconds for other threads to end what they do when the session is closed
 _ENGINES_SHARE = 0.5  # of the time limit for stopping: what engines may take that others started
+_LEAST_SHARE = 0.2  # of a time limit for stopping: what the last step has in any case
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
@@ -73,7 +75,9 @@ class Session:
     def _forget(self) -> None:
         """Start from nothing; also what a forked child does, whose parent owns everything."""
         self._lock = threading.RLock()
-        self._ending = False
+        self._making = threading.RLock()
+        self._closer: threading.Thread | None = None
+        self._stale: dict[Path, bytes] = {}
         self._chosen: str | None = None
         self._profile_dir: Path | None = None
         self._manager: ProcessManager | None = None
@@ -99,7 +103,7 @@ class Session:
 
         :raises ClusterError: if there is no such profile
         """
-        with self._lock:
+        with self._making:  # not the lock of actions, which may take a minute
             if self._manager is None:
                 self._manager = ProcessManager(self._open(), self._settings())
             return self._manager
@@ -158,8 +162,8 @@ class Session:
                 raise NoEngines("This runs in an engine already, from where no other cluster is started.")
             count: int | None = settings.engines or os.cpu_count() or 1
             if settings.start == "ask":
-                count = self._questions.start_cluster(self.profile, count or 1)
-                wait = self._wait(settings.start_timeout, progress, cancelled)
+                with wait.suspended():
+                    count = self._questions.start_cluster(self.profile, count or 1)
             if not count:
                 raise NoEngines(
                     "No engines are running, and none were to be started. Start some with Packages > Parallel Flow > Start"
@@ -191,7 +195,7 @@ class Session:
             damaged = self._connection.url
             self._disconnect()
         folder = self._open()
-        self._settle_record(folder)
+        self._settle_record(wait)
         patience = self._settings().connect_timeout
         try:
             connection = wait.call(
@@ -203,6 +207,7 @@ class Session:
         except ConnectError as error:
             if error.gone:
                 log.debug("%s", error)
+                self._stale = error.stale
                 return None
             raise
         problem = connection.check() if connection.url == damaged else self._missing_part(connection, wait)
@@ -278,6 +283,9 @@ class Session:
             connection = self._connect(wait, repair=True)
             if only_if_none and connection is not None and connection.client.ids:
                 return set()
+            if connection is None and manager.started:
+                log.warning("Stopping what is left of a cluster whose controller is gone")
+                self._stop_ours(manager.started)
             manager.sweep()
             for left in profiles.security_dir(manager.profile_dir).glob(_WAITING.format("*")):
                 left.unlink(missing_ok=True)
@@ -300,7 +308,7 @@ class Session:
         try:
             if connection is None:
                 wait.report("Starting the controller", 0.0)
-                controller = manager.launch_controller()
+                controller = manager.launch_controller(self._stale)
                 batch.append(controller)
                 if manager.starts_engines_here:
                     # Started together with their controller, engines are ready a second earlier. They wait
@@ -322,7 +330,9 @@ class Session:
             if not engines:
                 wait.report("Starting engines", 0.2)
                 self._check_engine_file(connection, folder)
-                engines = manager.launch_engines(n, None, lambda: hub.engines_of(connection).values(), wait)
+                engines = manager.launch_engines(
+                    n, None, lambda: hub.engines_of(connection).values(), wait, connection.cluster_id
+                )
                 batch += engines
             try:
                 uuids = manager.wait_for_engines(engines, lambda: hub.engines_of(connection).values(), wait)
@@ -350,7 +360,7 @@ class Session:
 
     @staticmethod
     def _check_engine_file(connection: Connection, folder: Path) -> None:
-        path = profiles.engine_file(folder)
+        path = profiles.engine_file(folder, connection.cluster_id)
         if not path.exists():
             raise StartError(
                 f"No engines can be started from this machine: {path} is missing, by which they would find"
@@ -423,9 +433,10 @@ class Session:
             whole = [s for s in manager.alive() if s.uuids and s.uuids <= set(chosen.values())]
             single = {identity for started in whole if started.job is None for identity in started.uuids}
             limit = manager.settings.stop_timeout
+            begin = time.monotonic()
             others = {n: identity for n, identity in chosen.items() if identity not in single}
             hub.stop(connection, others, limit * _ENGINES_SHARE, self._local)
-            manager.stop(whole, limit=limit * (1 - _ENGINES_SHARE if others else 1))
+            manager.stop(whole, limit=_rest(limit, begin))
             hub.unregister(connection, chosen)
             manager.show_to_ipcluster()
             left = sorted(n for n, identity in others.items() if hub.engines_of(connection).get(n) == identity)
@@ -442,7 +453,7 @@ class Session:
         """
         wait = self._wait(self._settings().start_timeout)
         with self._locked(wait):
-            self._settle_record(self._open())
+            self._settle_record(wait)
             self._stop_ours(self.processes.started)
 
     def _stop_ours(self, which: Sequence[Started]) -> None:
@@ -450,6 +461,7 @@ class Session:
         with suppress(SettingsError):  # stopping must not fail because of a preference
             manager.settings = self._settings()
         limit = manager.settings.stop_timeout
+        begin = time.monotonic()
         connection = self._connection
         if connection is not None and not connection.reaches_engines():
             connection = None
@@ -467,9 +479,7 @@ class Session:
         try:
             if connection is not None and by_hub:
                 hub.stop(connection, by_hub, limit * _ENGINES_SHARE, self._local)
-                limit *= 1 - _ENGINES_SHARE
-            manager.stop(which, limit=limit)
-            manager.sweep()
+            manager.stop(which, limit=_rest(limit, begin))
         finally:
             if with_controller:
                 self._disconnect()
@@ -506,8 +516,8 @@ class Session:
         others = {n: i for n, i in hub.engines_of(connection).items() if i not in own}
         try:
             hub.stop(connection, others, limit * _ENGINES_SHARE, self._local)
-            manager.stop(limit=max(1.0, limit * 0.7 - (time.monotonic() - start)))
-            hub.shut_down(connection, max(1.0, limit - (time.monotonic() - start)))
+            manager.stop(limit=_rest(0.7 * limit, start))
+            hub.shut_down(connection, _rest(limit, start))
         finally:
             self._disconnect()
 
@@ -565,7 +575,7 @@ class Session:
             entries = [entry for entry in Record(folder).read() if entry.here and entry.let_go and _lives(entry)]
             self.processes.know(entries)
 
-    def _settle_record(self, folder: Path) -> None:
+    def _settle_record(self, wait: Wait) -> None:
         """Deal with what is on record, once: forget what is gone, know what was let go, ask about orphans."""
         if self._record_settled:
             return
@@ -587,14 +597,17 @@ class Session:
         manager.adopt([entry for entry in left if entry.let_go], let_go=True)
         orphans = [entry for entry in left if not entry.let_go and not _owned(entry)]
         if orphans:
-            self._settle_orphans(manager, orphans)
+            self._settle_orphans(manager, orphans, wait)
 
-    def _settle_orphans(self, manager: ProcessManager, orphans: Sequence[Entry]) -> None:
+    def _settle_orphans(self, manager: ProcessManager, orphans: Sequence[Entry], wait: Wait) -> None:
         count = f"{len(orphans)} process{'es' if len(orphans) > 1 else ''}"
         log.warning("Found %s that a VisTrails left running which crashed or was killed", count)
         answer = manager.settings.orphans
         if answer == "ask":
-            answer = self._questions.orphans([Orphan(e.kind, e.pid, e.host, e.started) for e in orphans])
+            with wait.suspended():
+                answer = self._questions.orphans([Orphan(e.kind, e.pid, e.host, e.started) for e in orphans])
+        if answer == "undecided":
+            return
         if answer == "leave":
             log.warning("Leaving them as they are")
             manager.adopt(orphans, let_go=True)
@@ -627,28 +640,40 @@ class Session:
         profiles.locate(name)
         with self._locked(self._wait(self._settings().start_timeout)):
             if name != self._chosen:
-                self.close()
+                self._close()
                 self._chosen = name
 
     def close(self) -> None:
         """Disconnect and, as the preferences say, stop what is ours or let it go.
 
-        The session can be used again afterwards.
+        What other threads wait for is called off. The session can be used again afterwards.
 
-        :raises ClusterError: if something still lives after the time limit
+        :raises ClusterError: if something still lives after the time limit; it is still ours then
         """
-        with self._lock:
-            try:
-                if self._manager is None:
-                    return
-                with suppress(SettingsError):
-                    self._manager.settings = self._settings()
-                if self._manager.settings.at_exit == "leave":
-                    self._manager.let_go()
-                else:
-                    self._stop_ours([s for s in self._manager.started if not s.entry.let_go])
-            finally:
-                self._disconnect()
+        before, self._closer = self._closer, threading.current_thread()
+        # Whoever has the lock may wait for an answer of the user, or in the code below a signal's handler, and never let go.
+        held = self._lock.acquire(timeout=_OTHERS_WITHIN)
+        try:
+            self._close()
+        finally:
+            self._closer = before
+            if held:
+                self._lock.release()
+
+    def _close(self) -> None:
+        manager = self._manager
+        try:
+            if manager is None:
+                return
+            with suppress(SettingsError):
+                manager.settings = self._settings()
+            if manager.settings.at_exit == "leave":
+                manager.let_go()
+            else:
+                self._stop_ours([s for s in manager.started if not s.entry.let_go])
+        finally:
+            self._disconnect()
+            if manager is None or all(started.entry.let_go for started in manager.started):
                 self._reset()
 
     def _reset(self) -> None:
@@ -660,20 +685,18 @@ class Session:
 
     def _last_act(self) -> None:
         """At the end of the process."""
-        self._ending = True  # whoever is waiting in another thread gives up
+        self._closer = threading.current_thread()  # for good: other threads must not start anything any more
         try:
             self.close()
         except ClusterError as error:
             log.error("%s", error)
-        finally:
-            self._ending = False
 
     def _wait(self, timeout: float, progress: Progress | None = None, cancelled: Cancel | None = None) -> Wait:
         thread = threading.current_thread()
 
         def called_off() -> bool:
-            ending = self._ending and thread is not threading.main_thread()
-            return ending or (cancelled is not None and cancelled())
+            closing = self._closer is not None and self._closer is not thread
+            return closing or (cancelled is not None and cancelled())
 
         if progress is None and cancelled is None and thread is threading.main_thread():
             return Wait(timeout)
@@ -700,6 +723,11 @@ def inside_engine() -> bool:
     """Whether this process is itself an ipyparallel engine."""
     app = sys.modules.get("ipyparallel.engine.app")
     return app is not None and bool(app.IPEngine.initialized())
+
+
+def _rest(limit: float, begin: float) -> float:
+    """What is left of a time limit for stopping, and never so little that nothing could be done in it."""
+    return max(_LEAST_SHARE * limit, limit - (time.monotonic() - begin))
 
 
 def _lives(entry: Entry) -> bool:

@@ -67,6 +67,8 @@ class ProcessState:
 
     :param kind: ``controller``, ``engine`` or ``job``
     :param pid: process id, or 0 for a job
+    :param host: the machine it was started on
+    :param since: when it was started, in seconds since the epoch
     :param let_go: whether it is to run on when VisTrails exits
     :param ending: '' while it runs, else how it ended, such as 'was killed by signal 9'
     :param log_path: its log

@@ -19,19 +19,25 @@ def survey(names: list[str]) -> list[ProfileState]:
     :param names: the profiles' names
     :returns: one state each, in the same order
     """
-    places: dict[str, tuple[str, str]] = {}
+    places: dict[str, list[tuple[str, str]]] = {}
     for name in names:
-        place = _place(profile.ipython_dir() / f"profile_{name}")
-        if place is not None:
-            places[name] = place
-    answers = listening({name: url for name, (url, _) in places.items()}, _WITHIN)
-    return [ProfileState(name, bool(answers.get(name)), places[name][1] if name in places else "") for name in names]
+        folder = profile.ipython_dir() / f"profile_{name}"
+        found = (_place(profile.client_file(folder, cluster)) for cluster in ("", *profile.other_clusters(folder)))
+        places[name] = [place for place in found if place is not None]
+    answers = listening({url: url for each in places.values() for url, _ in each}, _WITHIN)
+    states = []
+    for name in names:
+        # The first one that answers is the one that would be used.
+        answering = [location for url, location in places[name] if answers[url]]
+        locations = answering or [location for _, location in places[name]] or [""]
+        states.append(ProfileState(name, bool(answering), locations[0]))
+    return states
 
 
-def _place(folder: Path) -> tuple[str, str] | None:
-    """The address of a profile's controller and the machine it runs on, if there seems to be one."""
+def _place(path: Path) -> tuple[str, str] | None:
+    """The address of the controller that a connection file names and the machine it runs on, if there seems to be one."""
     try:
-        info = read_connection_file(profile.client_file(folder))
+        info = read_connection_file(path)
     except ClusterError:
         return None
     if info is None:

@@ -47,7 +47,10 @@ class Identity:
 
     @classmethod
     def of(cls, pid: int) -> Identity | None:
-        """The identity of a process that runs, or None."""
+        """The identity of a process that runs, or None.
+
+        :param pid: process id
+        """
         try:
             return cls(pid, psutil.Process(pid).create_time())
         except psutil.Error:
@@ -75,7 +78,10 @@ def own_identity() -> Identity:
 
 
 def lives(process: psutil.Process) -> bool:
-    """Whether a process still runs; a zombie does not."""
+    """Whether a process still runs; a zombie does not.
+
+    :param process: any process of this machine
+    """
     try:
         return bool(process.is_running() and process.status() not in _DEAD)
     except psutil.NoSuchProcess:
@@ -85,7 +91,10 @@ def lives(process: psutil.Process) -> bool:
 
 
 def tokens_of(process: psutil.Process) -> list[str]:
-    """The tokens that a process carries: none if it has none or is not ours to look at."""
+    """The tokens that a process carries: none if it has none or is not ours to look at.
+
+    :param process: any process of this machine
+    """
     try:
         return str(process.environ().get(TOKENS, "")).split("/")
     except (psutil.Error, OSError):
@@ -93,13 +102,19 @@ def tokens_of(process: psutil.Process) -> list[str]:
 
 
 def environment(token: str) -> dict[str, str]:
-    """Our environment with one more token, for a process to be started."""
+    """Our environment with one more token, for a process to be started.
+
+    :param token: what the process is to carry
+    """
     inherited = os.environ.get(TOKENS, "")
     return {**os.environ, TOKENS: f"{inherited}/{token}" if inherited else token}
 
 
 def carriers(tokens: Collection[str]) -> list[psutil.Process]:
-    """Every living process that carries one of the tokens, except this one."""
+    """Every living process that carries one of the tokens, except this one.
+
+    :param tokens: the tokens
+    """
     wanted = set(tokens)
     found = []
     for process in psutil.process_iter():
@@ -111,6 +126,7 @@ def carriers(tokens: Collection[str]) -> list[psutil.Process]:
 def descendants(pids: Collection[int]) -> dict[int, list[psutil.Process]]:
     """The living descendants of some processes, in one look at the process table however many they are.
 
+    :param pids: the processes' ids
     :returns: by the process id of the nearest of them above
     """
     parents: dict[int, int] = {}
@@ -138,19 +154,25 @@ class Root:
 
     :param token: the token that it carries, or '' if it was started by somebody else
     :param identity: its leader, if known
+    :param child: whether the leader is a child of this process, whose process id nobody else can have: it is then
+        recognised without its token, which it may have overwritten or we may not be allowed to read
     """
 
     token: str
     identity: Identity | None
+    child: bool = False
 
     def leader(self) -> psutil.Process | None:
         """The process that was started, if it still runs."""
-        return self.identity.process(self.token) if self.identity is not None else None
+        if self.identity is None:
+            return None
+        return self.identity.process("" if self.child else self.token)
 
 
 def members(roots: Iterable[Root]) -> tuple[list[psutil.Process], set[int]]:
     """Every living process of some trees: leaders, descendants and everything that carries their tokens.
 
+    :param roots: the trees
     :returns: the processes, and the process ids of those that are a leader or below one that lives
     """
     roots = list(roots)
@@ -222,7 +244,10 @@ def end(
 
 
 def is_nanny(process: psutil.Process) -> bool:
-    """Whether a process is the nanny that ipyparallel starts beside each engine."""
+    """Whether a process is the nanny that ipyparallel starts beside each engine.
+
+    :param process: any process of this machine
+    """
     try:
         return "ipyparallel.engine.nanny" in process.cmdline()
     except psutil.Error:

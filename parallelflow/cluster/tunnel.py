@@ -45,7 +45,10 @@ class Tunnel:
             self._said = f"ssh cannot be started: {error.strerror or error}"
 
     def near(self, info: dict[str, Any]) -> dict[str, Any]:
-        """The connection file's content for a client that uses the tunnel."""
+        """The connection file's content for a client that uses the tunnel.
+
+        :param info: the connection file's content
+        """
         return {**info, **self._ports, "interface": "tcp://127.0.0.1", "location": None, "ssh": ""}
 
     @property

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TypeAlias, TypeVar
 
 from .errors import Cancelled
@@ -46,9 +46,20 @@ class Wait:
         """Whether the deadline has passed."""
         return self.left == 0.0
 
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """While in this context, the time does not run: a user who is asked something may think."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self._end += time.monotonic() - begin
+
     def report(self, text: str, fraction: float) -> None:
         """Tell the caller how far it is, without waiting.
 
+        :param text: what is waited for
+        :param fraction: how much is done, from 0 to 1
         :raises Cancelled: if the caller called it off
         """
         if self._progress is not None:
@@ -60,6 +71,8 @@ class Wait:
     def pause(self, text: str, fraction: float) -> None:
         """Report, then let a moment pass.
 
+        :param text: what is waited for
+        :param fraction: how much is done, from 0 to 1
         :raises Cancelled: if the caller called it off
         """
         self.report(text, fraction)
@@ -80,6 +93,7 @@ class Wait:
         :param discard: what to do with the result if the caller calls the wait off meanwhile
         :returns: what the function returns
         :raises Exception: what the function raises
+        :raises Cancelled: if the caller called it off
         """
         if self._progress is None and self._cancelled is None:
             return function()
