@@ -4,7 +4,10 @@ import sys
 
 
 def run() -> int:
-    """Do what was typed, and return the exit code."""
+    """Do what was typed, and return the exit code.
+
+    :raises SystemExit: as :func:`parallelflow.command_line.main` does
+    """
     # Ctrl-C may come while modules are still being loaded.
     try:
         import logging

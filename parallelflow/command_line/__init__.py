@@ -33,8 +33,9 @@ def main(words: Sequence[str]) -> int:
     """Do what was typed.
 
     :param words: what follows ``python -m parallelflow``
-    :returns: the exit code: 0 if all is well, 1 if something is wrong or failed, 2 if it cannot be understood (by argparse, as
-        :class:`SystemExit`), 130 if it was interrupted
+    :returns: the exit code: 0 if all is well, 1 if something is wrong or failed, 130 if it was interrupted
+    :raises SystemExit: with code 2 if it cannot be understood, 0 after ``--help`` or ``--version``
+    :raises Exception: any error, in Python's development mode
     """
     output = Output(False)
     try:

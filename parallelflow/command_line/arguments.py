@@ -125,6 +125,7 @@ _PROFILE_TO_USE = "the IPython profile that VisTrails is to use (default: leave 
 def parse(words: Sequence[str]) -> Arguments:
     """Understand what was typed.
 
+    :param words: what follows ``python -m parallelflow``
     :raises SystemExit: with code 2 where it makes no sense, 0 after ``--help`` or ``--version``
     """
     typed = _parser().parse_args(words)

@@ -62,6 +62,7 @@ def open_session(settings: Settings) -> Iterator[Session]:
     """A session that lasts as long as the command.
 
     :param settings: the preferences
+    :raises ClusterError: in the end, if something of it still lives after the time limit
     """
     asks = Settings.from_mapping({**asdict(settings), "orphans": "ask", "at_exit": "stop"})
     session = Session(lambda: asks, _Answers())
@@ -72,18 +73,30 @@ def open_session(settings: Settings) -> Iterator[Session]:
 
 
 def status(arguments: Arguments, output: Output) -> int:
-    """Show the controller, the engines, and what was left running."""
+    """Show the controller, the engines, and what was left running.
+
+    :param arguments: what was typed
+    :param output: where the answer goes
+    :returns: the exit code, which also says whether a cluster is running
+    :raises ClusterError: if there may be a cluster but it cannot be looked at, or the preferences or the profile are not right
+    """
     settings = user.settings(arguments.vistrails, arguments.profile)
     with open_session(settings) as session:
         session.connect(settle=False)
         state = _state(session)
-    left = on_record(profile_files.locate(settings.profile))
+    left = on_record(profile_files.find(settings.profile))
     output.answer(_describe(state, left), _as_json(state, left))
     return FINE if state.connected else FAILED
 
 
 def start(arguments: Arguments, output: Output) -> int:
-    """Start engines, and a controller if there is none; they run on."""
+    """Start engines, and a controller if there is none; they run on.
+
+    :param arguments: what was typed
+    :param output: where the answer goes
+    :returns: the exit code
+    :raises ClusterError: if the engines do not all become ready; those that did run on
+    """
     settings = user.settings(arguments.vistrails, arguments.profile)
     wanted = arguments.engines or settings.engines or os.cpu_count() or 1
     with open_session(settings) as session:
@@ -100,7 +113,13 @@ def start(arguments: Arguments, output: Output) -> int:
 
 
 def stop(arguments: Arguments, output: Output) -> int:
-    """Stop what was started."""
+    """Stop what was started.
+
+    :param arguments: what was typed
+    :param output: where the answer goes
+    :returns: the exit code
+    :raises ClusterError: if something still lives after the time limit
+    """
     settings = user.settings(arguments.vistrails, arguments.profile)
     name = settings.profile
     left = on_record(profile_files.locate(name))
@@ -140,12 +159,18 @@ def _shut_down(session: Session) -> str:
 
 
 def profiles(arguments: Arguments, output: Output) -> int:
-    """List the profiles."""
+    """List the profiles.
+
+    :param arguments: what was typed
+    :param output: where the answer goes
+    :returns: the exit code
+    :raises ClusterError: if there is no such profile
+    """
     used = user.settings(arguments.vistrails).profile
     names = {*profile_files.profiles(), used}
     if arguments.profile is not None:
         if arguments.profile not in names:
-            profile_files.locate(arguments.profile)  # says that there is none
+            profile_files.find(arguments.profile)  # says that there is none
         names = {arguments.profile}
     found = survey(sorted(names))
     rows = [
@@ -179,6 +204,7 @@ def on_record(folder: Path) -> dict[str, list[Entry]]:
     """What is on record as running on this machine, by what becomes of it.
 
     :param folder: the profile's folder
+    :returns: entries by :data:`LEFT_RUNNING`, :data:`OF_RUNNING` and :data:`OF_CRASHED`
     """
     found: dict[str, list[Entry]] = {LEFT_RUNNING: [], OF_RUNNING: [], OF_CRASHED: []}
     for entry in Record(folder).read():

@@ -14,7 +14,12 @@ _MARKS = {checks.FINE: "ok", checks.NOTE: "--", checks.WRONG: "!!"}
 
 
 def doctor(arguments: Arguments, output: Output) -> int:
-    """Check everything."""
+    """Check everything.
+
+    :param arguments: what was typed
+    :param output: where the answer goes
+    :returns: the exit code, which also says whether all is well
+    """
     results = list(_checks(arguments))
     healthy = all(check.result != checks.WRONG for check in results)
     lines = []

@@ -19,7 +19,13 @@ _DEFAULT = Path("core", "resources", "default_vistrails_startup.xml")
 
 
 def enable(arguments: Arguments, output: Output) -> int:
-    """Switch the package on."""
+    """Switch the package on.
+
+    :param arguments: what was typed
+    :param output: where the answer goes
+    :returns: the exit code
+    :raises ClusterError: if there is no such profile, or the start-up file cannot be read, made or written
+    """
     folder = arguments.vistrails
     path = user.startup_file(folder)
     startup = user.read_startup(folder)

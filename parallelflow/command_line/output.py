@@ -23,19 +23,30 @@ class Output:
         self._shown = ""
 
     def answer(self, text: str, content: dict[str, Any]) -> None:
-        """Give the answer, for people or as JSON."""
+        """Give the answer, for people or as JSON.
+
+        :param text: for people
+        :param content: the same for programs, as JSON has it
+        """
         self._end_line()
         print(json.dumps(content, indent=1) if self._as_json else text)
 
     def fail(self, sentence: str) -> None:
-        """Say why there is no answer; in JSON it is the value of ``error``."""
+        """Say why there is no answer; in JSON it is the value of ``error``.
+
+        :param sentence: what happened, and what to do
+        """
         self._end_line()
         if self._as_json:
             print(json.dumps({"error": sentence}, indent=1))
         print(sentence, file=sys.stderr)
 
     def progress(self, text: str, fraction: float) -> None:
-        """Show how far something has come, on one line of a terminal; nothing where there is none."""
+        """Show how far something has come, on one line of a terminal; nothing where there is none.
+
+        :param text: what is waited for
+        :param fraction: how much is done, from 0 to 1; not shown
+        """
         if sys.stderr.isatty() and text != self._shown:
             self._shown = text
             sys.stderr.write(f"\r\x1b[K{text} …")
@@ -48,7 +59,11 @@ class Output:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a table in columns; numbers are at their column's right end."""
+    """Return a table in columns; numbers are at their column's right end.
+
+    :param head: the columns' titles
+    :param rows: the cells, row by row, as many as there are titles
+    """
     texts = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[column]) for row in texts) for column in range(len(head))]
     numbers = [bool(rows) and all(isinstance(row[column], (int, float)) for row in rows) for column in range(len(head))]

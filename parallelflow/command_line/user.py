@@ -22,7 +22,10 @@ DISABLED = "disabledpackages"
 
 
 def startup_file(folder: Path) -> Path:
-    """The start-up file in VisTrails' folder."""
+    """The start-up file in VisTrails' folder.
+
+    :param folder: VisTrails' folder
+    """
     return folder / "startup.xml"
 
 
@@ -49,7 +52,10 @@ def read_startup(folder: Path) -> ElementTree.Element | None:
 def package(startup: ElementTree.Element | None, name: str, where: str = ENABLED) -> ElementTree.Element | None:
     """A package's entry.
 
-    :param where: among those that are enabled, or disabled
+    :param startup: what :func:`read_startup` returned
+    :param name: the package's name
+    :param where: among those that are enabled, or disabled: :data:`ENABLED` or :data:`DISABLED`
+    :returns: the entry, or None if there is none
     """
     return None if startup is None else startup.find(f"{where}/package[@name='{name}']")
 
