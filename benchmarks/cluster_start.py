@@ -15,8 +15,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil
-
 from parallelflow.cluster import ConnectError, Session, Settings, connect, profile
 from parallelflow.cluster.tree import Identity, Root, end
 
@@ -56,30 +54,38 @@ def ours(engines: int) -> tuple[float, float]:
     return ready - start, time.perf_counter() - ready
 
 
-def main() -> None:
+def measure(rounds: int, engines: int) -> dict[str, float]:
+    """Measure both in turn, in a folder of their own, and print it.
+
+    :returns: medians: seconds ``by_hand``, to ``start`` and to ``stop``; and ``ratio``, of ours to by hand, round by round
+    """
+    with tempfile.TemporaryDirectory(prefix="pfb") as home:
+        before, os.environ["IPYTHONDIR"] = os.environ.get("IPYTHONDIR"), home
+        try:
+            return _measure(rounds, engines)
+        finally:
+            del os.environ["IPYTHONDIR"]
+            if before is not None:
+                os.environ["IPYTHONDIR"] = before
+
+
+def _measure(rounds: int, engines: int) -> dict[str, float]:
+    folder = profile.create("bench")
+    rows: list[tuple[float, float, float, float]] = []
+    for _ in range(rounds):
+        rows.append((by_hand(folder, engines), by_hand(folder, engines, "--HeartMonitor.period=500"), *ours(engines)))
+    hand, quick, start, stop = (statistics.median(column) for column in zip(*rows, strict=True))
+    ratio = statistics.median(row[2] / row[0] for row in rows)
+    to_quick = statistics.median(row[2] / row[1] for row in rows)
+    print(f"Starting {engines} engines: {start:.2f} s, by hand {hand:.2f} s, by hand with our heartbeat {quick:.2f} s")
+    print(f"  ours / by hand: {ratio:.2f} (to reach: at most 1.2); with our heartbeat: {to_quick:.2f}")
+    print(f"Stopping them: {stop:.2f} s")
+    return {"by_hand": hand, "start": start, "stop": stop, "ratio": ratio}
+
+
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--engines", type=int, default=2)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["IPYTHONDIR"] = home
-        folder = profile.create("bench")
-        rows: list[tuple[float, float, float, float]] = []
-        for number in range(arguments.rounds):
-            hand = by_hand(folder, arguments.engines)
-            quick = by_hand(folder, arguments.engines, "--HeartMonitor.period=500")
-            start, stop = ours(arguments.engines)
-            rows.append((hand, quick, start, stop))
-            print(
-                f"round {number + 1}: by hand {hand:.2f} s, with our heartbeat {quick:.2f} s; ours {start:.2f} s, stop {stop:.2f} s"
-            )
-        hand, quick, start, stop = (statistics.median(column) for column in zip(*rows, strict=True))
-        print(
-            f"{arguments.engines} engines ready, against by hand:                    {start / hand:.2f}   (must be at most 1.2)"
-        )
-        print(f"{arguments.engines} engines ready, against by hand with our heartbeat: {start / quick:.2f}")
-        print(f"start {start:.2f} s, stop {stop:.2f} s (medians); load {psutil.getloadavg()[0]:.1f}")
-
-
-if __name__ == "__main__":
-    main()
+    measure(arguments.rounds, arguments.engines)

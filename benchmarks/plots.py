@@ -22,7 +22,8 @@ LABELS = {
 def draw(results: dict[str, Any], folder: Path) -> None:
     """Write the plots as PNG files into a folder."""
     cases = results["cases"]
-    by_work = [case for case in cases if case["kind"] == "cpu" or case["elements"] == 1000]
+    lengths = {"trivial": {0.0: 1000}, "cpu": {0.001: 1000, 0.01: 300, 0.1: 60}}
+    by_work = [case for case in cases if lengths.get(case["kind"], {}).get(case["work"]) == case["elements"]]
     by_number = [case for case in cases if case["kind"] == "trivial"]
     _lines(
         sorted(by_work, key=lambda case: case["work"]),
@@ -31,20 +32,20 @@ def draw(results: dict[str, Any], folder: Path) -> None:
         folder / "by-work.png",
     )
     _lines(by_number, lambda case: case["elements"], "elements, without work", folder / "by-number.png")
+    _by_engines(results["engines"], folder / "by-engines.png")
+
+
+def _by_engines(results: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(6, 4))
-    engines = sorted(results["engines"], key=int)
-    axes.plot(
-        [int(each) for each in engines],
-        [results["engines"][each]["median"] / 100 * 1000 for each in engines],
-        "o-",
-        color=COLOURS["ours"],
-        label=LABELS["ours"],
-    )
-    axes.plot([1, 2], [20, 10], "--", color="black", label="ideal")
-    axes.set(xlabel="engines", ylabel="time per element in ms", xticks=[1, 2], ylim=(0, None))
-    axes.legend()
+    engines = sorted(map(int, results))
+    for name in ("ours", "serial", "ipyparallel"):
+        times = [results[str(each)][name]["median"] * 1000 for each in engines]
+        axes.plot(engines, times, "o-", color=COLOURS[name], label=LABELS[name])
+    axes.set(xlabel="engines", ylabel="time per element in ms", xticks=engines, ylim=(0, None))
+    axes.legend(fontsize="small")
+    axes.grid(alpha=0.3)
     figure.tight_layout()
-    figure.savefig(folder / "by-engines.png", dpi=100)
+    figure.savefig(path, dpi=100)
 
 
 def _lines(cases: list[dict[str, Any]], x: Any, label: str, path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from vistrails.core.interpreter.noncached import Interpreter
+from vistrails.core.log.controller import LogController
+from vistrails.core.log.log import Log
 from vistrails.core.modules.module_registry import get_module_registry
 from vistrails.core.vistrail.controller import VistrailController
 from vistrails.core.vistrail.pipeline import Pipeline
@@ -93,9 +95,14 @@ class Workflow:
         source = self._pipeline.modules[self._elements.id].functions[0]
         source.params[0].strValue = quote(f"o = list(range({elements}))")
         clock = _Clock(self._map.id)
-        done = Interpreter.get().execute(self._pipeline, view=clock)
+        log = Log()
+        logger = LogController(log, LogController.get_local_machine())
+        done = Interpreter.get().execute(self._pipeline, view=clock, logger=logger)
         if done.errors:
             raise RuntimeError(str(next(iter(done.errors.values())).msg))
+        (execution,) = [each for each in log.workflow_execs[0].item_execs if each.module_id == self._map.id]
+        if len(execution.loop_execs[0].loop_iterations) != elements:
+            raise RuntimeError("the log is not complete")
         if done.objects[self._map.id].get_output("Result") != list(range(elements)):
             raise RuntimeError("the Map gave wrong results")
         return clock.seconds
