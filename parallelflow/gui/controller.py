@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from PyQt5.QtCore import QObject, QSocketNotifier, Qt, QTimer
+from PyQt5.QtCore import QCoreApplication, QEventLoop, QObject, QSocketNotifier, Qt, QTimer
 from PyQt5.QtWidgets import QApplication, QMessageBox, QProgressDialog, QWidget
 from vistrails.core import debug
 from vistrails.core.application import get_vistrails_application
@@ -57,9 +57,6 @@ def _execution() -> QProgressDialog | None:
 
 def _show_progress(progress: map_progress.MapProgress | str) -> None:
     """Say in VisTrails' progress dialog how far a Map has come, or what it waits for."""
-    dialog = _execution()
-    if dialog is None:
-        return
     if isinstance(progress, str):
         text = progress
     else:
@@ -69,8 +66,12 @@ def _show_progress(progress: map_progress.MapProgress | str) -> None:
             done=progress.done,
             elements=progress.elements,
         )
-    if dialog.labelText() != text:
+    dialog = _execution()
+    if dialog is not None and dialog.labelText() != text:
         dialog.setLabelText(text)
+    if isinstance(progress, str):
+        # A Map that waits, for what it started to end after Cancel for instance, cannot let VisTrails ask for Cancel again.
+        QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
 
 
 class Controller(QObject):
