@@ -172,6 +172,18 @@ REPAIRS = (
         ),
     ),
     Repair(
+        name="imports of namespace packages",
+        since="3.7",
+        reason="Watching imports, VisTrails asked for the place of a package that has no file, such as one inside scipy 1.15.",
+        edits=(
+            Edit(
+                "core/modules/package.py",
+                "pkg_fname = pkg.__file__\n            except AttributeError:",
+                "pkg_fname = os.fspath(pkg.__file__)\n            except (AttributeError, TypeError):",
+            ),
+        ),
+    ),
+    Repair(
         name="Python 2's names",
         since="any",
         reason="Python 3 lacks these names: the workspace's search and the fields inside a module raised.",

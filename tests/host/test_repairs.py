@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 from pathlib import Path
 
@@ -58,6 +59,18 @@ def test_each_file_of_a_repair_must_hold_its_text(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     with pytest.raises(SetupError, match=r"vistrails/b\.py"):
         apply(tmp_path, [Repair("greetings", "any", "for the test", (Edit("*.py", "hello", "good day", times=2),))])
+
+
+def test_packages_import_packages_that_have_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vistrails.core.modules.package import Package
+
+    (tmp_path / "without_file").mkdir()
+    (tmp_path / "without_file" / "part.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    package = Package(codepath="for_the_test")
+    found = package.import_override(builtins.__import__, "without_file", {}, {}, ("part",), 0, True)
+    assert found.__file__ is None
+    assert found.part.__file__ == str(tmp_path / "without_file" / "part.py")
 
 
 @pytest.mark.parametrize("repair", REPAIRS, ids=lambda repair: repair.name)
