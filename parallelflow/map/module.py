@@ -31,6 +31,7 @@ class Map(SerialMap):
     """
 
     _settings = ModuleSettings(name="Map")
+    # VisTrails draws an optional port only where something is connected to it: names of ports are typed in, nearly always.
     _input_ports: ClassVar = [
         IPort("FunctionPort", Module, docstring="The module or Group to run: connect its 'self' output."),
         IPort("InputList", "basic:List", docstring="The list; the module runs once per element."),
@@ -39,8 +40,14 @@ class Map(SerialMap):
             "basic:List",
             docstring="The names of the module's input ports that an element goes to, as a list: ['a'] gives the whole"
             " element to port a; ['a', 'b'] gives an element's first part to a and its second to b.",
+            optional=True,
         ),
-        IPort("OutputPort", "basic:String", docstring="The name of the module's output port to take results from."),
+        IPort(
+            "OutputPort",
+            "basic:String",
+            docstring="The name of the module's output port to take results from.",
+            optional=True,
+        ),
     ]
     _output_ports: ClassVar = [OPort("Result", "basic:List", docstring="The results, in the order of the list.")]
 
