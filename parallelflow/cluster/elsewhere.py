@@ -123,12 +123,13 @@ class _Batch(BatchSystemLauncher):
             await asyncio.sleep(0.05)  # a job that is just being submitted has no number yet
         if not self.job_id:
             return
+        command = [*self.delete_command, self.job_id]
         try:
-            await _in_thread(super().stop)
+            await _in_thread(lambda: self._run_command(command, timeout=self.stop_limit))
         except CommandFailed as error:
             if not _OVER.search(error.said):
                 raise
-            self.notify_stop({"job_id": self.job_id})
+        self.notify_stop({"job_id": self.job_id})
 
     def _run_command(self, command: Sequence[str], **options: Any) -> str:
         return str(_run(command, **options).decode("utf-8", "replace"))

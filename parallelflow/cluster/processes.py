@@ -29,7 +29,7 @@ from .errors import ProfileError, StartError, StopError
 from .launchers import Command, Job, controller_command, engine_command
 from .record import Entry, Record
 from .settings import Settings
-from .tree import Identity, Root, end, environment, members, own_identity
+from .tree import Identity, Root, carriers, end, environment, members, own_identity, tokens_of
 from .waiting import Wait
 
 log = logging.getLogger(__name__)
@@ -562,11 +562,8 @@ class ProcessManager:
             if chosen or dead:
                 self._end([*chosen, *dead], limit or self.settings.stop_timeout, quick, pause)
         except StopError:
-            with self._lock:
-                # What did end was told to, and so has not died; what it may have left is swept later.
-                for started in chosen:
-                    if not started.running and self._started.pop(started.entry.token, None) is not None:
-                        self._unswept.append(started)
+            left = {token for process in carriers(tokens) for token in tokens_of(process)}
+            self._forget([started for started in chosen if not started.running and started.entry.token not in left])
             raise
         finally:
             with self._lock:

@@ -47,7 +47,7 @@ _TRIES = 3  # ipcontroller picks free ports first and binds them later, so other
 _SCHEDULERS_WITHIN = 5.0  # seconds from a hub that answers to schedulers that do
 _STARTED_UP_AFTER = 15.0  # seconds from a hub's start; what does not listen then is gone
 _GLANCE = 0.3  # seconds that a look at the state waits for parts of the controller that do not answer
-_OTHERS_WITHIN = 5.0  # seconds for other threads to end what they do when the session is closed
+_OTHERS_WITHIN = 3.0  # seconds for other threads to end what they do when the session is closed
 _ENGINES_SHARE = 0.5  # of the time limit for stopping: what engines may take that others started
 _LEAST_SHARE = 0.2  # of a time limit for stopping: what the last step has in any case
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from parallelflow.cluster import ProfileError, Session, StartError
+from parallelflow.cluster import Cancelled, ProfileError, Session, StartError, StopError
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.record import Record
 from parallelflow.cluster.tree import TOKENS, carriers, lives
@@ -41,6 +41,13 @@ os.killpg(int(sys.argv[1]), signal.SIGTERM)
 
 def ours() -> list[psutil.Process]:
     return carriers([os.environ[TOKENS]])
+
+
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    end_of_time = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end_of_time, "not within the deadline"
+        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -129,6 +136,65 @@ def test_a_job_whose_engines_do_not_come_in_time_is_cancelled_and_reported_with_
     assert (slurm / "cancelled").exists()
 
 
+def test_a_cancel_while_a_job_is_being_submitted_leaves_nothing(slurm: Path, profile: Path, make_session: Make) -> None:
+    submitting = slurm / "submitting"
+    (slurm / "sbatch").write_text(f"#!/bin/sh\ntouch {submitting}\nexec sleep 600\n")
+    begin = time.monotonic()
+    with pytest.raises(Cancelled):
+        make_session(profile="test").client(cancelled=submitting.exists)
+    assert time.monotonic() - begin < 30
+    assert ours() == []
+    assert Record(profile).read() == []
+
+
+def test_a_job_that_cannot_be_cancelled_stays_ours_until_it_can(slurm: Path, profile: Path, make_session: Make) -> None:
+    session = make_session(profile="test", engines=1)
+    session.client()
+    cancel = (slurm / "scancel").read_text()
+    (slurm / "scancel").write_text("#!/bin/sh\necho error: Access/permission denied >&2\nexit 1\n")
+    with pytest.raises(StopError, match=r"SlurmEngineSetLauncher \(job \d+\) could not stop.*permission denied"):
+        session.close()
+    assert [entry.kind for entry in Record(profile).read()] == ["job"]
+    assert [process.kind for process in session.state().processes] == ["job"]
+    (slurm / "scancel").write_text(
+        cancel.replace("os.killpg", "sys.exit('error: Invalid job id specified')\nos.killpg")
+    )
+    session.close()  # a job that is over has been stopped
+    assert Record(profile).read() == []
+
+
+def test_jobs_are_stopped_together_within_the_time_limit(slurm: Path, profile: Path, make_session: Make) -> None:
+    session = make_session(profile="test", engines=1, stop_timeout=4)
+    session.client()
+    session.start_engines(1)
+    cancel = (slurm / "scancel").read_text()
+    (slurm / "scancel").write_text("#!/bin/sh\nexec sleep 600\n")
+    begin = time.monotonic()
+    with pytest.raises(StopError, match=r"(?s)'.*scancel \d+' did not end within 2 seconds.*scancel \d+' did not end"):
+        session.stop_started()
+    assert time.monotonic() - begin < 7
+    (slurm / "scancel").write_text(
+        cancel.replace("os.killpg", "sys.exit('error: Invalid job id specified')\nos.killpg")
+    )
+
+
+def test_what_a_vistrails_was_submitting_when_it_was_killed_is_cancelled_by_the_next_one(
+    slurm: Path, profile: Path, make_session: Make
+) -> None:
+    script = "from parallelflow.cluster import *\nSession(lambda: Settings(profile='test', engines=1)).client()\n"
+    # The engines are in the queue for good.
+    (slurm / "sbatch").write_text("#!/bin/sh\necho Submitted batch job 4711\n")
+    popen = subprocess.Popen([sys.executable, "-c", script])
+    until(lambda: any("4711" in str(entry.job) for entry in Record(profile).read()))
+    popen.kill()
+    popen.wait()
+    (slurm / "scancel").write_text(f"#!/bin/sh\necho $1 >> {slurm / 'cancelled'}\n")
+    make_session(profile="test", orphans="stop").connect()
+    assert (slurm / "cancelled").read_text() == "4711\n"
+    assert ours() == []
+    assert Record(profile).read() == []
+
+
 def test_a_launcher_class_that_does_not_exist_gets_a_sentence(profile: Path, make_session: Make) -> None:
     (profile / "ipcluster_config.py").write_text("c.Cluster.engine_launcher_class = 'pigeon'\n")
     with pytest.raises(ProfileError, match=r"configuration of the IPython profile 'test' cannot be used.*pigeon"):
@@ -158,3 +224,15 @@ def test_ipcluster_lists_and_stops_what_we_started(profile: Path, make_session: 
     assert not any(lives(process) for process in session.processes.remaining())
     session.close()
     assert ours() == []
+
+
+def test_ipcluster_lists_and_stops_what_we_let_go(profile: Path, make_session: Make) -> None:
+    session = make_session(profile="test", engines=1)
+    session.client()
+    session.let_go()
+    (line,) = [line for line in ipcluster("list").splitlines() if line.startswith("test")]
+    assert line.split()[1:] == ["''", "True", "1", "Local"]
+    ipcluster("stop", "--profile=test")
+    until(lambda: ours() == [])
+    assert session.connect() is None
+    assert Record(profile).read() == []

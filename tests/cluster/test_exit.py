@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from parallelflow.cluster import Orphan, OrphanAnswer, Session
+from parallelflow.cluster import Cancelled, ClusterError, Orphan, OrphanAnswer, Session
 from parallelflow.cluster.record import Entry, Record
 from parallelflow.cluster.tree import TOKENS, carriers, lives
 
@@ -27,10 +28,18 @@ from parallelflow.cluster import Session, Settings, configure, get_session
 settings = dict(profile="test", engines=1, **{preferences})
 session = configure(lambda: Settings.from_mapping(settings))
 client = session.client()
-client[:].execute("import time\\nwhile True: sum(range(1000))", block=False)
+client[:].execute({work!r}, block=False)
 print("ready", flush=True)
 {then}
 """
+
+BUSY = "import time\nwhile True: sum(range(1000))"
+DEAF = (
+    "import signal\n"
+    "[signal.signal(s, signal.SIG_IGN) for s in (signal.SIGTERM, signal.SIGINT)]\n"
+    "open({path!r}, 'w').close()\n"
+    "while True: sum(range(1000))"
+)
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -51,8 +60,8 @@ def start(profile: Path) -> Iterator[Start]:
     """Starts a program that has a cluster with one busy engine, and then does what the test wants."""
     made: list[subprocess.Popen[str]] = []
 
-    def start(then: str, **preferences: str) -> subprocess.Popen[str]:
-        script = _START.format(then=then, preferences=preferences)
+    def start(then: str, work: str = BUSY, **preferences: str) -> subprocess.Popen[str]:
+        script = _START.format(then=then, work=work, preferences=preferences)
         made.append(
             subprocess.Popen(
                 [sys.executable, "-c", script],
@@ -106,6 +115,73 @@ def test_ctrl_c_in_the_middle_of_a_start_leaves_nothing(profile: Path) -> None:
     popen.send_signal(signal.SIGINT)
     popen.communicate(timeout=30)
     assert popen.returncode == -signal.SIGINT
+    assert ours() == []
+    assert Record(profile).read() == []
+
+
+def test_sigterm_in_the_middle_of_a_stop_leaves_nothing(start: Start, profile: Path, tmp_path: Path) -> None:
+    deaf = tmp_path / "deaf"
+    popen = start("sys.stdin.readline(); session.close()", DEAF.format(path=str(deaf)))
+    until(deaf.exists)
+    (leader,) = (
+        process for process in ours() if "ipyparallel.controller" in process.cmdline() and _child(process, popen)
+    )
+    assert popen.stdin is not None
+    popen.stdin.write("\n")
+    popen.stdin.flush()
+    until(lambda: not lives(leader))
+    popen.send_signal(signal.SIGTERM)  # the engine must be killed, and that takes some seconds more
+    popen.communicate(timeout=30)
+    assert popen.returncode == -signal.SIGTERM
+    assert ours() == []
+    assert Record(profile).read() == []
+
+
+def _child(process: psutil.Process, popen: subprocess.Popen[str]) -> bool:
+    return bool(process.ppid() == popen.pid)
+
+
+_ASKING = """
+class Silent:
+    def start_cluster(self, profile, engines):
+        print("asked", flush=True)
+        threading.Event().wait()
+
+configure(lambda: Settings.from_mapping(dict(settings, start="ask")), Silent())
+session.stop_engines(client.ids)
+threading.Thread(target=session.client, daemon=True).start()
+threading.Event().wait()
+"""
+
+
+def test_sigterm_does_not_wait_for_an_answer_that_never_comes(start: Start, profile: Path) -> None:
+    popen = start(_ASKING)
+    assert popen.stdout is not None
+    assert popen.stdout.readline() == "asked\n"
+    popen.send_signal(signal.SIGTERM)
+    popen.communicate(timeout=30)
+    assert popen.returncode == -signal.SIGTERM
+    assert ours() == []
+    assert Record(profile).read() == []
+
+
+def test_a_close_calls_off_what_another_thread_waits_for(profile: Path, make_session: Make) -> None:
+    (profile / "ipengine_config.py").write_text("import time; time.sleep(600)\n")
+    session = make_session(profile="test")
+    errors: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            session.client()
+        except ClusterError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    until(lambda: len(ours()) >= 3)
+    session.close()
+    thread.join(10)
+    assert [type(error) for error in errors] == [Cancelled]
     assert ours() == []
     assert Record(profile).read() == []
 
@@ -259,7 +335,51 @@ def test_orphans_are_stopped_if_the_preferences_say_so(start: Start, make_sessio
     assert not running & {process.pid for process in ours()}
 
 
-@pytest.mark.parametrize("answer", ["stop", "leave"])
+def test_orphans_are_taken_back_if_the_preferences_say_so(start: Start, make_session: Make) -> None:
+    running = orphans(start)
+    session = make_session(Asked("stop"), profile="test", orphans="take back")
+    assert len(session.client().ids) == 1
+    assert {process.pid for process in ours()} == running
+    assert [process.let_go for process in session.state().processes] == [False, False]
+    session.close()
+    assert ours() == []
+
+
+def test_an_undecided_answer_leaves_the_question_to_the_next_session(
+    start: Start, profile: Path, make_session: Make
+) -> None:
+    running = orphans(start)
+    before = Record(profile).read()
+    session = make_session(Asked("undecided"), profile="test")
+    session.connect()
+    session.close()
+    assert {process.pid for process in ours()} == running
+    assert Record(profile).read() == before
+    assert make_session(Asked("stop"), profile="test").connect() is None
+    assert ours() == []
+
+
+def test_what_another_vistrails_takes_back_while_the_user_thinks_is_left_to_it(
+    start: Start, profile: Path, make_session: Make
+) -> None:
+    class TooLate(Asked):
+        def orphans(self, orphans: Sequence[Orphan]) -> OrphanAnswer:
+            assert other.take_back() == 2
+            return super().orphans(orphans)
+
+    running = orphans(start)
+    other = make_session(profile="test")
+    session = make_session(TooLate("stop"), profile="test")
+    # Another VisTrails is another process; the owner is all that tells them apart.
+    other.processes._owner = session.processes._owner.__class__(1, psutil.Process(1).create_time())
+    assert session.connect() is not None
+    assert session.state().processes == ()
+    assert {process.pid for process in ours()} == running
+    other.close()
+    assert ours() == []
+
+
+@pytest.mark.parametrize("answer", ["stop", "leave", "take back"])
 def test_the_user_is_asked_about_orphans_once(start: Start, make_session: Make, answer: OrphanAnswer) -> None:
     running = orphans(start)
     asked = Asked(answer)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +95,51 @@ def test_a_python_that_is_missing_over_there_is_reported_with_what_the_shell_say
     with pytest.raises(StartError, match=r"(?s)'ssh alpha' ended with exit status 127.* ends with:.*/no/python"):
         make_session(profile="test").client()
     assert nothing_left(profile)
+
+
+_START = """
+import sys
+from parallelflow.cluster import Session, Settings
+session = Session(lambda: Settings(profile="test", engines=2))
+session.client()
+"""
+
+
+def logs(machine: Path) -> list[Path]:
+    """What engines on a machine wrote; they are removed there when the engines are stopped there."""
+    return list(machine.rglob("*.out"))
+
+
+def test_engines_on_another_machine_are_stopped_there_when_python_ends(
+    machines: Callable[[str], None], profile: Path, tmp_path: Path
+) -> None:
+    machines("{'alpha': 1}")
+    script = f"{_START}\nfrom pathlib import Path\nassert list(Path({str(tmp_path / 'alpha')!r}).rglob('*.out'))"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert nothing_left(profile)
+    assert logs(tmp_path / "alpha") == []
+
+
+def test_engines_that_a_vistrails_was_starting_on_another_machine_when_it_was_killed_are_stopped_there(
+    machines: Callable[[str], None], profile: Path, tmp_path: Path, make_session: Make
+) -> None:
+    machines("{'alpha': 2}")
+    with open(profile / "ipcluster_config.py", "a") as file:
+        file.write("c.SSHEngineSetLauncher.delay = 600\n")  # before the second one
+    popen = subprocess.Popen([sys.executable, "-c", _START])
+    end_of_time = time.monotonic() + 30
+    while not any((entry.job or {}).get("state", {}).get("engines") for entry in Record(profile).read()):
+        assert time.monotonic() < end_of_time
+        time.sleep(0.02)
+    while not logs(tmp_path / "alpha"):
+        assert time.monotonic() < end_of_time
+        time.sleep(0.02)
+    popen.kill()
+    popen.wait()
+    make_session(profile="test", orphans="stop").connect()
+    assert nothing_left(profile)
+    assert logs(tmp_path / "alpha") == []
 
 
 # Controllers elsewhere

@@ -203,6 +203,34 @@ def test_an_exception_out_of_progress_leaves_nothing_behind(profile: Path, make_
     nothing_left(profile)
 
 
+def test_an_interruption_in_the_moment_of_a_start_leaves_nothing_behind(
+    profile: Path, make_session: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popen = subprocess.Popen
+    made: list[Any] = []
+
+    def interrupted(command: list[str], **options: Any) -> Any:
+        made.append(popen(command, **options))
+        if len(made) == 2:
+            raise KeyboardInterrupt  # as Ctrl-C does when the process runs and nobody knows it yet
+        return made[-1]
+
+    monkeypatch.setattr(processes.subprocess, "Popen", interrupted)
+    session = make_session(profile="test")
+    with pytest.raises(KeyboardInterrupt):
+        session.client()
+    assert len(made) == 2
+    assert made[1].wait(5) is not None
+    nothing_left(profile)
+
+
+def test_the_time_in_which_a_user_thinks_does_not_count() -> None:
+    wait = Wait(0.2)
+    with wait.suspended():
+        threading.Event().wait(0.3)
+    assert not wait.over
+
+
 def test_cancelling_more_engines_leaves_the_others_alone(healthy_cluster: Session) -> None:
     before = healthy_cluster.client().ids
     with pytest.raises(Cancelled):
@@ -318,6 +346,33 @@ def test_stale_connection_files_are_replaced(profile: Path, make_session: Make) 
     assert profiles.client_file(profile).read_bytes() != stale
 
 
+def test_connection_files_that_somebody_has_written_anew_are_not_removed(profile: Path) -> None:
+    (profile / "ipcluster_config.py").write_text(
+        f"c.LocalControllerLauncher.controller_cmd = [{sys.executable!r}, '-c', 'import time; time.sleep(600)']\n"
+    )
+    client, engine = profiles.client_file(profile), profiles.engine_file(profile)
+    for path in (client, engine):
+        path.write_bytes(b"{}")
+    manager = ProcessManager(profile, Settings())
+    manager.launch_controller({client: b"{}", engine: b"[]"})
+    assert not client.exists()
+    assert engine.read_bytes() == b"{}"
+    manager.stop()
+
+
+def test_a_controller_that_is_a_child_of_what_the_profile_starts_becomes_ready(
+    profile: Path, make_session: Make
+) -> None:
+    (profile / "ipcluster_config.py").write_text(
+        f"c.LocalControllerLauncher.controller_cmd = "
+        f"['sh', '-c', '{sys.executable} -m ipyparallel.controller \"$@\"; exit', 'sh']\n"
+    )
+    session = make_session(profile="test", engines=1)
+    assert len(session.client().ids) == 1
+    session.close()
+    nothing_left(profile)
+
+
 def test_what_the_profile_configures_is_respected(profile: Path, make_session: Make) -> None:
     (profile / "ipcontroller_config.py").write_text("c.HeartMonitor.period = 777\n")
     (profile / "ipcluster_config.py").write_text(
@@ -372,8 +427,11 @@ def test_a_process_that_inherits_another_clusters_environment_still_joins_the_pr
 # Private
 
 
-def test_files_are_private_keys_are_nowhere_else_and_ports_are_on_loopback(make_session: Make) -> None:
-    session = make_session()
+@pytest.mark.parametrize("encryption", [False, True])
+def test_files_are_private_keys_are_nowhere_else_and_ports_are_on_loopback(
+    make_session: Make, encryption: bool
+) -> None:
+    session = make_session(encryption=encryption)
     before = os.umask(0)
     try:
         session.client()
@@ -386,15 +444,15 @@ def test_files_are_private_keys_are_nowhere_else_and_ports_are_on_loopback(make_
         assert {stat.S_IMODE(file.stat().st_mode) for file in path.iterdir() if file.is_file()} == {0o600}
     secrets = profiles.secrets(folder)
     assert len(secrets) == 1
-    key = secrets.pop()
     for process in session.processes.remaining():
-        assert key not in " ".join(process.cmdline())
-        assert key not in "".join(process.environ().values())
+        text = " ".join([*process.cmdline(), *process.environ().values()])
+        assert not any(key in text for key in secrets)
         addresses = {c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
         assert addresses <= {"127.0.0.1"}
     for path in folder.rglob("*"):
         if path.is_file() and path.name not in ("ipcontroller-client.json", "ipcontroller-engine.json"):
-            assert key not in path.read_text(errors="replace"), path
+            text = path.read_text(errors="replace")
+            assert not any(key in text for key in secrets), path
 
 
 def test_an_engine_runs_with_the_users_umask(make_session: Make) -> None:

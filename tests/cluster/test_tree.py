@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from parallelflow.cluster.tree import Identity, Root, carriers, descendants, end, environment, lives
+from parallelflow.cluster.tree import Identity, Root, carriers, descendants, end, environment, lives, tokens_of
 
 # Reports its process id in a file, then does what the test wants of it.
 _PROGRAM = """
@@ -101,6 +101,22 @@ def test_a_child_that_dropped_its_environment_ends_with_its_parent(start: Start)
     (child_process,) = descendants([pid])[pid]
     assert end([root], 10) == []
     assert not lives(child_process)
+
+
+def test_a_child_that_overwrote_its_environment_ends_although_its_token_is_gone(start: Start) -> None:
+    root, pid = start(
+        "import ctypes\n"
+        "first = ctypes.POINTER(ctypes.c_void_p).in_dll(ctypes.CDLL(None), 'environ')\n"
+        "number = next(n for n in range(10**6) if not first[n])\n"
+        "end = first[number - 1] + len(ctypes.string_at(first[number - 1]))\n"
+        "ctypes.memset(first[0], ord('x'), end - first[0])\n"
+        "first[0] = None"
+    )
+    assert root.token not in tokens_of(psutil.Process(pid))
+    assert end([root], 0.5) == []  # somebody else's, for all that can be seen
+    assert lives(psutil.Process(pid))
+    assert end([Root(root.token, root.identity, child=True)], 10) == []
+    assert not lives(psutil.Process(pid))
 
 
 def test_a_process_id_that_belongs_to_another_process_now_is_left_alone(start: Start) -> None:
