@@ -116,11 +116,9 @@ def dialogs(parent: Any = None) -> Iterator[tuple[str, Any]]:
         LogDialog(parent, Path("/home/ada/.ipython/profile_default/log/parallelflow-engine-21d1b23e61a0.log"), _TAIL),
     )
     window = ClusterWindow()
-    window.resize(window.sizeHint().width(), window.fontMetrics().lineSpacing() * 34)
     window.show_state(WindowState(cluster, progress))
     yield "cluster", window
     idle = ClusterWindow()
-    idle.resize(window.size())
     idle.show_state(WindowState(small))
     yield "cluster-idle", idle
     profiles = [
@@ -176,6 +174,8 @@ def photograph(application: Any, folder: Path) -> None:
         dialog.show()
         if isinstance(dialog, QDialog):
             dialog.activateWindow()
+        else:  # wider than this screen, which nobody sees
+            dialog.resize(dialog.sizeHint().width(), dialog.height())
         _settle(application)
         keep(name, dialog.grab())
         dialog.hide()

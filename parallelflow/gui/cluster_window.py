@@ -161,7 +161,8 @@ class ClusterWindow(QWidget):
             text = tr("{what}, process {pid}, {ending}.", what=what, pid=process.pid, ending=process.ending)
             line = html.escape(text)
             if process.log_path is not None:
-                line += f' <a href="{len(self._logs)}">{html.escape(tr("Show its log"))}</a>'
+                link = tr("Show its log")
+                line += f' <a href="{len(self._logs)}">{html.escape(link)}</a>'
                 self._logs.append(process.log_path)
             lines.append(line)
         more = len(died) - len(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -132,10 +133,14 @@ class Dialog(QDialog):
         self.setWindowModality(Qt.WindowModality.WindowModal)
         self.setWindowFlag(Qt.WindowType.WindowContextHelpButtonHint, False)
         self.column = QVBoxLayout(self)
-        # Only a button that is in its dialog already can be made the default one.
-        self.buttons = QDialogButtonBox(self)
-        self.buttons.accepted.connect(self.accept)
-        self.buttons.rejected.connect(self.reject)
+
+    @cached_property
+    def buttons(self) -> QDialogButtonBox:
+        """The button box, which is made when it is first used: after everything else, because that is how Tab goes."""
+        box = QDialogButtonBox(self)  # only a button that is in its dialog already can be made the default one
+        box.accepted.connect(self.accept)
+        box.rejected.connect(self.reject)
+        return box
 
     def add_buttons(self, accept: str | None, reject: str | None = None) -> None:
         """Add the button box as the last row.

@@ -175,7 +175,7 @@ class Preferences:
                 if getattr(configuration, key) == value:
                     setattr(configuration, key, type(value)(last))  # type: ignore[call-arg]
             self._package.persist_configuration()
-        kept = tr("{sentence} It stays '{value}'.", sentence=sentence, value=last)
+        kept = tr("{sentence}\nIt stays '{value}'.", sentence=sentence, value=last)
         # VisTrails' table sets each value twice.
         if kept not in self._told:
             self._told.add(kept)

@@ -44,9 +44,7 @@ class User:
 
     # ------------------------------------------------------------ wait
 
-    def until(
-        self, look: Callable[[], _T | None], what: str, patience: float = _PATIENCE
-    ) -> Generator[None, None, _T]:
+    def until(self, look: Callable[[], _T | None], what: str, patience: float = _PATIENCE) -> Generator[None, None, _T]:
         """Wait until something is there, and return it."""
         end = time.monotonic() + patience
         while True:
@@ -67,6 +65,21 @@ class User:
         from PyQt5 import sip
 
         yield from self.until(lambda: sip.isdeleted(dialog) or not dialog.isVisible(), "the end of a dialog")
+
+    def watch(self, name: str) -> list[Any]:
+        """Return a list to which each window of a class is added when it appears, whether anybody looks or not."""
+        from PyQt5.QtCore import QEvent, QObject
+
+        class Watch(QObject):
+            def eventFilter(self, watched: Any, event: Any) -> bool:
+                if event.type() == QEvent.Show and type(watched).__name__ == name:
+                    appeared.append(said(watched))
+                return False
+
+        appeared: list[Any] = []
+        self._watch = Watch(self.application)
+        self.application.installEventFilter(self._watch)
+        return appeared
 
     def window(self, name: str) -> Any:
         """The visible window of a class, or None. The one that was opened last, if there are more."""
@@ -140,6 +153,15 @@ class User:
         QTest.keyClicks(widget, text)
 
     @staticmethod
+    def choose_row(view: Any, row: int) -> None:
+        """Click a row of a list or a table."""
+        from PyQt5.QtCore import Qt
+        from PyQt5.QtTest import QTest
+
+        place = view.visualRect(view.model().index(row, 0)).center()
+        QTest.mouseClick(view.viewport(), Qt.LeftButton, Qt.NoModifier, place)
+
+    @staticmethod
     def key(widget: Any, key: Any) -> None:
         """Press a key."""
         from PyQt5.QtTest import QTest
@@ -193,20 +215,27 @@ def _drive(user: User, scenario: Scenario, done: Callable[[], None]) -> None:
     timer = QTimer(user.application)
     timer.setTimerType(Qt.PreciseTimer)
     before = [time.monotonic()]
+    over = quitting = False
 
     def tick() -> None:
+        nonlocal over, quitting
         # What a scenario does itself, such as pressing a button, counts: its slots run in the event loop, too.
         before[0], gap = time.monotonic(), time.monotonic() - before[0] - _TICK / 1000
         user.book(gap)
+        if over and not quitting:  # now that what was done last is booked
+            quitting = True
+            user.doing.append("quitting")
+            QTimer.singleShot(0, done)  # while this goes on to tick
+        if over:
+            return
         try:
             next(scenario)
+            return
         except StopIteration:
-            timer.stop()
-            done()
+            pass
         except BaseException:
             user.seen["failure"] = traceback.format_exc()
-            timer.stop()
-            done()
+        over = True
 
     timer.timeout.connect(tick)
     timer.start(_TICK)
@@ -282,6 +311,10 @@ def _quit(user: User) -> None:
     controller = user.builder.get_current_controller()
     if controller is not None:
         controller.set_changed(False)
+    modal = user.application.activeModalWidget()
+    while "failure" in user.seen and modal is not None:  # Qt would try for ever to close VisTrails' own
+        modal.hide()
+        modal = user.application.activeModalWidget()
     user.builder.close()
 
 

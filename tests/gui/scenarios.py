@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 import time
 import urllib.parse
@@ -11,6 +12,7 @@ from collections.abc import Generator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import psutil
 from driver import Scenario, User, said
@@ -32,21 +34,29 @@ Steps = Generator[None, None, Any]
 # ---------------------------------------------------------------- what users do again and again
 
 
-def _message(user: User) -> Steps:
-    """Wait for a message, and press OK."""
+def _message(user: User, button: str = "") -> Steps:
+    """Wait for a message, and press OK or another button."""
     message = yield from user.dialog("Message")
-    user.click(message.defaultButton())
+    if button:
+        user.press(message, button)
+    else:
+        user.click(message.defaultButton())
     yield from user.gone(message)
 
 
-def _start(user: User, count: int) -> Steps:
-    """Start engines from the menu."""
+def _start(user: User, count: int, button: str = "") -> Steps:
+    """Start engines from the menu, and press a button of the message, if not OK."""
     with user.at("starting engines"):
         user.choose(START)
-        dialog = yield from user.dialog("StartDialog")
-        user.type(dialog.count.lineEdit(), str(count))
-        user.press(dialog, "accept")
-        yield from _message(user)
+        yield from _answer_start(user, count, button)
+
+
+def _answer_start(user: User, count: int, button: str = "") -> Steps:
+    """Say how many engines to start, and press a button of the message, if not OK."""
+    dialog = yield from user.dialog("StartDialog")
+    user.type(dialog.count.lineEdit(), str(count))
+    user.press(dialog, "accept")
+    yield from _message(user, button)
 
 
 def _answer(user: User, entry: str, kind: str, button: str, *first: str) -> Steps:
@@ -72,9 +82,18 @@ def start_and_stop(user: User) -> Scenario:
         yield from _message(user)
         user.choose(SHUTDOWN)
         yield from _message(user)
-    yield from _start(user, 2)
+    yield from _start(user, 2, "show")
+    window = yield from user.dialog("ClusterWindow")
+    window.showMinimized()
+    yield
+    user.choose(SHOW)
+    yield from user.until(lambda: not window.isMinimized(), "the window's return")
+    window.close()
     user.seen["processes"] = _processes(user)
     with user.at("with engines running"):
+        yield from _answer(user, SHUTDOWN, "ShutdownDialog", "reject")
+        yield from _idle(user)
+        user.seen["processes after a shutdown that was cancelled"] = _processes(user)
         user.choose(START)
         dialog = yield from user.dialog("StartDialog")
         user.type(dialog.count.lineEdit(), "500")
@@ -123,10 +142,7 @@ def watch_the_cluster(user: User) -> Scenario:
         window = yield from user.dialog("ClusterWindow")
         yield from user.until(lambda: "no controller" in window.status.label.text(), "the first look")
         user.press(window, "start")
-        dialog = yield from user.dialog("StartDialog")
-        user.type(dialog.count.lineEdit(), "2")
-        user.press(dialog, "accept")
-        yield from _message(user)
+        yield from _answer_start(user, 2)
         rows = window.table.model()
         yield from user.until(lambda: rows.rowCount() == 1 and rows.rowCount(rows.index(0, 0)) == 2, "two engines")
         yield from user.until(lambda: all(engine.pid for engine in user.cluster.engines), "their process ids")
@@ -169,25 +185,57 @@ def change_profile(user: User) -> Scenario:
     user.seen["may_be_made"] = dialog.accept_button.isEnabled()
     user.press(dialog, "reject")
     yield from user.gone(dialog)
-    for answer in ("reject", "accept"):
-        user.choose(PROFILE)
-        dialog = yield from user.dialog("ProfileDialog")
-        user.type(dialog.new_name, "lab")
-        user.key(dialog.new_name, _qt().Key_Return)
-        fate = yield from user.dialog("LeaveProfileDialog")
-        user.press(fate, answer)
-        yield from user.gone(fate)
-        yield from _idle(user)
-        user.seen[f"profile_after_{answer}"] = user.cluster.profile
-        user.seen[f"processes_after_{answer}"] = _processes(user)
+    steps = user.seen["steps"] = []
+    for name, new, answers in (
+        ("lab", True, ["reject"]),
+        ("lab", True, ["leave", "accept"]),
+        ("default", False, []),
+        ("lab", False, ["stop", "accept"]),
+    ):
+        with user.at("changing the profile"):
+            user.choose(PROFILE)
+            dialog = yield from user.dialog("ProfileDialog")
+            if new:
+                user.type(dialog.new_name, name)
+                user.key(dialog.new_name, _qt().Key_Return)
+            else:
+                row = next(n for n, text in enumerate(_column(dialog.list, 0)) if text.startswith(name))
+                user.choose_row(dialog.list, row)
+                user.press(dialog, "accept")
+            yield from user.gone(dialog)
+            if answers:
+                fate = yield from user.dialog("LeaveProfileDialog")
+                for answer in answers:
+                    user.press(fate, answer)
+                yield from user.gone(fate)
+            said_before = len(user.seen["said"])
+            yield from _idle(user)
+        texts = [each["text"] for each in user.seen["said"][said_before:]]
+        steps.append([user.cluster.profile, _processes(user), " ".join(texts)])
+
+
+def with_somebody_elses_controller(user: User) -> Scenario:
+    """There is a cluster that was started in a terminal."""
+    with user.at("disconnecting"):
+        yield from _answer(user, CLEAN, "CleanupDialog", "accept")
+        yield from _message(user)
+    user.seen["disconnected"] = not user.cluster.connected
+    yield from _start(user, 1)
+    user.seen["processes"] = _processes(user)
+    user.seen["engines"] = len(user.cluster.engines)
+    with user.at("stopping our engine"):
+        yield from _answer(user, CLEAN, "CleanupDialog", "accept", "stop")
+        yield from _message(user)
+    user.seen["left"] = [_processes(user), user.cluster.connected]
 
 
 def leave_running(user: User) -> Scenario:
     yield from _start(user, 1)
     user.choose(SHOW)
     window = yield from user.dialog("ClusterWindow")
-    yield from _answer(user, CLEAN, "CleanupDialog", "accept", "leave")
-    yield from _message(user)
+    with user.at("leaving engines"):
+        yield from _answer(user, CLEAN, "CleanupDialog", "accept", "leave")
+        yield from _message(user)
     yield from user.until(lambda: "let go" in window.status.label.text(), "the window to say so")
 
 
@@ -219,6 +267,8 @@ def enable_and_prefer(user: User) -> Scenario:
         user.later(lambda: user.click(packages._enable_button))
         yield from user.until(lambda: PREFERENCES in user.menu(), "the menu")
     yield from user.until(packages._configure_button.isEnabled, "the button to configure")
+    user.choose(CLEAN)  # which uses the profile, so that a change of it is one
+    yield from _message(user)
     user.later(packages.configure_current_package)
     table = yield from user.dialog("QPackageConfigurationDialog")
     tree = table._configuration_widget._tree.treeWidget
@@ -233,18 +283,36 @@ def enable_and_prefer(user: User) -> Scenario:
     table.reset_configuration()
     yield
     user.seen["restored"] = user.package().configuration.engines
-    _cells(tree)["start"].setText(1, "perhaps")
+    for key, value in (("start", "perhaps"), ("engines", "-3")):
+        _cells(tree)[key].setText(1, value)
+        yield from _message(user)
+        user.seen[f"{key} after restoring"] = getattr(user.package().configuration, key)
+    # A profile that is there when it is set, and gone afterwards.
+    folder = Path(os.environ["IPYTHONDIR"], "profile_lab")
+    folder.mkdir(parents=True)
+    _cells(tree)["profile"].setText(1, "lab")
     yield from _message(user)
+    user.seen["profile set"] = user.cluster.profile
+    shutil.rmtree(folder)
+    messages = len(user.seen["said"])
+    _cells(tree)["engines"].setText(1, "2")
+    yield from _moment(user, 0.2)
+    user.seen["said of the profile that has gone"] = user.seen["said"][messages:]
+    user.seen["profile kept"] = _cells(tree)["profile"].text(1)
+    table.reset_configuration()
+    yield from _message(user)
+    user.seen["profile restored"] = [user.cluster.profile, user.package().configuration.profile]
     table.close_dialog()
     yield from user.gone(table)
     user.builder.preferencesDialog.close()
     yield from user.gone(dialog)
-    user.choose(PREFERENCES)
-    proper = yield from user.dialog("PreferencesDialog")
-    user.type(proper.editors["engines"].widget.lineEdit(), "5")
-    user.press(proper, "encryption")
-    user.key(proper, _qt().Key_Return)
-    yield from user.gone(proper)
+    with user.at("changing preferences"):
+        user.choose(PREFERENCES)
+        proper = yield from user.dialog("PreferencesDialog")
+        user.type(proper.editors["engines"].widget.lineEdit(), "5")
+        user.press(proper, "encryption")
+        user.key(proper, _qt().Key_Return)
+        yield from user.gone(proper)
     user.seen["changed"] = [user.package().configuration.engines, user.package().configuration.encryption]
     user.seen["startup_after"] = (user.folder / "settings" / "startup.xml").read_text()
     user.choose(PREFERENCES)
@@ -284,15 +352,16 @@ def _drop(user: User, package: str, name: str, place: tuple[float, float]) -> An
     return controller.current_pipeline.modules[number]
 
 
-def draw(user: User, code: str, elements: int | None = None) -> Any:
+def draw(user: User, code: str, elements: int | None = None, x: float = 0.0) -> Any:
     """Draw a workflow: a PythonSource that our Map runs for each element. Returns the Map.
 
     :param elements: how many numbers are on InputList; None: something else is to be connected to it
+    :param x: where it is drawn
     """
     controller = user.builder.get_current_controller()
-    source = _drop(user, BASIC, "PythonSource", (0.0, 200.0))
-    the_map = _drop(user, OURS, "Map", (0.0, 0.0))
-    sink = _drop(user, BASIC, "StandardOutput", (0.0, -200.0))
+    source = _drop(user, BASIC, "PythonSource", (x, 200.0))
+    the_map = _drop(user, OURS, "Map", (x, 0.0))
+    sink = _drop(user, BASIC, "StandardOutput", (x, -200.0))
     ports = [("input", "a", f"{BASIC}:Integer", 0), ("output", "o", f"{BASIC}:Integer", 0)]
     controller.update_ports_and_functions(source.id, [], ports, [("source", [urllib.parse.quote(code)])])
     the_map = controller.current_pipeline.modules[the_map.id]
@@ -324,15 +393,19 @@ def _item(user: User, module: Any) -> Any:
 
 
 def map_asks(user: User) -> Scenario:
-    user.package().configuration.start = "ask"
+    from vistrails.core.configuration import get_vistrails_configuration
+
     draw(user, "assert a != 3, 'three is too many'\no = a + 1\n", 5)
+    draw(user, "o = a - 1\n", 2, 300.0)
+    get_vistrails_configuration().stopOnError = False
+    appeared = user.watch("NeedDialog")
     yield from _moment(user, 0.1)
     results = _run(user)
     dialog = yield from user.dialog("NeedDialog")
     user.press(dialog, "reject")
     yield from user.until(lambda: results, "the end of the execution")
     user.seen["refused"] = [str(error) for error in results[0].errors.values()]
-    user.seen["asked"] = sum(each["kind"] == "NeedDialog" for each in user.seen["said"])
+    user.seen["asked"] = len(appeared)
     results = _run(user)
     dialog = yield from user.dialog("NeedDialog")
     user.type(dialog.count.lineEdit(), "1")
@@ -348,18 +421,27 @@ def map_asks(user: User) -> Scenario:
 
     with user.at("starting engines for a Map"):
         yield from user.until(over, "the end of the execution")
+    user.seen["asked in all"] = len(appeared)
     user.seen["waited for"] = sorted(waited_for)
     user.seen["engines"] = len(user.cluster.engines)
     user.seen["preferences"] = [user.package().configuration.start, user.package().configuration.engines]
     modules = user.builder.get_current_controller().current_pipeline.modules
     user.seen["errors"] = {modules[number].name: str(error) for number, error in results[0].errors.items()}
-    user.seen["tooltips"] = {module.name: _item(user, module).toolTip() for module in modules.values()}
+    user.seen["tooltips"] = {
+        module.name: _item(user, module).toolTip() for module in modules.values() if module.id in _first(modules)
+    }
+
+
+def _first(modules: Any) -> set[int]:
+    """The modules that were drawn first."""
+    return set(sorted(modules)[:3])
 
 
 def map_runs(user: User) -> Scenario:
     from parallelflow.map import progress
 
     the_map = draw(user, SLOW, 30)
+    _look_at_ports(user, the_map)
     yield from _moment(user, 0.1)
     user.choose(SHOW)
     window = yield from user.dialog("ClusterWindow")
@@ -367,34 +449,68 @@ def map_runs(user: User) -> Scenario:
     with user.at("first run, in which engines start VisTrails"):
         results = _run(user)
         yield from user.until(lambda: progress.current() and progress.current().done > 2, "progress")
+    colours = user.seen["colours"] = []
+
+    def over() -> Any:
+        now = progress.current()
+        if now is not None:
+            colours.append([_item(user, the_map).progress, now.done / now.elements])
+        return results
+
     with user.at("running"):
         yield from user.until(lambda: window.map.isVisible() and window.map_bar.value() > 0, "progress in the window")
         yield from user.until(lambda: any(_column(window.table, 4, below=0)), "elements in the table")
         user.seen["progress"] = [window.map_text.text(), _column(window.table, 4, below=0)]
         user.seen["label"] = user.window("ExecutionProgressDialog").labelText()
-        user.seen["colour"] = 0 < _item(user, the_map).progress < 1
+        yield from user.until(over, "the end of the execution")
+    user.seen["errors"] = [str(error) for error in results[0].errors.values()]
+    modules = user.builder.get_current_controller().current_pipeline.modules
+    user.seen["done"] = sorted(modules[number].name for number, success in results[0].executed.items() if success)
+    yield from user.until(lambda: not window.map.isVisible(), "the end of progress")
+    _set_code(user, "import time\ntime.sleep(30)\no = a\n")
+    with user.at("running while an engine joins"):
+        results = _run(user)
+        yield from user.until(lambda: sum(map(bool, _column(window.table, 4, below=0))) == 2, "two engines at work")
+        user.press(window, "start")
+        yield from _answer_start(user, 1)
+        yield from user.until(lambda: sum(map(bool, _column(window.table, 4, below=0))) == 3, "three engines at work")
     with user.at("cancelling"):
         running = yield from user.dialog("ExecutionProgressDialog")
         running.cancel()
         question = yield from user.dialog("QMessageBox")
+        begin = time.monotonic()
         user.click(question.button(question.Yes))
-        yield from user.until(lambda: results, "the end of the execution")
+        yield from user.until(lambda: results, "the end of the execution", 15)
+    user.seen["seconds to cancel"] = time.monotonic() - begin
     user.seen["cancelled"] = [str(error) for error in results[0].errors.values()]
+    user.seen["engines after cancelling"] = len(user.cluster.engines)
     yield from user.until(lambda: not window.map.isVisible(), "the end of progress")
-    with user.at("running again"):
-        results = _run(user)
-        yield from user.until(lambda: results, "the end of the execution")
-    user.seen["again"] = [str(error) for error in results[0].errors.values()]
-    user.seen["done"] = sorted(results[0].executed)
-    path = user.folder / "saved.vt"
+    _set_code(user, SLOW)
     with user.at("saving and opening"):
-        yield from _save_and_reopen(user, path)
+        yield from _save_and_reopen(user, user.folder / "saved.vt")
     controller = user.builder.get_current_controller()
     user.seen["reopened"] = sorted(module.name for module in controller.current_pipeline.modules.values())
     with user.at("running what was reopened"):
         results = _run(user)
         yield from user.until(lambda: results, "the end of the execution")
-    user.seen["errors"] = [str(error) for error in results[0].errors.values()]
+    user.seen["again"] = [str(error) for error in results[0].errors.values()]
+
+
+def _look_at_ports(user: User, the_map: Any) -> None:
+    """Note what VisTrails shows of the Map: its documentation, and its ports from left to right."""
+    user.seen["documentation"] = the_map.module_descriptor.module_documentation(the_map)
+    specs = [*the_map.destinationPorts(), *the_map.sourcePorts()]
+    user.seen["ports"] = [[spec.name, spec.docstring(), spec.optional] for spec in specs]
+    item = _item(user, the_map)
+    drawn = [*item.inputPorts.values(), *item.outputPorts.values()]
+    user.seen["port tooltips"] = [port.toolTip() for port in sorted(drawn, key=lambda port: port.x())]
+
+
+def _set_code(user: User, code: str) -> None:
+    """Change what the PythonSource does."""
+    controller = user.builder.get_current_controller()
+    (source,) = (each for each in controller.current_pipeline.modules.values() if each.name == "PythonSource")
+    controller.update_ports_and_functions(source.id, [], [], [("source", [urllib.parse.quote(code)])])
 
 
 def many_elements(user: User) -> Scenario:
@@ -491,33 +607,190 @@ def wait_for_the_end(user: User) -> Scenario:
 
 
 def find_orphans(user: User) -> Scenario:
+    """ANSWER in the environment is the button that is pressed."""
     dialog = yield from user.dialog("OrphansDialog")
     user.seen["found"] = _column(dialog.findChild(_class("QTreeView"), "processes"), 0)
-    user.press(dialog, "stop")
-    yield from user.gone(dialog)
-    yield from user.until(lambda: not user.cluster.processes, "the end of the processes")
+    answer = os.environ["ANSWER"]
+    with user.at(f"orphans: {answer}"):
+        user.press(dialog, answer)
+        yield from user.gone(dialog)
+        if answer == "stop":
+            yield from user.until(lambda: not user.cluster.processes, "the end of the processes")
+        else:
+            yield from user.until(lambda: user.cluster.connected and user.cluster.engines, "a connection")
+    user.seen["let go"] = [process.let_go for process in user.cluster.processes]
+
+
+def hesitate(user: User) -> Scenario:
+    yield from user.dialog("OrphansDialog")
+    (user.folder / "ready").write_text(str(os.getpid()))
+    while True:
+        yield
 
 
 # ---------------------------------------------------------------- the dialogs by themselves
 
 
 def dialogs(user: User) -> Scenario:
-    spec = importlib.util.spec_from_file_location("make_screenshots", ROOT / "docs" / "make_screenshots.py")
-    assert spec is not None
-    assert spec.loader is not None
-    screenshots = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(screenshots)
+    """Each dialog with a made-up state. TRANSLATION in the environment is what pylupdate5 has extracted."""
+    user.seen["menu"] = list(user.menu())
     faults = user.seen["faults"] = []
-    for name, dialog in screenshots.dialogs(user.builder):
-        dialog.show()
-        yield from _moment(user, 0.1)
-        faults += [f"{name}: {fault}" for fault in _faults(dialog)]
+    shown = user.seen["shown"] = {}
+    takes_keys = user.application.platformName() == "offscreen"  # an X server without a window manager gives none
+    for name, dialog in _every_dialog(user):
+        with user.at("showing a dialog"):
+            dialog.show()
+            dialog.activateWindow()
+            yield from _moment(user, 0.1)
+        shown[name] = said(dialog)["text"]
+        found = list(_faults(dialog))
+        if takes_keys:
+            found += yield from _without_mouse(user, dialog)
+        faults += [f"{name}: {fault}" for fault in found]
         user.key(dialog, _qt().Key_Escape)
         yield
         if dialog.isVisible() and name != "progress":
             faults.append(f"{name}: Escape does not close it")
         dialog.hide()
         dialog.deleteLater()
+    user.seen["cancelled by Escape"] = yield from _escape_progress(user)
+    user.seen["sorted"] = _sort_engines()
+    if "TRANSLATION" in os.environ:
+        yield from _translated(user, Path(os.environ["TRANSLATION"]))
+
+
+def _every_dialog(user: User) -> Generator[tuple[str, Any], None, None]:
+    """The dialogs of the guide's pictures, and some in states of which it has none."""
+    from parallelflow.cluster.questions import Orphan
+    from parallelflow.cluster.state import ClusterState, EngineState, ProcessState
+    from parallelflow.gui.cleanup_dialog import OrphansDialog
+    from parallelflow.gui.shutdown_dialog import ShutdownDialog
+    from parallelflow.gui.start_dialog import StartDialog, StartState
+
+    spec = importlib.util.spec_from_file_location("make_screenshots", ROOT / "docs" / "make_screenshots.py")
+    assert spec is not None
+    assert spec.loader is not None
+    screenshots = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(screenshots)
+    yield from screenshots.dialogs(user.builder)
+    engines = tuple(EngineState(n, f"uuid-{n}") for n in range(4))
+    yield "start-full", StartDialog(user.builder, StartState(ClusterState("default", engines=engines), 4))
+    ours = tuple(ProcessState("engine", pid, "here") for pid in (1, 2))
+    yield "shutdown-without-controller", ShutdownDialog(user.builder, ClusterState("default", processes=ours))
+    yield "orphan", OrphansDialog(user.builder, [Orphan("engine", 18025, "here", 0.0)])
+
+
+def _without_mouse(user: User, dialog: Any) -> Generator[None, None, list[str]]:
+    """What is wrong for somebody who has a keyboard only: Tab must reach everything, and Enter press what it is on."""
+    from PyQt5.QtWidgets import QPushButton, QRadioButton, QWidget
+
+    tab, faults = _qt().Key_Tab, []
+    if not dialog.isActiveWindow():
+        return ["it does not become the active window"]
+    reached: list[Any] = []
+    while (widget := user.application.focusWidget()) is not None and widget not in reached:
+        reached.append(widget)
+        user.key(widget, tab)
+        yield
+    for widget in dialog.findChildren(QWidget):
+        unchosen = isinstance(widget, QRadioButton) and not widget.isChecked()  # arrows reach it
+        takes = widget.focusPolicy() & _qt().TabFocus and widget.focusProxy() is None and not unchosen
+        if takes and widget.isVisible() and widget.isEnabled() and widget not in reached:
+            faults.append(f"Tab does not reach {widget.objectName() or widget}")
+    pressed: list[str] = []
+    buttons = [button for button in dialog.findChildren(QPushButton) if button in reached]
+    for button in buttons:
+        button.clicked.connect(lambda checked, button=button: pressed.append(button.text()))
+    for button in buttons:
+        dialog.show()
+        user.application.setActiveWindow(dialog)  # without a display, no window manager does it a second time
+        yield
+        for _ in reached:
+            if user.application.focusWidget() is button:
+                break
+            user.key(user.application.focusWidget(), tab)
+            yield
+        text = button.text()
+        user.key(user.application.focusWidget(), _qt().Key_Return)
+        yield
+        if pressed != [text]:
+            faults.append(f"Enter on {text!r} presses {pressed}")
+        pressed.clear()
+    dialog.show()
+    yield
+    return faults
+
+
+def _escape_progress(user: User) -> Generator[None, None, list[bool]]:
+    """Press Escape while something is waited for: whether the work was called off, and whether the dialog stays."""
+    from parallelflow.gui.progress_dialog import ProgressDialog
+
+    dialog = ProgressDialog(user.builder, "Start", "Starting", True)
+    cancelled: list[None] = []
+    dialog.cancelled.connect(lambda: cancelled.append(None))
+    dialog.show()
+    yield
+    for _ in range(2):
+        user.key(dialog, _qt().Key_Escape)
+    stays = dialog.isVisible()
+    dialog.hide()
+    return [len(cancelled) == 1, stays]
+
+
+def _sort_engines() -> dict[str, list[str]]:
+    """The engines' numbers in the order of each column."""
+    from parallelflow.cluster.state import EngineState
+    from parallelflow.gui.engine_table import EngineTable
+
+    sizes = [3 * 2**30, 2**20, None, 5 * 2**30, 2 * 2**30 - 1]
+    shares = [0.0, 100.0, 3.5, None, 20.0]
+    engines = [
+        EngineState(n, f"uuid-{n}", "here", 40000 - n, tasks_done=9 + n % 3, memory=size, cpu_percent=share)
+        for n, (size, share) in enumerate(zip(sizes, shares, strict=True))
+    ]
+    table = EngineTable()
+    table.show_engines(engines, None)
+    model = table.model()
+    found = {}
+    for column in range(model.columnCount()):
+        table.sortByColumn(column, _qt().AscendingOrder)
+        found[model.headerData(column, _qt().Horizontal)] = _column(table, 0, below=0)
+    return found
+
+
+def _translated(user: User, path: Path) -> Steps:
+    """Show everything in a language that puts each text into quotes, and note what is not in it."""
+    from PyQt5.QtCore import QTranslator
+    from PyQt5.QtWidgets import QAbstractButton
+
+    from parallelflow.gui import texts
+
+    messages = ElementTree.parse(path).getroot().findall("context[name='@default']/message")
+    known = {(each.findtext("source"), each.findtext("comment") or "") for each in messages}
+
+    class Quotes(QTranslator):
+        def isEmpty(self) -> bool:
+            return False
+
+        def translate(self, context: str, text: str, comment: str | None = None, n: int = -1) -> str | None:
+            return f"«{text}»" if context == "@default" and (text, comment or "") in known else None
+
+    translator = Quotes()
+    user.application.installTranslator(translator)
+    user.seen["numbers"] = [texts.engines(1), texts.engines(1200)]
+    words = [text for text, _ in user.package().menu_items()]
+    for name, dialog in _every_dialog(user):
+        dialog.show()
+        yield
+        if name not in ("started", "failure", "progress", "stop"):  # what these say was handed to them
+            words.append(dialog.windowTitle())
+        words += [
+            each.text() for each in dialog.findChildren(QAbstractButton) if each.isVisible() and name != "started"
+        ]
+        dialog.hide()
+        dialog.deleteLater()
+    user.application.removeTranslator(translator)
+    user.seen["not translated"] = [text for text in words if text and "«" not in text]
 
 
 def _faults(dialog: Any) -> Generator[str, None, None]:
@@ -543,6 +816,9 @@ def _faults(dialog: Any) -> Generator[str, None, None]:
             selectable = bool(widget.textInteractionFlags() & _qt().TextSelectableByMouse)
             if not selectable and not text.endswith(":"):
                 yield f"{text!r} cannot be selected"
+    room = dialog.screen().availableSize()
+    if dialog.width() > room.width() or dialog.height() > room.height():
+        yield f"{dialog.width()} x {dialog.height()} is more than the screen, {room.width()} x {room.height()}"
     if type(dialog).__name__ != "Message" and (dialog.maximumWidth() < 10000 or dialog.maximumHeight() < 10000):
         yield "it has a fixed size"
     buttons = [button for button in dialog.findChildren(QPushButton) if button.isDefault()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -9,8 +10,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from play import DRIVER, Seen, without_display
+
+from parallelflow.cluster import Session, Settings
+from parallelflow.cluster.tree import lives
 
 
 def test_nothing_survives_the_package_when_it_is_reloaded_or_disabled(play: Callable[..., Seen]) -> None:
@@ -26,29 +31,81 @@ def test_vistrails_quits_with_engines_running_and_windows_open(play: Callable[..
 
 
 @pytest.fixture
-def window(clean_home: Path) -> subprocess.Popen[bytes]:
-    """A VisTrails window in which engines run."""
-    process = subprocess.Popen(
-        [sys.executable, str(DRIVER), "wait_for_the_end", str(clean_home)],
-        env=without_display(clean_home),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 60
-    while not (clean_home / "ready").exists():
-        assert process.poll() is None, "VisTrails ended"
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return process
+def open_window(clean_home: Path) -> Callable[[str], subprocess.Popen[bytes]]:
+    """Opens a VisTrails window in which a scenario goes on until the process ends."""
+
+    def run(scenario: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, str(DRIVER), scenario, str(clean_home)],
+            env=without_display(clean_home),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while not (clean_home / "ready").exists():
+            assert process.poll() is None, "VisTrails ended"
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return process
+
+    return run
 
 
-def test_a_signal_that_ends_vistrails_ends_what_it_started(window: subprocess.Popen[bytes]) -> None:
+def test_a_signal_that_ends_vistrails_ends_what_it_started(
+    open_window: Callable[[str], subprocess.Popen[bytes]],
+) -> None:
+    window = open_window("wait_for_the_end")
     window.send_signal(signal.SIGTERM)
     assert window.wait(30) == -signal.SIGTERM
 
 
-def test_what_a_crash_left_is_found_and_stopped(window: subprocess.Popen[bytes], play: Callable[..., Seen]) -> None:
-    window.kill()
-    window.wait()
-    seen = play("find_orphans")
+CRASH = """
+import os
+from parallelflow.cluster import Session, Settings
+from parallelflow.cluster.tree import lives
+Session(lambda: Settings(engines=1)).client()
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.fixture
+def orphans(clean_home: Path) -> list[psutil.Process]:
+    """What something that crashed has left running: a controller and an engine, and who watches over them."""
+    assert subprocess.run([sys.executable, "-c", CRASH], check=False, timeout=60).returncode == -signal.SIGKILL
+    record = clean_home / ".ipython" / "profile_default" / "security" / "parallelflow.json"
+    found = [psutil.Process(entry["pid"]) for entry in json.loads(record.read_text())["processes"]]
+    assert len(found) == 2
+    return found
+
+
+def test_what_a_crash_left_is_found_and_stopped(orphans: list[psutil.Process], play: Callable[..., Seen]) -> None:
+    seen = play("find_orphans", ANSWER="stop")
     assert sorted(seen["found"]) == ["Controller", "Engine"]
+    assert not any(lives(process) for process in orphans)
+
+
+def test_what_a_crash_left_is_used_again_and_ends_with_vistrails(
+    orphans: list[psutil.Process], play: Callable[..., Seen]
+) -> None:
+    seen = play("find_orphans", ANSWER="accept")
+    assert seen["let go"] == [False, False]
+    assert not any(lives(process) for process in orphans)
+
+
+def test_what_a_crash_left_runs_on_if_the_user_says_so(
+    orphans: list[psutil.Process], play: Callable[..., Seen]
+) -> None:
+    seen = play("find_orphans", ANSWER="reject")
+    assert seen["let go"] == [True, True]
+    assert all(lives(process) for process in orphans)
+    Session(Settings).shutdown_cluster()
+
+
+def test_a_signal_ends_vistrails_while_it_asks_about_what_a_crash_left(
+    orphans: list[psutil.Process], open_window: Callable[[str], subprocess.Popen[bytes]]
+) -> None:
+    window = open_window("hesitate")
+    window.send_signal(signal.SIGTERM)
+    assert window.wait(10) == -signal.SIGTERM
+    assert all(lives(process) for process in orphans)
+    Session(Settings).shutdown_cluster()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from play import Seen
@@ -9,9 +10,11 @@ from play import Seen
 
 def test_a_map_that_finds_no_engines_asks_once_and_shows_errors_where_they_belong(play: Callable[..., Seen]) -> None:
     seen = play("map_asks")
-    (error,) = seen["refused"]
-    assert "none were to be started" in error
+    # There are two Maps.
+    assert len(seen["refused"]) == 2
+    assert all("none were to be started. Start some" in error for error in seen["refused"])
     assert seen["asked"] == 1
+    assert seen["asked in all"] == 2
     assert "Starting the controller" in seen["waited for"]
     assert any("engine" in text for text in seen["waited for"])
     assert seen["engines"] == 1
@@ -25,12 +28,38 @@ def test_a_map_that_finds_no_engines_asks_once_and_shows_errors_where_they_belon
 
 def test_a_map_shows_progress_and_can_be_cancelled_and_run_again(play: Callable[..., Seen]) -> None:
     seen = play("map_runs")
+    assert "list" in seen["documentation"]
+    assert "parallel" in seen["documentation"]
+    assert [(name, optional) for name, _, optional in seen["ports"] if name != "self"] == [
+        ("FunctionPort", False),
+        ("InputList", False),
+        ("InputPort", True),
+        ("OutputPort", True),
+        ("Result", False),
+    ]
+    assert all(documentation.endswith(".") for name, documentation, _ in seen["ports"] if name != "self")
+    assert [tooltip.split()[2] for tooltip in seen["port tooltips"]] == ["FunctionPort", "InputList", "Result"]
     text, elements = seen["progress"]
-    assert "of 30 elements" in text
+    assert re.search(r"of 30 elements; about \d+ s left", text)
     assert any(elements)
     assert seen["label"].startswith("PythonSource: ")
     assert seen["label"].endswith(" of 30 elements")
-    assert seen["colour"]
-    assert seen["again"] == []
-    assert seen["reopened"] == ["Map", "PythonSource", "StandardOutput"]
+    assert len(seen["colours"]) > 10
+    assert all(abs(colour - done) <= 4 / 30 for colour, done in seen["colours"])  # it is drawn a moment later
+    assert seen["colours"][-1][0] > 0.5
     assert seen["errors"] == []
+    assert seen["done"] == ["Map", "PythonSource", "StandardOutput"]
+    # An element would have taken 30 s.
+    assert seen["seconds to cancel"] < 10
+    assert seen["cancelled"] == ["Uncaught exception: AbortExecution: Execution aborted by user"]
+    assert seen["engines after cancelling"] == 3
+    assert seen["reopened"] == ["Map", "PythonSource", "StandardOutput"]
+    assert seen["again"] == []
+
+
+def test_a_long_list_leaves_the_window_usable_and_is_all_in_the_log(play: Callable[..., Seen]) -> None:
+    seen = play("many_elements", may_block=("saving and opening",), ELEMENTS="20000")
+    assert seen["errors"] == []
+    assert seen["iterations"] == 20000
+    assert seen["megabytes"] < 300
+    assert seen["controller's megabytes"] < 100

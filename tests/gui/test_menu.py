@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
+import pytest
 from play import Seen
+
+from parallelflow.cluster import Session, Settings
 
 
 def lives(pid: int) -> bool:
@@ -33,6 +38,7 @@ def test_engines_are_started_and_cleaned_up(play: Callable[..., Seen]) -> None:
     assert "502 engines" in seen["warning"]
     assert "1 controller and 2 engines" in seen.text("CleanupDialog")
     assert stopped == "Stopped: 1 controller and 2 engines."
+    assert seen["processes after a shutdown that was cancelled"] == ["controller", "engine", "engine"]
     assert seen["left"] == []
 
 
@@ -65,11 +71,49 @@ def test_what_runs_is_dealt_with_before_the_profile_is_changed(play: Callable[..
     assert "running on" in running
     assert "'not a name'" in seen["problem"]
     assert not seen["may_be_made"]
-    assert seen["profile_after_reject"] == "default"
-    assert seen["processes_after_reject"] == ["controller", "engine"]
-    assert seen["profile_after_accept"] == "lab"
-    assert seen["processes_after_accept"] == []
+    stayed, left, back, stopped = seen["steps"]
+    assert stayed[:2] == ["default", ["controller", "engine"]]
+    assert left[:2] == ["lab", []]
+    assert "Left running under 'default': 1 controller and 1 engine." in left[2]
+    assert back[:2] == ["default", ["controller", "engine"]]
+    assert "It is connected to its cluster: 1 engine on 1 host." in back[2]
+    assert stopped[:2] == ["lab", []]
+    assert "No cluster of it is running." in stopped[2]
     assert 'value="lab"' in (clean_home / "settings" / "startup.xml").read_text()
+
+
+@pytest.fixture
+def somebody_elses(clean_home: Path) -> Iterator[Session]:
+    """A cluster with one engine that somebody else has started."""
+    process = subprocess.Popen([sys.executable, "-m", "parallelflow", "start", "-n", "1"], stdout=subprocess.DEVNULL)
+    assert process.wait(60) == 0
+    # What a terminal starts is on record as left running by VisTrails; without the record it is anybody's.
+    profile = clean_home / ".ipython" / "profile_default"
+    (profile / "security" / "parallelflow.json").unlink()
+    session = Session(Settings)
+    connection = session.connect()
+    assert connection is not None
+    yield session
+    session.shutdown_cluster()
+
+
+def test_vistrails_disconnects_from_somebody_elses_cluster_and_leaves_it_running(
+    somebody_elses: Session, play: Callable[..., Seen]
+) -> None:
+    seen = play("with_somebody_elses_controller")
+    first, second = (each["text"] for each in seen.said if each["kind"] == "CleanupDialog")
+    assert "VisTrails started none of the processes" in first
+    assert "VisTrails started these processes" in second
+    disconnected, started, stopped = (each["text"] for each in seen.said if each["kind"] == "Message")
+    assert disconnected == "VisTrails is disconnected from the cluster, which goes on running."
+    assert "1 engine was started." in started
+    assert "Stopped: 1 engine." in stopped
+    assert "disconnected from the cluster" in stopped
+    assert seen["disconnected"]
+    assert seen["processes"] == ["engine"]
+    assert seen["engines"] == 2
+    assert seen["left"] == [[], False]
+    assert len(somebody_elses.state().engines) == 1
 
 
 def test_what_was_left_running_is_found_again_and_shut_down(play: Callable[..., Seen], clean_home: Path) -> None:

@@ -16,12 +16,22 @@ def test_what_is_not_allowed_is_refused_when_it_is_set(play: Callable[..., Seen]
     assert seen["engines"] == ["0", "0"]
     assert seen["start"] == ["ask", "ask"]
     assert seen["profile"] == ["default", "default"]
-    sentences = [each["text"] for each in seen.said if each["kind"] == "Message"]
+    _, *sentences = [each["text"] for each in seen.said if each["kind"] == "Message"]
     for sentence in sentences:
         assert any(sentence in message for message in seen["messages"])
     assert "'engines' of Parallel Flow has the value -3" in sentences[0]
     assert "'nowhere'" in sentences[2]
-    assert len(sentences) == 4
+    refused, stays, changed, back = sentences[3:]
+    assert "'perhaps'" in refused
+    assert "It stays '0'." in stays
+    assert seen["start after restoring"] == "ask"
+    assert seen["engines after restoring"] == 0
+    assert "now uses the profile 'lab'" in changed
+    assert seen["profile set"] == "lab"
+    assert seen["said of the profile that has gone"] == []
+    assert seen["profile kept"] == "lab"
+    assert "now uses the profile 'default'" in back
+    assert seen["profile restored"] == ["default", "default"]
     assert re.search(r'<key name="engines">\s*<int value="3"', seen["startup"])
     assert seen["restored"] == 0
     assert seen["changed"] == [5, True]
