@@ -164,8 +164,14 @@ class _Loop:
         """End the thread."""
         with self._lock:
             if self._loop is not None and self._pid == os.getpid():
-                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._loop.call_soon_threadsafe(_call_off, self._loop)
             self._loop = None
+
+
+def _call_off(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.call_soon(loop.stop)
 
 
 class Job:

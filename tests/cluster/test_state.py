@@ -169,7 +169,7 @@ while True:
         else:
             idents, message = session.feed_identities(s.recv_multipart())
             message = session.deserialize(message)
-            content = {"hostname": "far-away", "pid": 4242, "kernel_cpu": 12.5, "kernel_memory": 10**8}
+            content = {"hostname": sys.argv[3], "pid": int(sys.argv[4]), "kernel_cpu": 12.5, "kernel_memory": 10**8}
             session.send(s, "usage_reply", content, parent=message, ident=idents)
 """
 
@@ -178,7 +178,7 @@ def test_256_engines_can_be_looked_at_every_second(healthy_cluster: Session, tmp
     path = profiles.engine_file(healthy_cluster.processes.profile_dir)
     client = healthy_cluster.client()
     real = set(client.ids)
-    crowd = subprocess.Popen([sys.executable, "-c", _CROWD, str(path), "256"])
+    crowd = subprocess.Popen([sys.executable, "-c", _CROWD, str(path), "256", "far-away", "4242"])
     try:
         until(lambda: len(client.ids) == len(real) + 256, 60)
         until(lambda: all(engine.pid for engine in engines(healthy_cluster)))
@@ -196,3 +196,29 @@ def test_256_engines_can_be_looked_at_every_second(healthy_cluster: Session, tmp
             client._send(client._query_stream, "unregistration_request", content={"id": number})
     until(lambda: set(client.ids) == real)
     assert json.loads(path.read_text())
+
+
+def test_an_engine_in_a_container_with_this_machines_name_is_not_taken_for_a_process_of_this_machine(
+    healthy_cluster: Session,
+) -> None:
+    client = healthy_cluster.client()
+    real = set(client.ids)
+    innocent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    path = profiles.engine_file(healthy_cluster.processes.profile_dir)
+    command = [sys.executable, "-c", _CROWD, str(path), "1", socket.gethostname(), str(innocent.pid)]
+    engine = subprocess.Popen(command)
+    try:
+        until(lambda: len(client.ids) == len(real) + 1, 30)
+        (number,) = set(client.ids) - real
+        until(lambda: {e.id: e for e in engines(healthy_cluster)}[number].pid == innocent.pid)
+        state = {e.id: e for e in engines(healthy_cluster)}[number]
+        assert (state.cpu_percent, state.memory) == (12.5, 10**8)  # what it says itself
+        healthy_cluster.stop_engines([number])
+        assert innocent.poll() is None
+    finally:
+        for popen in (engine, innocent):
+            popen.kill()
+            popen.wait()
+        for number in set(client.ids) - real:
+            client._send(client._query_stream, "unregistration_request", content={"id": number})
+    until(lambda: set(client.ids) == real)
