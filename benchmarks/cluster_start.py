@@ -13,35 +13,43 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from parallelflow.cluster import ConnectError, Session, Settings, connect, profile
 from parallelflow.cluster.tree import Identity, Root, end
 
+_BY_HAND_WITHIN = 60  # seconds
+
 
 def by_hand(folder: Path, engines: int, *options: str) -> float:
-    """Seconds until engines are registered; everything is ended again."""
+    """Seconds until engines are registered; everything is ended again.
+
+    :raises TimeoutError: if that takes longer than a minute
+    """
     start = time.perf_counter()
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     commands = [["ipyparallel.controller", *options]] + [["ipyparallel.engine"]] * engines
-    started = [
-        subprocess.Popen([sys.executable, "-m", name, f"--profile-dir={folder}", *rest], **quiet)  # type: ignore[call-overload]
-        for name, *rest in commands
-    ]
+    started: list[subprocess.Popen[bytes]] = []
     connection = None
-    while connection is None:
-        try:
-            connection = connect(folder, 30)
-        except ConnectError:
-            time.sleep(0.02)
-    while len(connection.client.ids) < engines:
-        time.sleep(0.01)
-    seconds = time.perf_counter() - start
-    connection.close()
-    end([Root("", Identity.of(popen.pid)) for popen in started], 10)
-    for popen in started:
-        popen.wait()
-    return seconds
+    try:
+        for name, *rest in commands:
+            command = [sys.executable, "-m", name, f"--profile-dir={folder}", *rest]
+            started.append(subprocess.Popen(command, **quiet))  # type: ignore[call-overload]
+        while connection is None or len(connection.client.ids) < engines:
+            if time.perf_counter() - start > _BY_HAND_WITHIN:
+                raise TimeoutError(f"started by hand, {engines} engines were not ready in {_BY_HAND_WITHIN} seconds")
+            time.sleep(0.01)
+            if connection is None:
+                with suppress(ConnectError):
+                    connection = connect(folder, 30)
+        return time.perf_counter() - start
+    finally:
+        if connection is not None:
+            connection.close()
+        end([Root("", Identity.of(popen.pid)) for popen in started], 10)
+        for popen in started:
+            popen.wait(10)
 
 
 def ours(engines: int) -> tuple[float, float]:
