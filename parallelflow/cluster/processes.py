@@ -561,6 +561,11 @@ class ProcessManager:
         try:
             if chosen or dead:
                 self._end([*chosen, *dead], limit or self.settings.stop_timeout, quick, pause)
+            for started in chosen:
+                # A log is worth keeping only if something went wrong.
+                if started.registered and started.log_path is not None:
+                    started.log_path.unlink(missing_ok=True)
+            self._forget([*chosen, *dead])
         except StopError:
             left = {token for process in carriers(tokens) for token in tokens_of(process)}
             self._forget([started for started in chosen if not started.running and started.entry.token not in left])
@@ -568,11 +573,6 @@ class ProcessManager:
         finally:
             with self._lock:
                 self._stopping -= tokens
-        for started in chosen:
-            # A log is worth keeping only if something went wrong.
-            if started.registered and started.log_path is not None:
-                started.log_path.unlink(missing_ok=True)
-        self._forget([*chosen, *dead])
 
     def _end(self, chosen: Sequence[Started], limit: float, quick: bool, pause: Callable[[], None] | None) -> None:
         """End processes and jobs, all at the same time.

@@ -76,7 +76,7 @@ class Session:
         """Start from nothing; also what a forked child does, whose parent owns everything."""
         self._lock = threading.RLock()
         self._making = threading.RLock()
-        self._closer: threading.Thread | None = None
+        self._closers: list[threading.Thread] = []
         self._stale: dict[Path, bytes] = {}
         self._chosen: str | None = None
         self._profile_dir: Path | None = None
@@ -650,13 +650,13 @@ class Session:
 
         :raises ClusterError: if something still lives after the time limit; it is still ours then
         """
-        before, self._closer = self._closer, threading.current_thread()
+        self._closers.append(threading.current_thread())
         # Whoever has the lock may wait for an answer of the user, or in the code below a signal's handler, and never let go.
         held = self._lock.acquire(timeout=_OTHERS_WITHIN)
         try:
             self._close()
         finally:
-            self._closer = before
+            self._closers.remove(threading.current_thread())
             if held:
                 self._lock.release()
 
@@ -685,7 +685,7 @@ class Session:
 
     def _last_act(self) -> None:
         """At the end of the process."""
-        self._closer = threading.current_thread()  # for good: other threads must not start anything any more
+        self._closers.append(threading.current_thread())  # for good: other threads must not start anything any more
         try:
             self.close()
         except ClusterError as error:
@@ -695,7 +695,7 @@ class Session:
         thread = threading.current_thread()
 
         def called_off() -> bool:
-            closing = self._closer is not None and self._closer is not thread
+            closing = any(closer is not thread for closer in tuple(self._closers))
             return closing or (cancelled is not None and cancelled())
 
         if progress is None and cancelled is None and thread is threading.main_thread():
