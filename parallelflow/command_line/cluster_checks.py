@@ -93,7 +93,7 @@ def _privacy(place: Path) -> Check:
 def _running(session: Session) -> Iterator[Check]:
     connection = session.connect(settle=False)
     if connection is None:
-        yield Check("Cluster", FINE, "none is running; a Map starts one, or: python -m parallelflow start")
+        yield Check("Cluster", FINE, "none is running; a Map can start one, and so can: python -m parallelflow start")
         return
     yield Check("Cluster", FINE, f"connected to the controller at {connection.url} on {connection.location}.")
     if not connection.client.ids:
