@@ -74,10 +74,12 @@ class Watched(Protocol):
     """A connection whose health can be asked; see `parallelflow.cluster.connection.Connection`."""
 
     @property
-    def client(self) -> Any: ...
+    def client(self) -> Any:
+        """The ``ipyparallel.Client``."""
 
     @property
-    def lost(self) -> str | None: ...
+    def lost(self) -> str | None:
+        """Why the cluster is lost, as a sentence; None while it is well."""
 
 
 @dataclass
