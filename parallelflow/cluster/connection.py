@@ -272,6 +272,7 @@ def connect(profile_dir: Path, timeout: float) -> Connection:
 
     :param profile_dir: the profile's folder
     :param timeout: seconds that a controller which is known to run may take to answer
+    :returns: the connection, which the caller closes
     :raises ConnectError: ``gone`` is True if it is certain that there is no controller
     """
     stale = {}

@@ -251,6 +251,7 @@ class ProcessManager:
 
         :param stale: the connection files that nobody answers, with their contents; they are removed unless somebody has
             written them anew meanwhile
+        :returns: the process, which is ours and on record
         :raises StartError: if the process cannot be started
         :raises ProfileError: if the profile's configuration has an error in it
         :raises ClusterError: if it cannot go on record
@@ -293,6 +294,7 @@ class ProcessManager:
             while others are still being started
         :param wait: who wants to hear of it while a job is submitted
         :param cluster_id: which of the profile's clusters they are for, if there is no ``connection_file``
+        :returns: the processes, or the job, which are ours and on record
         :raises StartError: if they cannot be started
         :raises ProfileError: if the profile's configuration has an error in it
         :raises Cancelled: if the caller of ``wait`` called it off

@@ -126,6 +126,7 @@ def parse(words: Sequence[str]) -> Arguments:
     """Understand what was typed.
 
     :param words: what follows ``python -m parallelflow``
+    :returns: what it means, with defaults for what was not typed
     :raises SystemExit: with code 2 where it makes no sense, 0 after ``--help`` or ``--version``
     """
     typed = _parser().parse_args(words)
