@@ -104,7 +104,8 @@ def test_nothing_survives_the_end(start: Start, profile: Path, then: str, status
     assert Record(profile).read() == []
 
 
-def test_ctrl_c_in_the_middle_of_a_start_leaves_nothing(profile: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_in_the_middle_of_a_start_leaves_nothing(profile: Path, number: signal.Signals) -> None:
     script = (
         "from parallelflow.cluster import Session, Settings\n"
         "print('ready', flush=True)\n"
@@ -112,9 +113,9 @@ def test_ctrl_c_in_the_middle_of_a_start_leaves_nothing(profile: Path) -> None:
     )
     popen = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until(lambda: len(ours()) >= 3)
-    popen.send_signal(signal.SIGINT)
+    popen.send_signal(number)
     popen.communicate(timeout=30)
-    assert popen.returncode == -signal.SIGINT
+    assert popen.returncode == -number
     assert ours() == []
     assert Record(profile).read() == []
 
