@@ -54,11 +54,13 @@ class Reader:
     def follow(self) -> Steps:
         """Do it all."""
         yield from self._enable()
+        self._keep("menu", self._menu())
         yield from self._start_engines()
         yield from self._draw()
         yield from self._execute()
         yield from self._look_at_the_log()
         yield from self._fail()
+        yield from self._run_hillshade()
         yield from self._clean_up()
 
     # ------------------------------------------------------------ the steps
@@ -99,6 +101,7 @@ class Reader:
         window.qactions["newVistrail"].trigger()
         window.qactions["pipeline"].trigger()
         yield from self._moment()
+        self._without_close_button()
         controller = window.get_current_controller()
         source = yield from self._drop("Basic Modules", "PythonSource")
         yield from self._write_source()
@@ -148,10 +151,14 @@ class Reader:
         details = QLogDetails.instance()
         tree = details.executionList
         execution = tree.topLevelItem(0)
-        _expand(tree, 5)
+        tree.sortByColumn(0, _qt().AscendingOrder)
+        _expand(tree, 3)
         (of_map,) = (each for each in _children(execution) if each.text(0) == "Map")
         (loop,) = _children(of_map)
-        tree.setCurrentItem(_children(_children(loop)[0])[0])
+        first = _children(loop)[0]
+        first.setExpanded(True)
+        tree.resizeColumnToContents(0)
+        tree.setCurrentItem(_children(first)[0])
         yield from self._moment()
         shown = details.detailsWidget.toPlainText()
         details.detailsWidget.setPlainText(shown.replace(platform.node(), socket.gethostname()))
@@ -179,6 +186,61 @@ class Reader:
         controller.set_changed(False)
         self._window.close_vistrail(self._window.get_current_view(), quiet=True)
         yield from self._moment()
+
+    def _run_hillshade(self) -> Steps:
+        """For `index.rst`: the window in the middle of a Map, which is then cancelled."""
+        from vistrails.core.db.locator import FileLocator
+
+        from parallelflow.map import progress
+
+        self._window.open_vistrail_without_prompt(FileLocator(str(ROOT / "examples" / "hillshade.vt")))
+        controller = self._window.get_current_controller()
+        controller.change_selected_version(controller.vistrail.get_version_number("Parallel"))
+        self._window.qactions["pipeline"].trigger()
+        yield from self._moment()
+        controller.current_pipeline_view.scene().fitToAllViews(True)
+        open_palette("Parallel Flow")
+        self._without_close_button()
+        results = self._press_execute()
+        yield from self._until(lambda: progress.current() and progress.current().done > 20, "progress")
+        self._keep("vistrails", self._window.grab())
+        running = yield from self._dialog("ExecutionProgressDialog")
+        running.cancel()
+        question = yield from self._dialog("QMessageBox")
+        _click(question.button(question.Yes))
+        yield from self._until(lambda: results, "the end of the execution")
+        yield from self._gone(running)
+        controller.set_changed(False)
+        self._window.close_vistrail(self._window.get_current_view(), quiet=True)
+        yield from self._moment()
+
+    def _without_close_button(self) -> None:
+        """Without a display, Qt draws it on top of the only tab's text."""
+        self._window.get_current_view().tabs.setTabsClosable(False)
+
+    def _menu(self) -> Any:
+        """A picture of the menu bar with Packages > Parallel Flow open, on a plain ground."""
+        from PyQt5.QtGui import QPainter, QPixmap
+
+        window = self._window
+        packages, bar = window.qmenus["packages"], window.menuBar()
+        entry = next(action for action in packages.actions() if action.text() == "Parallel Flow")
+        place = bar.actionGeometry(packages.menuAction()).bottomLeft()
+        bar.setActiveAction(packages.menuAction())
+        packages.setActiveAction(entry)
+        below = packages.actionGeometry(entry)
+        menus = [(place, packages.grab()), (place + below.topRight(), entry.menu().grab())]
+        strip = bar.grab()
+        packages.hide()
+        right = menus[1][0].x() + menus[1][1].width() + 20
+        picture = QPixmap(right, menus[1][0].y() + menus[1][1].height() + 20)
+        picture.fill(window.palette().window().color())
+        painter = QPainter(picture)
+        painter.drawPixmap(0, 0, strip)
+        for corner, menu in menus:
+            painter.drawPixmap(corner, menu)
+        painter.end()
+        return picture
 
     def _clean_up(self) -> Steps:
         self._choose("Cleanup started processes")

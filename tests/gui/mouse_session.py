@@ -355,7 +355,8 @@ if __name__ == "__main__":
     sys.path.append(str(ROOT))
     if sys.argv[1:2] == ["--inside"]:
         seen = run(Path(sys.argv[2]), Hand, session, ["controlflow"])
-        if "failure" in seen:
-            sys.stderr.write(str(seen["failure"]))
-        os._exit(1 if "failure" in seen else 0)
+        failures = [*([seen["failure"]] if "failure" in seen else []), *seen["raised"]]
+        sys.stderr.write("\n".join(failures))
+        sys.stderr.flush()
+        os._exit(1 if failures else 0)
     sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / "mouse"))

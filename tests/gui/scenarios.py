@@ -784,13 +784,12 @@ def _translated(user: User, path: Path) -> Steps:
         yield
         if name not in ("started", "failure", "progress", "stop"):  # what these say was handed to them
             words.append(dialog.windowTitle())
-        words += [
-            each.text() for each in dialog.findChildren(QAbstractButton) if each.isVisible() and name != "started"
-        ]
+            words += [each.text() for each in dialog.findChildren(QAbstractButton) if each.isVisible()]
         dialog.hide()
         dialog.deleteLater()
     user.application.removeTranslator(translator)
-    user.seen["not translated"] = [text for text in words if text and "«" not in text]
+    of_qt = ("OK", "Cancel", "Restore Defaults", "")  # which brings its own translations
+    user.seen["not translated"] = [text for text in words if "«" not in text and text.replace("&", "") not in of_qt]
 
 
 def _faults(dialog: Any) -> Generator[str, None, None]:

