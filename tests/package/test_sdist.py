@@ -156,7 +156,10 @@ def files(root: Path, folder: str) -> set[str]:
 def test_it_holds_nothing_that_was_generated(unpacked: Path) -> None:
     found = {path.relative_to(unpacked) for path in unpacked.rglob("*")}
     assert not {path for path in found if GENERATED_PARTS & set(path.parts)}
+    # Setuptools' own, whole: what is in the current folder counts before what is installed.
     assert {path.parts[0] for path in found if ".egg-info" in str(path)} == {"vistrails_parallelflow.egg-info"}
+    for name in ("PKG-INFO", "entry_points.txt", "requires.txt"):
+        assert (unpacked / "vistrails_parallelflow.egg-info" / name).is_file()
 
 
 def test_a_wheel_built_from_it_works_outside_the_clone(unpacked: Path, tmp_path: Path) -> None:
