@@ -160,23 +160,18 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.fixture
-def short_patience(clean_home: Path) -> None:
-    """A controller that does not answer is waited for no longer than a second."""
-    settings = clean_home / ".vistrails"
+def suspend_controller(profile: Path) -> None:
+    """Have the controller not answer, and whoever asks it not wait for longer than a second."""
+    settings = Path.home() / ".vistrails"
     settings.mkdir()
     (settings / "startup.xml").write_text(
         '<startup version="0.1"><packages><package name="ipyparallel_flow"><configuration>'
         '<key name="connect_timeout"><int value="1"/></key></configuration></package></packages></startup>'
     )
-
-
-def suspend_controller(profile: Path) -> None:
     (controller,) = [entry for entry in Record(profile).read() if entry.kind == "controller"]
     psutil.Process(controller.pid).suspend()
 
 
-@pytest.mark.usefixtures("short_patience")
 def test_what_a_crash_left_is_shown_as_it_is_and_stopped_even_if_it_hangs(profile: Path, say: Run, answer: Run) -> None:
     subprocess.run([sys.executable, "-c", _CRASH], check=False, timeout=60)
     before = Record(profile).path.read_text()
@@ -192,7 +187,6 @@ def test_what_a_crash_left_is_shown_as_it_is_and_stopped_even_if_it_hangs(profil
     assert not carriers([os.environ[TOKENS]])
 
 
-@pytest.mark.usefixtures("short_patience")
 def test_a_controller_that_does_not_answer_is_stopped(profile: Path, answer: Run) -> None:
     assert answer("start -n 1 --profile test")[0] == 0
     suspend_controller(profile)
