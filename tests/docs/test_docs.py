@@ -30,3 +30,12 @@ def test_the_pictures_and_files_that_a_page_names_are_there(page: Path) -> None:
     directives = re.findall(r"^ *\.\. (?:image|figure|literalinclude|include):: +(\S+)$", text, re.MULTILINE)
     links = re.findall(r"`[^`<]+<([^`>:]+)>`__", text)
     assert [name for name in (*directives, *links) if not (page.parent / name).is_file()] == []
+
+
+def test_every_picture_is_on_a_page() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    pictures = [
+        path for path in DOCS.rglob("*.*") if path.suffix in (".png", ".jpg", ".svg") and "_build" not in path.parts
+    ]
+    assert len(pictures) > 20
+    assert [path.name for path in pictures if f"{path.parent.name}/{path.name}\n" not in text] == []
