@@ -25,8 +25,8 @@ _LOOK = 0.1  # seconds between two looks at whether VisTrails is closing
 class DialogQuestions(QObject):
     """Answers by dialog. Satisfies `parallelflow.cluster.Questions`.
 
-    A Map computes in the GUI's thread and asks there, so the dialog runs in an event loop of its own; a background
-    thread hands its question over and waits.
+    A background thread hands its question over and waits. Whoever asks in the GUI's thread gets the answer there: the
+    dialog runs in an event loop of its own.
 
     :param window: returns the window that dialogs belong to
     :param remember: called when the user does not want to be asked about starting a cluster again, with the number of
