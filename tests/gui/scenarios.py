@@ -400,14 +400,17 @@ def map_asks(user: User) -> Scenario:
     get_vistrails_configuration().stopOnError = False
     appeared = user.watch("NeedDialog")
     yield from _moment(user, 0.1)
-    results = _run(user)
-    dialog = yield from user.dialog("NeedDialog")
-    user.press(dialog, "reject")
-    yield from user.until(lambda: results, "the end of the execution")
+    with user.at("asking whether to start engines"):
+        results = _run(user)
+        dialog = yield from user.dialog("NeedDialog")
+    with user.at("refusing"):
+        user.press(dialog, "reject")
+        yield from user.until(lambda: results, "the end of the execution")
     user.seen["refused"] = [str(error) for error in results[0].errors.values()]
     user.seen["asked"] = len(appeared)
-    results = _run(user)
-    dialog = yield from user.dialog("NeedDialog")
+    with user.at("asking again"):
+        results = _run(user)
+        dialog = yield from user.dialog("NeedDialog")
     user.type(dialog.count.lineEdit(), "1")
     user.press(dialog, "remember")
     user.press(dialog, "accept")
