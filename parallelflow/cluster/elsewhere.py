@@ -77,8 +77,13 @@ def _run(command: Sequence[str], *, shown: str = "", timeout: float | None = Non
     return done.stdout
 
 
-def _in_thread(function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
-    """Call something that blocks, in a thread of its own: asyncio's executor takes nothing any more when Python ends."""
+def in_thread(function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+    """Call something that blocks, in a thread of its own: asyncio's executor takes nothing any more when Python ends.
+
+    :param function: what blocks
+    :param arguments: for the function
+    :returns: its outcome, to be awaited
+    """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Any] = loop.create_future()
     outcome.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to ask
@@ -110,7 +115,7 @@ class _Batch(BatchSystemLauncher):
 
     async def start(self, n: int = 1) -> Any:
         """Submit the job."""
-        self._starting = _in_thread(super().start, n)
+        self._starting = in_thread(super().start, n)
         return await asyncio.shield(self._starting)
 
     async def stop(self) -> None:
@@ -125,7 +130,7 @@ class _Batch(BatchSystemLauncher):
             return
         command = [*self.delete_command, self.job_id]
         try:
-            await _in_thread(lambda: self._run_command(command, timeout=self.stop_limit))
+            await in_thread(lambda: self._run_command(command, timeout=self.stop_limit))
         except CommandFailed as error:
             if not _OVER.search(error.said):
                 raise
@@ -298,7 +303,7 @@ class _SSHEngineSet(SSHEngineSetLauncher):
 
     async def start(self, n: int) -> Any:
         """Start at most as many engines as there are places for."""
-        self._starting = _in_thread(super().start, n)
+        self._starting = in_thread(super().start, n)
         started = await asyncio.shield(self._starting)
         if not started:
             raise LauncherError("c.SSHEngineSetLauncher.engines names no machines to start engines on")
@@ -320,7 +325,7 @@ class _SSHEngineSet(SSHEngineSetLauncher):
         machines: dict[str, list[Any]] = {}
         for engine in list(self.launchers.values()):
             machines.setdefault(engine.location, []).append(engine)
-        problems = await asyncio.gather(*(_in_thread(self._end, engines) for engines in machines.values()))
+        problems = await asyncio.gather(*(in_thread(self._end, engines) for engines in machines.values()))
         for engines, problem in zip(machines.values(), problems, strict=True):
             for engine in engines if not problem else []:
                 engine.notify_stop({"exit_code": 0, "pid": engine.pid, "identifier": engine.identifier})

@@ -25,7 +25,7 @@ from ipyparallel.cluster.launcher import LocalControllerLauncher, LocalEngineSet
 from traitlets import import_item
 
 from . import profile
-from .elsewhere import adapted
+from .elsewhere import adapted, in_thread
 from .errors import ProfileError, StartError, StopError
 from .tree import TOKENS
 
@@ -262,7 +262,7 @@ class Job:
     def output(self) -> str:
         """The engines' output, as far as it is at hand."""
         with suppress(Exception):
-            return str(self._loop.call(lambda: self._launcher.get_output(remove=False), 5))
+            return str(self._loop.call(lambda: in_thread(self._launcher.get_output, False), 5))
         return ""
 
     def save(self) -> dict[str, Any]:
