@@ -32,6 +32,7 @@ from .tunnel import Tunnel
 log = logging.getLogger(__name__)
 
 _LOOK_UP = 1.0  # seconds for the address of a machine
+_READS = 3  # of the kernel's tables of sockets, in which some can be missing while others come and go
 _PROBE = 1.0  # seconds for one round of connection attempts; ZeroMQ greets in milliseconds
 _ANSWER = 1.5  # seconds for the hub on this machine to answer, before somebody looks who that is
 _EVERY = 1.0  # seconds between two rounds of the watch
@@ -183,8 +184,10 @@ def _listening_sockets(port: int) -> set[str] | None:
 
     psutil names only one of the processes that share a socket, or reads all tables again for each process.
     """
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    found: set[str] = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6") * _READS:
+        if found:
+            break
         try:
             lines = Path(table).read_text().splitlines()[1:]
         except OSError:

@@ -427,11 +427,8 @@ def test_a_process_that_inherits_another_clusters_environment_still_joins_the_pr
 # Private
 
 
-@pytest.mark.parametrize("encryption", [False, True])
-def test_files_are_private_keys_are_nowhere_else_and_ports_are_on_loopback(
-    make_session: Make, encryption: bool
-) -> None:
-    session = make_session(encryption=encryption)
+def test_files_are_private_keys_are_nowhere_else_and_ports_are_on_loopback(make_session: Make) -> None:
+    session = make_session()
     before = os.umask(0)
     try:
         session.client()
