@@ -71,12 +71,12 @@ class DialogQuestions(QObject):
 
     def orphans(self, orphans: Sequence[Orphan]) -> OrphanAnswer:
         """Ask what becomes of what a crashed VisTrails left running."""
-        return self._in_gui(lambda: self._orphans(orphans), "leave")
+        return self._in_gui(lambda: self._orphans(orphans), "undecided")
 
     def _orphans(self, orphans: Sequence[Orphan]) -> OrphanAnswer:
         dialog = OrphansDialog(self._parent(), orphans)
         if not self._run(dialog):
-            return "leave"
+            return "undecided" if self._closed else "leave"
         return "stop" if dialog.answer() is Fate.STOP else "take back"
 
     def close(self) -> None:

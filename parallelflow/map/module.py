@@ -27,7 +27,7 @@ class Map(SerialMap):
 
     It works like the Map of the Control Flow package: connect the `self` output of a module or Group to FunctionPort, a
     list to InputList, and name the ports. The elements run on the engines of the cluster that the Parallel Flow
-    preferences name; where there is none, one is started. Results come in the list's order.
+    preferences name; where there is none, one can be started. Results come in the list's order.
     """
 
     _settings = ModuleSettings(name="Map")

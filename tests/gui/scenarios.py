@@ -493,10 +493,37 @@ def map_runs(user: User) -> Scenario:
         yield from _save_and_reopen(user, user.folder / "saved.vt")
     controller = user.builder.get_current_controller()
     user.seen["reopened"] = sorted(module.name for module in controller.current_pipeline.modules.values())
+    with user.at("looking at provenance"):
+        yield from _browse(user)
     with user.at("running what was reopened"):
         results = _run(user)
         yield from user.until(lambda: results, "the end of the execution")
     user.seen["again"] = [str(error) for error in results[0].errors.values()]
+
+
+def _browse(user: User) -> Steps:
+    """Note what VisTrails' provenance browser shows of the first execution: each element's executions and their notes."""
+    from vistrails.gui.collection.vis_log import QLogDetails
+
+    user.builder.qactions["provenance"].trigger()
+    details = QLogDetails.instance()
+    tree = details.executionList
+    yield from user.until(lambda: tree.topLevelItemCount() > 0, "an execution in the provenance browser")
+
+    def below(item: Any) -> list[Any]:
+        item.setExpanded(True)
+        return [item.child(row) for row in range(item.childCount())]
+
+    runs = [tree.topLevelItem(row) for row in range(tree.topLevelItemCount())]
+    maps = [each for execution in runs for each in below(execution) if each.text(0) == "Map"]
+    loops = [below(each)[0] for each in maps]
+    iterations = max((below(loop) for loop in loops), key=len)
+    user.seen["browser"] = [[each.text(0) for each in below(iteration)] for iteration in iterations]
+    tree.setCurrentItem(below(iterations[0])[0])
+    yield
+    user.seen["details"] = details.detailsWidget.toPlainText()
+    user.builder.qactions["pipeline"].trigger()
+    yield
 
 
 def _look_at_ports(user: User, the_map: Any) -> None:

@@ -14,7 +14,8 @@ import psutil
 import pytest
 from play import DRIVER, Seen, without_display
 
-from parallelflow.cluster import Session, Settings
+from parallelflow.cluster import Session, Settings, profile
+from parallelflow.cluster.record import Record
 from parallelflow.cluster.tree import lives
 
 
@@ -61,7 +62,8 @@ def test_a_signal_that_ends_vistrails_ends_what_it_started(
 
 CRASH = """
 import os
-from parallelflow.cluster import Session, Settings
+from parallelflow.cluster import Session, Settings, profile
+from parallelflow.cluster.record import Record
 from parallelflow.cluster.tree import lives
 Session(lambda: Settings(engines=1)).client()
 os.kill(os.getpid(), 9)
@@ -108,4 +110,6 @@ def test_a_signal_ends_vistrails_while_it_asks_about_what_a_crash_left(
     window.send_signal(signal.SIGTERM)
     assert window.wait(10) == -signal.SIGTERM
     assert all(lives(process) for process in orphans)
+    # The question has not been answered, so the next VisTrails asks it again.
+    assert not any(entry.let_go for entry in Record(profile.locate("default")).read())
     Session(Settings).shutdown_cluster()

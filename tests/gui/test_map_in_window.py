@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable
 
 from play import Seen
@@ -54,6 +55,9 @@ def test_a_map_shows_progress_and_can_be_cancelled_and_run_again(play: Callable[
     assert seen["cancelled"] == ["Uncaught exception: AbortExecution: Execution aborted by user"]
     assert seen["engines after cancelling"] == 3
     assert seen["reopened"] == ["Map", "PythonSource", "StandardOutput"]
+    assert seen["browser"] == [["PythonSource"]] * 30
+    assert "parallel_engine" in seen["details"]
+    assert socket.gethostname() in seen["details"]
     assert seen["again"] == []
 
 
