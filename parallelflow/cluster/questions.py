@@ -65,4 +65,4 @@ class BatchQuestions:
 
     def orphans(self, orphans: Sequence[Orphan]) -> OrphanAnswer:
         """Stop them if the preferences say so, else take them back."""
-        return "stop" if self._settings().orphans == "stop" else "take back"
+        return "stop" if self._settings().after_crash == "stop" else "take back"

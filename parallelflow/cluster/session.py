@@ -156,12 +156,12 @@ class Session:
             connection = self._connect(wait, repair=start)
             if connection is not None and connection.client.ids:
                 return connection.client
-            if not start or settings.start == "never":
+            if not start or settings.if_no_engines == "never":
                 raise NoEngines(self._nothing(connection, settings))
             if inside_engine():
                 raise NoEngines("This runs in an engine already, from where no other cluster is started.")
             count: int | None = settings.engines or os.cpu_count() or 1
-            if settings.start == "ask":
+            if settings.if_no_engines == "ask":
                 with wait.suspended():
                     count = self._questions.start_cluster(self.profile, count or 1)
             if not count:
@@ -175,7 +175,9 @@ class Session:
 
     def _nothing(self, connection: Connection | None, settings: Settings) -> str:
         what = "no controller runs" if connection is None else "the controller has no engines"
-        why = " and the preferences say that none are started by themselves" if settings.start == "never" else ""
+        why = (
+            " and the preferences say that none are started by themselves" if settings.if_no_engines == "never" else ""
+        )
         return (
             f"There are no engines: {what} for the IPython profile '{self.profile}'{why}. Start some with"
             f" Packages > Parallel Flow > Start new engine processes, or in a terminal with:"
@@ -602,7 +604,7 @@ class Session:
     def _settle_orphans(self, manager: ProcessManager, orphans: Sequence[Entry], wait: Wait) -> None:
         count = f"{len(orphans)} process{'es' if len(orphans) > 1 else ''}"
         log.warning("Found %s that a VisTrails left running which crashed or was killed", count)
-        answer = manager.settings.orphans
+        answer = manager.settings.after_crash
         if answer == "ask":
             with wait.suspended():
                 answer = self._questions.orphans([Orphan(e.kind, e.pid, e.host, e.started) for e in orphans])

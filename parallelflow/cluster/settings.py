@@ -96,7 +96,7 @@ class Settings:
         f"a whole number from 0 to {MOST_ENGINES}",
         _count,
     )
-    start: str = _preference(
+    if_no_engines: str = _preference(
         "ask",
         "What a Map does that finds no engines: 'ask' asks whether to start some (in batch mode it starts them), 'auto'"
         " starts them, 'never' fails with a message.",
@@ -128,7 +128,7 @@ class Settings:
         "'stop' or 'leave'",
         _one_of("stop", "leave"),
     )
-    orphans: str = _preference(
+    after_crash: str = _preference(
         "ask",
         "What becomes of processes that a VisTrails left behind which crashed or was killed: 'stop', 'take back', or"
         " 'ask' (in batch mode they are taken back).",

@@ -64,7 +64,7 @@ def open_session(settings: Settings) -> Iterator[Session]:
     :param settings: the preferences
     :raises ClusterError: in the end, if something of it still lives after the time limit
     """
-    asks = Settings.from_mapping({**asdict(settings), "orphans": "ask", "at_exit": "stop"})
+    asks = Settings.from_mapping({**asdict(settings), "after_crash": "ask", "at_exit": "stop"})
     session = Session(lambda: asks, _Answers())
     try:
         yield session

@@ -241,7 +241,9 @@ class Controller(QObject):
             self._run(lambda actions: actions.follow_profile())
 
     def _remember_to_start(self, engines: int | None) -> None:
-        self.preferences.write({"start": "auto"} if engines is None else {"start": "auto", "engines": engines})
+        self.preferences.write(
+            {"if_no_engines": "auto"} if engines is None else {"if_no_engines": "auto", "engines": engines}
+        )
 
     # ------------------------------------------------------------ begin and end
 

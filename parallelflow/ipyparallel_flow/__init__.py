@@ -20,12 +20,12 @@ old_identifiers = ["edu.poly.vistrails.parallel_flow"]
 configuration = ConfigurationObject(
     profile="default",
     engines=0,
-    start="ask",
+    if_no_engines="ask",
     start_timeout=60,
     stop_timeout=10,
     connect_timeout=10,
     at_exit="stop",
-    orphans="ask",
+    after_crash="ask",
     encryption=False,
 )
 

@@ -189,7 +189,7 @@ def test_what_a_vistrails_was_submitting_when_it_was_killed_is_cancelled_by_the_
     popen.kill()
     popen.wait()
     (slurm / "scancel").write_text(f"#!/bin/sh\necho $1 >> {slurm / 'cancelled'}\n")
-    make_session(profile="test", orphans="stop").connect()
+    make_session(profile="test", after_crash="stop").connect()
     assert (slurm / "cancelled").read_text() == "4711\n"
     assert ours() == []
     assert Record(profile).read() == []

@@ -148,7 +148,7 @@ class Silent:
         print("asked", flush=True)
         threading.Event().wait()
 
-configure(lambda: Settings.from_mapping(dict(settings, start="ask")), Silent())
+configure(lambda: Settings.from_mapping(dict(settings, if_no_engines="ask")), Silent())
 session.stop_engines(client.ids)
 threading.Thread(target=session.client, daemon=True).start()
 threading.Event().wait()
@@ -329,7 +329,7 @@ def test_orphans_are_taken_back_in_batch_mode_and_it_is_logged(
 
 def test_orphans_are_stopped_if_the_preferences_say_so(start: Start, make_session: Make) -> None:
     running = orphans(start)
-    session = make_session(profile="test", orphans="stop")
+    session = make_session(profile="test", after_crash="stop")
     assert session.connect() is None
     assert ours() == []
     assert len(session.client().ids) == 2
@@ -338,7 +338,7 @@ def test_orphans_are_stopped_if_the_preferences_say_so(start: Start, make_sessio
 
 def test_orphans_are_taken_back_if_the_preferences_say_so(start: Start, make_session: Make) -> None:
     running = orphans(start)
-    session = make_session(Asked("stop"), profile="test", orphans="take back")
+    session = make_session(Asked("stop"), profile="test", after_crash="take back")
     assert len(session.client().ids) == 1
     assert {process.pid for process in ours()} == running
     assert [process.let_go for process in session.state().processes] == [False, False]
@@ -416,7 +416,7 @@ def test_what_a_vistrails_was_starting_when_it_was_killed_is_found(profile: Path
     until(lambda: len(ours()) >= 1)
     popen.kill()
     popen.wait()
-    session = make_session(profile="test", orphans="stop")
+    session = make_session(profile="test", after_crash="stop")
     session.connect()
     assert ours() == []
     assert Record(profile).read() == []
@@ -425,7 +425,7 @@ def test_what_a_vistrails_was_starting_when_it_was_killed_is_found(profile: Path
 def test_another_running_vistrails_is_left_alone(start: Start, make_session: Make) -> None:
     popen = start("sys.stdin.read()")
     running = {process.pid for process in ours()}
-    session = make_session(Asked("stop"), profile="test", orphans="stop")
+    session = make_session(Asked("stop"), profile="test", after_crash="stop")
     assert len(session.client().ids) == 1
     state = session.state()
     assert state.controller is not None
@@ -447,7 +447,7 @@ def test_a_recorded_process_id_that_belongs_to_somebody_else_now_is_left_alone(
         created = psutil.Process(innocent.pid).create_time()
         entry = Entry(token="gone", kind="controller", pid=innocent.pid, create_time=created, owner_pid=1)
         Record(profile).put(entry, replace(entry, token="gone too", create_time=created - 1000))
-        session = make_session(profile="test", orphans="stop")
+        session = make_session(profile="test", after_crash="stop")
         assert session.connect() is None
         assert Record(profile).read() == []
         assert lives(psutil.Process(innocent.pid))

@@ -26,8 +26,10 @@ def test_missing_unknown_and_empty_preferences_mean_the_default() -> None:
 
 
 def test_values_may_be_given_as_text() -> None:
-    read = Settings.from_mapping({"engines": "4", "start_timeout": "7.5", "encryption": "yes", "start": " Never "})
-    assert read == Settings(engines=4, start_timeout=7.5, encryption=True, start="never")
+    read = Settings.from_mapping(
+        {"engines": "4", "start_timeout": "7.5", "encryption": "yes", "if_no_engines": " Never "}
+    )
+    assert read == Settings(engines=4, start_timeout=7.5, encryption=True, if_no_engines="never")
 
 
 @pytest.mark.parametrize(
@@ -41,13 +43,13 @@ def test_values_may_be_given_as_text() -> None:
         ("engines", "many"),
         ("engines", True),
         ("engines", 10**9),
-        ("start", "perhaps"),
+        ("if_no_engines", "perhaps"),
         ("start_timeout", 0),
         ("start_timeout", float("nan")),
         ("stop_timeout", float("inf")),
         ("connect_timeout", "soon"),
         ("at_exit", "kill"),
-        ("orphans", 1),
+        ("after_crash", 1),
         ("encryption", "maybe"),
     ],
 )

@@ -137,7 +137,7 @@ def test_engines_that_a_vistrails_was_starting_on_another_machine_when_it_was_ki
         time.sleep(0.02)
     popen.kill()
     popen.wait()
-    make_session(profile="test", orphans="stop").connect()
+    make_session(profile="test", after_crash="stop").connect()
     assert nothing_left(profile)
     assert logs(tmp_path / "alpha") == []
 

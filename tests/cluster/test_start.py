@@ -67,7 +67,7 @@ def test_by_default_there_are_as_many_engines_as_cores(make_session: Make) -> No
 
 
 def test_nothing_is_started_if_the_caller_or_the_preferences_say_so(make_session: Make) -> None:
-    for session, arguments in ((make_session(), {"start": False}), (make_session(start="never"), {})):
+    for session, arguments in ((make_session(), {"start": False}), (make_session(if_no_engines="never"), {})):
         with pytest.raises(NoEngines, match=r"no controller runs.*Start new engine processes.*ipcluster start"):
             session.client(**arguments)
         assert session.connect() is None
@@ -85,7 +85,7 @@ def test_with_the_preference_ask_the_answer_counts(make_session: Make) -> None:
         def orphans(self, orphans: Any) -> str:
             raise AssertionError
 
-    session = make_session(Asked(), start="ask")
+    session = make_session(Asked(), if_no_engines="ask")
     with pytest.raises(NoEngines, match="none were to be started"):
         session.client()
     assert ours() == []

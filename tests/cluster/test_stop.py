@@ -179,7 +179,7 @@ def test_a_cluster_that_ipcluster_started_shuts_down_whole(profile: Path, make_s
         start_new_session=True,
     )
     try:
-        session = make_session(profile="test", start="never")
+        session = make_session(profile="test", if_no_engines="never")
         until(lambda: profiles.client_file(profile).exists() and session.connect() is not None, 30)
         connection = session.connection
         assert connection is not None
@@ -209,7 +209,7 @@ def test_a_damaged_cluster_of_somebody_else_can_be_shut_down(profile: Path, make
     controller = subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload]
     engine = start_engine(profile)
     try:
-        session = make_session(profile="test", start="never")
+        session = make_session(profile="test", if_no_engines="never")
         until(lambda: profiles.client_file(profile).exists() and session.connect() is not None, 30)
         connection = session.connection
         assert connection is not None

@@ -153,7 +153,7 @@ def test_a_folder_that_cannot_be_written_is_said_in_a_sentence(clean_home: Path)
 def test_a_map_that_fails_ends_the_demo_with_a_sentence_and_leaves_the_log(clean_home: Path) -> None:
     # What the Map says when its engines cannot start, here because the preferences forbid it.
     script = (
-        "import sys; import parallelflow.ipyparallel_flow as package; package.configuration.start = 'never';"
+        "import sys; import parallelflow.ipyparallel_flow as package; package.configuration.if_no_engines = 'never';"
         f" sys.path.insert(0, {str(EXAMPLES)!r}); import demo;"
         f" sys.exit(demo.main(['--days', '1', '--hours', '1', '--output', {str(clean_home / 'out')!r}]))"
     )

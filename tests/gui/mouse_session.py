@@ -222,7 +222,7 @@ def enable(user: Hand) -> Scenario:
 
 def disable(user: Hand) -> Scenario:
     """Switch the package off while engines run: they end."""
-    user.package().configuration.start = "auto"
+    user.package().configuration.if_no_engines = "auto"
     yield from user.pick("Start new engine processes")
     yield from user.dialog("StartDialog")
     yield from user.xdotool("key", "Return")

@@ -273,7 +273,7 @@ def enable_and_prefer(user: User) -> Scenario:
     table = yield from user.dialog("QPackageConfigurationDialog")
     tree = table._configuration_widget._tree.treeWidget
     user.seen["keys"] = sorted(_cells(tree))
-    for key, value in (("engines", "-3"), ("start", "perhaps"), ("profile", "nowhere")):
+    for key, value in (("engines", "-3"), ("if_no_engines", "perhaps"), ("profile", "nowhere")):
         _cells(tree)[key].setText(1, value)
         yield from _message(user)
         user.seen[key] = [_cells(tree)[key].text(1), str(getattr(user.package().configuration, key))]
@@ -283,7 +283,7 @@ def enable_and_prefer(user: User) -> Scenario:
     table.reset_configuration()
     yield
     user.seen["restored"] = user.package().configuration.engines
-    for key, value in (("start", "perhaps"), ("engines", "-3")):
+    for key, value in (("if_no_engines", "perhaps"), ("engines", "-3")):
         _cells(tree)[key].setText(1, value)
         yield from _message(user)
         user.seen[f"{key} after restoring"] = getattr(user.package().configuration, key)
@@ -427,7 +427,7 @@ def map_asks(user: User) -> Scenario:
     user.seen["asked in all"] = len(appeared)
     user.seen["waited for"] = sorted(waited_for)
     user.seen["engines"] = len(user.cluster.engines)
-    user.seen["preferences"] = [user.package().configuration.start, user.package().configuration.engines]
+    user.seen["preferences"] = [user.package().configuration.if_no_engines, user.package().configuration.engines]
     modules = user.builder.get_current_controller().current_pipeline.modules
     user.seen["errors"] = {modules[number].name: str(error) for number, error in results[0].errors.items()}
     user.seen["tooltips"] = {

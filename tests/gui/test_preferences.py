@@ -14,7 +14,7 @@ def test_what_is_not_allowed_is_refused_when_it_is_set(play: Callable[..., Seen]
     seen = play("enable_and_prefer", may_block=("enabling",))
     assert seen["keys"] == sorted(preference.key for preference in PREFERENCES)
     assert seen["engines"] == ["0", "0"]
-    assert seen["start"] == ["ask", "ask"]
+    assert seen["if_no_engines"] == ["ask", "ask"]
     assert seen["profile"] == ["default", "default"]
     _, *sentences = [each["text"] for each in seen.said if each["kind"] == "Message"]
     for sentence in sentences:

@@ -59,7 +59,7 @@ def test_cancel_gives_control_back_and_leaves_nothing(own_session: Session, wind
 
 
 def test_what_goes_wrong_is_told_in_the_thread_that_waits(window: list[object]) -> None:
-    session = Session(lambda: Settings(start="never"))
+    session = Session(lambda: Settings(if_no_engines="never"))
     with pytest.raises(NoEngines, match="There are no engines"):
         connected.wait_for_engines(session, lambda text, fraction: None)
 
