@@ -24,7 +24,7 @@ def test_what_is_not_allowed_is_refused_when_it_is_set(play: Callable[..., Seen]
     refused, stays, changed, back = sentences[3:]
     assert "'perhaps'" in refused
     assert "It stays '0'." in stays
-    assert seen["start after restoring"] == "ask"
+    assert seen["if_no_engines after restoring"] == "ask"
     assert seen["engines after restoring"] == 0
     assert "now uses the profile 'lab'" in changed
     assert seen["profile set"] == "lab"
