@@ -54,6 +54,7 @@ class ChunkPolicy:
         self._bytes = 0.0  # bytes an element or its result takes on the wire
         self._in_round = 0  # chunks of this round that are yet to be handed out
         self._fair = 0.0  # an engine's share of what was left when the round began
+        self._share = SHARE_OF_REST  # which share of that it gets in this round
 
     def next_size(self, engines: int) -> int:
         """Return the size of the next chunk and count its elements as handed out.
@@ -66,13 +67,14 @@ class ChunkPolicy:
         if self._in_round == 0:
             self._in_round = max(engines, 1)
             self._fair = self._left / self._in_round
+            # Decided once for the round: its chunks are to end at the same time, so that the next round begins at once for all.
+            self._share = SHARE_IF_STEADY if self._spread < STEADY else SHARE_OF_REST
         self._in_round -= 1
         size = FIRST_CHUNK
         if self._cost is not None:
             cost = max(self._cost, 1e-6)
-            share = SHARE_IF_STEADY if self._spread < STEADY else SHARE_OF_REST
             shortest = min(SHORTEST_DURATION / cost, self._fair)
-            size = min(int(TARGET_DURATION / cost), math.ceil(max(self._fair * share, shortest)))
+            size = min(int(TARGET_DURATION / cost), math.ceil(max(self._fair * self._share, shortest)))
             by_bytes = int(MOST_BYTES / self._bytes) if self._bytes else MOST_ELEMENTS
             size = min(size, by_bytes, MOST_ELEMENTS)
         size = max(1, min(size, self._left))

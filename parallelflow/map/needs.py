@@ -6,6 +6,7 @@ Runs on the client; `parallelflow.map.engine_vistrails` is its counterpart. May 
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import sys
 from collections.abc import Iterable
@@ -123,11 +124,13 @@ def environment() -> bytes:
 
     :returns: an `Environment`, pickled.
     """
+    packages = get_vistrails_directory("userPackageDir")
+    # Engines have other working folders.
     described = Environment(
         startup=db_serialize(get_vistrails_application().startup),
         packages=_enabled_packages(),
-        dot_vistrails=current_dot_vistrails(),
-        user_packages=get_vistrails_directory("userPackageDir"),
+        dot_vistrails=os.path.abspath(current_dot_vistrails()),
+        user_packages=os.path.abspath(packages) if packages else None,
         path=[entry for entry in sys.path if entry],
     )
     return pickle.dumps(described)

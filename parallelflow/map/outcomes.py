@@ -7,6 +7,7 @@ naive local times of the engine's host, as in VisTrails' log. Standard library o
 from __future__ import annotations
 
 import datetime
+import pickle
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,6 +148,19 @@ class ChunkOutcome:
     jobs: Jobs = field(default_factory=dict)
     output: str = ""
     errors: str = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Records are plain data and many. What packs the values asks Python about each object; this does not.
+        try:
+            plain = pickle.dumps((self.records, self.beside), protocol=5)
+        except Exception:  # a module may note anything on its execution
+            return dict(vars(self))
+        return {**vars(self), "records": plain, "beside": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self.beside is None:
+            self.records, self.beside = pickle.loads(state["records"])
 
 
 @dataclass(frozen=True)

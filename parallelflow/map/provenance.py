@@ -91,6 +91,7 @@ class LoopLog:
         self._loop_exec = getattr(getattr(loop, "log", None), "loop_exec", None)
         self._log_controller = getattr(logging, "log", None)
         self._machines: dict[str, int] = {}
+        self._places: dict[tuple[int | None, str], _Place] = {}
 
     @property
     def kept(self) -> bool:
@@ -105,8 +106,7 @@ class LoopLog:
         :param host: where the engine runs.
         """
         if self._loop_exec is not None:
-            place = _Place(self._new_id, self._machine_id(host), _clock_difference(host), engine, host.name)
-            self._loop_exec.add_loop_iteration(place.iteration(record))
+            self._loop_exec.add_loop_iteration(self._place(engine, host).iteration(record))
 
     def assign(self, module: Any, index: int) -> None:
         """Tell VisTrails which element a module belongs to, as a loop does when it begins one.
@@ -127,8 +127,14 @@ class LoopLog:
         if self.kept:
             controller = self._log_controller
             parent = controller.parent_exec or controller.workflow_exec  # type: ignore[union-attr]
+            parent.add_item_exec(self._place(engine, host).execution(record))
+
+    def _place(self, engine: int | None, host: Host) -> _Place:
+        place = self._places.get((engine, host.name))
+        if place is None:
             place = _Place(self._new_id, self._machine_id(host), _clock_difference(host), engine, host.name)
-            parent.add_item_exec(place.execution(record))
+            self._places[engine, host.name] = place
+        return place
 
     def _new_id(self, kind: str) -> int:
         return self._log_controller.log.id_scope.getNewId(kind)  # type: ignore[no-any-return, union-attr]

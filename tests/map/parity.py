@@ -508,6 +508,12 @@ class _Comparison:
             return f"{path or 'value'} is not in Fortran's order any more"
         if a.dtype.hasobject:
             return self._sequence(a.ravel().tolist(), b.ravel().tolist(), path)
+        if a.dtype.kind in "fc" and a.dtype.type in (numpy.longdouble, numpy.clongdouble):
+            # What lies between two numbers is padding, and no part of either.
+            parts = [(a.real, b.real), (a.imag, b.imag)]
+            same = all(numpy.array_equal(x, y, equal_nan=True) for x, y in parts)
+            same = same and all(numpy.array_equal(numpy.signbit(x), numpy.signbit(y)) for x, y in parts)
+            return None if same else f"{path or 'value'} is {a!r} / {b!r}"
         if a.tobytes() != b.tobytes():
             return f"{path or 'value'} is {a!r} / {b!r}"
         return None

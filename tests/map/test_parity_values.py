@@ -419,7 +419,7 @@ CANNOT_TRAVEL: dict[str, tuple[Callable[[], Any], str]] = {
     "object like vtk's": (parity_values.Refuses, "Refuses"),
     "object without text": (parity_values.Unreadable, "Refuses"),
     "view of memory": (lambda: memoryview(b"abc"), "memoryview"),
-    "a thread": (threading.Thread, "lock"),
+    "a thread": (threading.Thread, "_thread."),
 }
 
 
