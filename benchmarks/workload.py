@@ -19,9 +19,11 @@ BASIC = "org.vistrails.vistrails.basic"
 SERIAL = "org.vistrails.vistrails.control_flow"
 OURS = "org.vistrails.parallelflow"
 
-# What one element does, as the text of a PythonSource and as a function. CPU work spins until the thread has used so
-# much processor time, so that it is the same work on a busy machine.
-SOURCES = {
+WORK = "org.vistrails.parallelflow.bench_work"
+
+# What one element does: a module of the package in `userpackages`, and the body of a function that does the same.
+MODULES = {"trivial": "Trivial", "sleep": "Sleep", "cpu": "Spin"}
+BODIES = {
     "trivial": "o = i",
     "sleep": "import time\ntime.sleep({seconds})\no = i",
     "cpu": "import time\nend = time.thread_time() + {seconds}\nwhile time.thread_time() < end:\n    pass\no = i",
@@ -29,30 +31,31 @@ SOURCES = {
 
 
 def plain_function(kind: str, seconds: float) -> Callable[[Any], Any]:
-    """Return the work as a function that any engine or worker process can be sent."""
-    body = SOURCES[kind].format(seconds=seconds).replace("\n", "\n    ")
+    """Return the work as a function that any engine or worker process can be sent.
+
+    :param kind: 'trivial', 'sleep' or 'cpu'.
+    :param seconds: the work per element.
+    """
+    body = BODIES[kind].format(seconds=seconds).replace("\n", "\n    ")
     names: dict[str, Any] = {"__name__": "__main__"}
     exec(f"def work(i):\n    {body}\n    return o", names)
     return names["work"]  # type: ignore[no-any-return]
 
 
 class Workflow:
-    """A list, a PythonSource and a Map over it.
+    """A list, a module that works and a Map over it.
 
     :param map_package: which Map.
     :param kind: 'trivial', 'sleep' or 'cpu'.
     :param seconds: the work per element.
-    :param constant: the size in bytes of a value on another port of the PythonSource; 0 for none.
+    :param constant: the size in bytes of a value on another port of the module; 0 for none.
     """
 
     def __init__(self, map_package: str, kind: str, seconds: float = 0.0, constant: int = 0):
         self._scope = IdScope()
         self._pipeline = Pipeline()
-        source = SOURCES[kind].format(seconds=seconds)
         self._elements = self._add("PythonSource", {"source": "o = elements"}, outputs={"o": "List"})
-        self._function = self._add(
-            "PythonSource", {"source": source}, {"i": "Variant", "c": "Variant"}, {"o": "Variant"}
-        )
+        self._function = self._add(MODULES[kind], {"seconds": str(seconds)}, package=WORK)
         self._map = self._add("Map", {"InputPort": "['i']", "OutputPort": "o"}, package=map_package)
         self._connect(self._function, "self", self._map, "FunctionPort")
         self._connect(self._elements, "o", self._map, "InputList")

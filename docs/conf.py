@@ -27,7 +27,7 @@ autodoc_default_options = {"members": True, "undoc-members": True, "show-inherit
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "all"
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "figures"]
 html_theme = "alabaster"
 html_theme_options = {"description": "Map on every core and machine", "page_width": "1000px"}
 

@@ -1,0 +1,44 @@
+"""One module for each kind of work; each gives back what it gets."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from vistrails.core.modules.config import IPort, OPort
+from vistrails.core.modules.vistrails_module import Module
+
+
+class Trivial(Module):
+    """Does nothing else."""
+
+    _input_ports: ClassVar = [
+        IPort("i", "basic:Variant"),
+        IPort("c", "basic:Variant"),
+        IPort("seconds", "basic:Float"),
+    ]
+    _output_ports: ClassVar = [OPort("o", "basic:Variant")]
+
+    def compute(self) -> None:
+        self.set_output("o", self.get_input("i"))
+
+
+class Sleep(Trivial):
+    """Sleeps for so many seconds."""
+
+    def compute(self) -> None:
+        time.sleep(self.get_input("seconds"))
+        self.set_output("o", self.get_input("i"))
+
+
+class Spin(Trivial):
+    """Uses so many seconds of a processor's time, which is the same work on a busy machine."""
+
+    def compute(self) -> None:
+        end = time.thread_time() + self.get_input("seconds")
+        while time.thread_time() < end:
+            pass
+        self.set_output("o", self.get_input("i"))
+
+
+_modules = [Trivial, Sleep, Spin]
