@@ -71,8 +71,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="three rounds, no plots")
     parser.add_argument("--out", type=Path, default=CLONE / "build" / "bench", help="folder for results and plots")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default: 5)")
     arguments = parser.parse_args()
-    rounds = 3 if arguments.quick else 5
+    rounds = 3 if arguments.quick else arguments.rounds
     results: dict[str, Any] = {"start": cluster_start.measure(rounds, ENGINES)}
     print()
     with tempfile.TemporaryDirectory(prefix="pfb") as home, _vistrails(Path(home)) as session:
