@@ -265,7 +265,11 @@ class Scheduler:
         """Keep enough chunks in flight."""
         engines = len(self._client.ids)
         self._numbers.update((identity, number) for number, identity in dict(self._client._engines).items())
-        while len(self._pending) < IN_FLIGHT * max(engines, 1):
+        # At first no more than can run at once: an engine without the plan gives its chunk back, and elements that waited
+        # behind that one would run before it. A first one that fails would wait for them, however long they take. It
+        # costs nothing: the second chunks' size follows from the first ones' time.
+        in_flight = IN_FLIGHT if self._done or self._ready_since else 1
+        while len(self._pending) < in_flight * max(engines, 1):
             chunk = self._next_chunk(engines)
             if chunk is None:
                 return

@@ -190,12 +190,13 @@ def test_a_map_survives_the_death_of_an_engine_that_starts_vistrails(
     assert not list(Path(tempfile.gettempdir()).glob("parallelflow_start_*"))
 
 
-def test_a_failure_is_reported_without_waiting_for_later_elements(session: Session, marks: Path) -> None:
+@pytest.mark.parametrize("known", [False, True], ids=["engines without the plan", "engines with the plan"])
+def test_a_failure_is_reported_without_waiting_for_later_elements(session: Session, marks: Path, known: bool) -> None:
     source = marked(marks, "if i == 0:\n    raise ValueError('not this one')\ntime.sleep(3600 if i > 0 else 0)\no = i")
-    # Engines that lack the plan give elements back, so that others come first: the failing one would wait for them.
-    run_map(source, [-1, -2, -3, -4])
-    for mark in marks.iterdir():
-        mark.unlink()
+    if known:
+        run_map(source, [-1, -2, -3, -4])
+        for mark in marks.iterdir():
+            mark.unlink()
     outcome = run_map(source, list(range(50)))
     assert "not this one" in outcome.message
     assert "element 0 (0)" in outcome.message
