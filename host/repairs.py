@@ -248,6 +248,28 @@ REPAIRS = (
         edits=(Edit("gui/requirements.py", "require_python_module('sip')", "require_python_module('PyQt5.sip')"),),
     ),
     Repair(
+        name="lives of mashup windows",
+        since="any",
+        reason=(
+            "Only Python's cyclic garbage holds a mashup's window once it is closed, and PyQt5 reads and writes memory that is"
+            " free already when that is collected before Qt has deleted the window: glibc then ends VisTrails."
+        ),
+        edits=(
+            Edit(
+                "gui/version_prop.py",
+                "from PyQt5 import QtCore, QtGui, QtWidgets\n",
+                "from PyQt5 import QtCore, QtGui, QtWidgets, sip\n",
+            ),
+            Edit("gui/version_prop.py", "self.apps = {}\n", "self.apps, self.living = {}, []\n"),
+            Edit(
+                "gui/version_prop.py",
+                "        app.appWasClosed.connect(",
+                "        self.living = [each for each in self.living if not sip.isdeleted(each)] + [app]\n"
+                "        self.living[-1].appWasClosed.connect(",
+            ),
+        ),
+    ),
+    Repair(
         name="exception's text",
         since="any",
         reason="Python 3's exceptions have no attribute `message`.",

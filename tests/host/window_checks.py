@@ -134,6 +134,46 @@ def check_an_exported_subworkflow_package_is_read(application: Any) -> None:
         assert "_subworkflows.extend([])" in init.read_text()
 
 
+def check_a_closed_mashup_window_lives_until_qt_deletes_it(application: Any) -> None:
+    import gc
+    import weakref
+
+    from PyQt5 import QtCore
+    from PyQt5.QtWidgets import QMainWindow
+    from vistrails.gui.mashups.mashups_manager import MashupsManager
+    from vistrails.gui.version_prop import QVersionProp
+
+    class Window(QMainWindow):
+        appWasClosed = QtCore.pyqtSignal(QMainWindow)
+
+        def closeEvent(self, event: Any) -> None:
+            self.appWasClosed.emit(self)
+
+    def opened_and_closed(version: int) -> weakref.ref[Window]:
+        made: list[Window] = []
+        MashupsManager.createMashupApp = lambda *_arguments: made.append(Window()) or made[0]
+        mashups.openMashup(version)
+        made[0].itself = made[0]  # a cycle: Python's garbage collection is what lets go of it
+        window = weakref.ref(made.pop())
+        window().close()
+        gc.collect()
+        return window
+
+    mashups = QVersionProp.instance().versionMashups
+    mashups.mtrail = SimpleNamespace(id="made for a check")
+    create = MashupsManager.createMashupApp
+    try:
+        first = opened_and_closed(1)
+        assert first() is not None
+        application.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
+        second = opened_and_closed(2)
+        assert mashups.living == [second()]
+        gc.collect()
+        assert first() is None
+    finally:
+        MashupsManager.createMashupApp = create
+
+
 def main(settings: Path, results: Path) -> None:
     """Open the window, run the checks inside its event loop, write what failed."""
     from host import vistrails_window
