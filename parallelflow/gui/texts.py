@@ -3,10 +3,12 @@
 A translator extracts the texts with PyQt's ``pylupdate5``, translates the file that it writes, for German say, in Qt
 Linguist, and turns it into a ``.qm`` file with Qt's ``lrelease``::
 
-    pylupdate5 -tr-function tr -tr-function tr_count parallelflow/gui/*.py parallelflow/ipyparallel_flow/*.py -ts de.ts
+    pylupdate5 -tr-function tr -tr-function tr_count parallelflow/gui/*.py parallelflow/ipyparallel_flow/*.py \\
+        parallelflow/cluster/*.py parallelflow/map/*.py -ts de.ts
 
 For this, what is given to :func:`tr` and :func:`tr_count` must be literal texts. The translation is used from when the
-application installs a ``QTranslator`` with it. Errors of the cluster are sentences already and are shown as they are.
+application installs a ``QTranslator`` with it. What the rooms without Qt say goes through `parallelflow.texts`, which this
+module has Qt translate: errors of the cluster, for instance, come here as sentences in the user's language.
 """
 
 from __future__ import annotations
@@ -17,18 +19,31 @@ import time
 from PyQt5.QtCore import QCoreApplication, QDateTime, QLocale
 
 from parallelflow.cluster.state import LEFT, OTHER_VISTRAILS, OTHERS, VISTRAILS
+from parallelflow.texts import set_translator, tr
+
+__all__ = [
+    "age",
+    "both",
+    "controllers",
+    "duration",
+    "elements",
+    "engine_state",
+    "engines",
+    "host",
+    "hosts",
+    "kind",
+    "memory",
+    "moment",
+    "percent",
+    "processes",
+    "starter",
+    "tr",
+    "tr_count",
+]
 
 _CONTEXT = "@default"  # where pylupdate5 puts the texts of functions
 
-
-def tr(text: str, **values: object) -> str:
-    """Return a text in the user's language.
-
-    :param text: the English text, with ``{names}`` where values go
-    :param values: the values
-    """
-    translated = QCoreApplication.translate(_CONTEXT, text)
-    return translated.format(**values) if values else translated
+set_translator(lambda text: QCoreApplication.translate(_CONTEXT, text))
 
 
 def tr_count(many: str, one: str, count: int, **values: object) -> str:
