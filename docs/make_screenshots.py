@@ -143,8 +143,8 @@ def dialogs(parent: Any = None) -> Iterator[tuple[str, Any]]:
 
 
 _FAILED = (
-    "2 of 8 engines did not start: process 21846 ended with exit status 1."
-    " Its log is /home/ada/.ipython/profile_default/log/parallelflow-engine-21d1b23e61a0.log."
+    "2 of 8 engines did not start. Processes 21846, 21848 ended with exit status 1."
+    " Their logs say the same; one of them is /home/ada/.ipython/profile_default/log/parallelflow-engine-21d1b23e61a0.log."
 )
 _TAIL = """\
 2026-05-04 11:30:02.114 [IPEngine] Loading connection info from ipcontroller-engine.json

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+
+from parallelflow.texts import tr
 
 
 class ClusterError(Exception):
@@ -20,23 +23,68 @@ class SettingsError(ClusterError):
     """A preference that has a value which is not allowed."""
 
 
+@dataclass(frozen=True)
+class FailedLog:
+    """The end of the log of something that failed.
+
+    :param tail: the last lines; connection keys are blanked out
+    :param path: the whole log, if there is one that this machine can read
+    :param about: what failed and how, a sentence; '' where the error itself says so
+    :param same: of how many other processes the logs say the same
+    """
+
+    tail: str = ""
+    path: Path | None = None
+    about: str = ""
+    same: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """What failed, and where its log is."""
+        where = ""
+        if self.path is not None and self.same:
+            where = tr("Their logs say the same; one of them is {path}.", path=self.path)
+        elif self.path is not None:
+            where = tr("Its log is {path}.", path=self.path)
+        return " ".join(part for part in (self.about, where) if part)
+
+    @property
+    def text(self) -> str:
+        """All that there is to say about it."""
+        if not self.tail:
+            return self.sentence
+        return f"{self.sentence} {tr('The log ends with:')}".lstrip() + f"\n{self.tail}"
+
+
 class StartError(ClusterError):
     """A controller or engines that did not become ready.
 
-    :param message: the sentence, without the log
-    :param log_path: the process's own log, if it has one
-    :param log_tail: the last lines of that log; connection keys are blanked out
+    :param message: the sentence, without the logs
+    :param logs: the logs of what failed, each different one once
     """
 
-    def __init__(self, message: str, log_path: Path | None = None, log_tail: str = "") -> None:
-        text = message
-        if log_path is not None:
-            text += f" Its log is {log_path}."
-        if log_tail:
-            text += f" The log ends with:\n{log_tail}"
-        super().__init__(text)
-        self.log_path = log_path
-        self.log_tail = log_tail
+    def __init__(self, message: str, *logs: FailedLog) -> None:
+        between = " " if len(logs) < 2 else "\n\n"
+        super().__init__(between.join([message, *(log.text for log in logs if log.text)]))
+        self.message = message
+        self.logs = logs
+
+    @property
+    def sentence(self) -> str:
+        """What happened, without what the logs say: the whole if there is one log, else what all have in common."""
+        return self.message if len(self.logs) != 1 else f"{self.message} {self.logs[0].sentence}".rstrip()
+
+    @property
+    def log_paths(self) -> list[Path]:
+        """The logs that can be read."""
+        return [log.path for log in self.logs if log.path is not None]
+
+    @property
+    def log_tail(self) -> str:
+        """What the logs say in the end; of several, with what each is about."""
+        if len(self.logs) == 1:
+            return self.logs[0].tail
+        return "\n\n".join(log.text for log in self.logs)
 
 
 class ConnectError(ClusterError):

@@ -26,7 +26,7 @@ from traitlets import import_item
 
 from . import profile
 from .elsewhere import adapted, in_thread
-from .errors import ProfileError, StartError, StopError
+from .errors import FailedLog, ProfileError, StartError, StopError
 from .tree import TOKENS
 
 log = logging.getLogger(__name__)
@@ -250,7 +250,7 @@ class Job:
             raise StartError(
                 f"{self.name}, which the profile's configuration names to start engines, failed:"
                 f" {error}. Correct {self._folder / 'ipcluster_config.py'}, or start the engines by hand.",
-                log_tail=getattr(error, "said", ""),
+                FailedLog(getattr(error, "said", "")),
             ) from error
         self.n = int(launcher.n)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -23,9 +24,11 @@ from types import MappingProxyType
 
 import psutil
 
+from parallelflow.texts import tr
+
 from . import ipcluster, profile
 from .connection import listening, listening_ports, no_ipc
-from .errors import ProfileError, StartError, StopError
+from .errors import FailedLog, ProfileError, StartError, StopError
 from .launchers import Command, Job, controller_command, engine_command
 from .record import Entry, Record
 from .settings import Settings
@@ -51,6 +54,11 @@ _LOG_LIMIT = 32 * 2**20  # bytes
 _TRIM_EVERY = 10.0  # seconds
 _LAUNCHERS_SHARE = 0.8  # of the time limit for stopping: what the launchers of jobs may take
 _KEEP_DIED = 100
+_MOST_LOGS = 3  # that an error shows the ends of
+_MOST_PIDS = 10  # that a sentence names
+
+# What differs between two logs that say the same: times, process ids, addresses, uuids.
+_DIFFERENT = re.compile(r"\b(?:0x)?[0-9a-f]*[0-9][0-9a-f]*\b")
 
 # These would make a process join another cluster than the profile's.
 _FOREIGN = ("IPP_CONNECTION_INFO", "IPP_CLUSTER_ID", "IPP_PROFILE_DIR")
@@ -89,13 +97,29 @@ class Started:
         return identity.process(self.entry.token) is not None
 
     @property
+    def number(self) -> int:
+        """The signal or the exit status with which it ended, 0 if neither is known."""
+        return abs(self.exit_status or 0)
+
+    def by_status(self, ended: str, killed: str, exited: str) -> str:
+        """Choose what to say about its end.
+
+        :param ended: if nothing more is known
+        :param killed: if a signal ended it
+        :param exited: if it ended by itself
+        """
+        if self.exit_status is None:
+            return ended
+        return killed if self.exit_status < 0 else exited
+
+    @property
     def ending(self) -> str:
         """How it ended, as the end of a sentence."""
-        if self.exit_status is None:
-            return "ended"
-        if self.exit_status < 0:
-            return f"was killed by signal {-self.exit_status}"
-        return f"ended with exit status {self.exit_status}"
+        return self.by_status(
+            tr("ended"),
+            tr("was killed by signal {number}", number=self.number),
+            tr("ended with exit status {number}", number=self.number),
+        )
 
     @property
     def root(self) -> Root:
@@ -430,13 +454,21 @@ class ProcessManager:
         """
         while True:
             if not controller.running:
-                raise self.failure(f"The controller {controller.ending} before it was ready.", controller)
+                sentence = controller.by_status(
+                    tr("The controller ended before it was ready."),
+                    tr("The controller was killed by signal {number} before it was ready.", number=controller.number),
+                    tr("The controller ended with exit status {number} before it was ready.", number=controller.number),
+                )
+                raise self.failure(sentence, controller)
             if self._is_up(controller):
                 controller.registered = True
                 return
             if wait.over:
-                raise self.failure(f"The controller was not ready within {wait.timeout:.0f} seconds.", controller)
-            wait.pause("Starting the controller", 0.1)
+                seconds = round(wait.timeout)
+                raise self.failure(
+                    tr("The controller was not ready within {seconds} seconds.", seconds=seconds), controller
+                )
+            wait.pause(tr("Starting the controller"), 0.1)
 
     def _is_up(self, controller: Started) -> bool:
         try:
@@ -486,19 +518,52 @@ class ProcessManager:
             ready = len(known & {identity for engine in engines for identity in engine.uuids})
             dead = [engine for engine in missing if not engine.running]
             if wait.over or len(dead) == len(missing):
-                worst = dead[0] if dead else missing[0]
-                count = f"{wanted - ready} of {wanted} engines" if wanted > 1 else "The engine"
-                who = f"process {worst.entry.pid}" if worst.job is None else worst.job.name
-                why = worst.ending if dead else f"had not registered after {wait.timeout:.0f} seconds"
-                if worst.job is not None:
-                    self._save_job(worst)
-                    if worst.job.queued:
-                        why += (
-                            ". If the job was still waiting in its queue, give it more time with the preference"
-                            " start_timeout"
-                        )
-                raise self.failure(f"{count} did not start: {who} {why}.", worst)
-            wait.pause(f"Starting engines: {ready} of {wanted} ready", 0.3 + 0.7 * ready / wanted)
+                for engine in missing:
+                    if engine.job is not None:
+                        self._save_job(engine)
+                raise self._not_started(
+                    dead, [e for e in missing if e not in dead], wanted - ready, wanted, wait.timeout
+                )
+            wait.pause(
+                tr("Starting engines: {ready} of {wanted} ready", ready=ready, wanted=wanted),
+                0.3 + 0.7 * ready / wanted,
+            )
+
+    def _not_started(
+        self, dead: Sequence[Started], late: Sequence[Started], missing: int, wanted: int, timeout: float
+    ) -> StartError:
+        """The error about engines that did not start, with the end of each one's log, and what many say said once."""
+        alike: dict[tuple[str, str], list[Started]] = {}
+        tails: dict[str, str] = {}
+        for engine in (*dead, *late):
+            tail = self.log_tail(engine)
+            tails[engine.entry.token] = tail
+            how = engine.job.name if engine.job is not None else engine.ending if engine in dead else ""
+            alike.setdefault((how, _DIFFERENT.sub("#", tail)), []).append(engine)
+        logs = [
+            FailedLog(
+                tails[group[0].entry.token],
+                group[0].log_path,
+                _what_happened(group, timeout, ended=group[0] in dead),
+                same=len(group) - 1,
+            )
+            for group in list(alike.values())[:_MOST_LOGS]
+        ]
+        others = sum(len(group) for group in list(alike.values())[_MOST_LOGS:])
+        if others:
+            folder = profile.log_dir(self.profile_dir)
+            about = (
+                tr("The log of one more engine is in {folder}.", folder=folder)
+                if others == 1
+                else tr("The logs of {others} more engines are in {folder}.", others=others, folder=folder)
+            )
+            logs.append(FailedLog(about=about))
+        if wanted == 1:
+            return StartError(tr("The engine did not start."), *logs)
+        return StartError(
+            tr("{missing} of {wanted} engines did not start.", missing=missing, wanted=wanted),
+            *logs,
+        )
 
     def failure(self, message: str, started: Started) -> StartError:
         """An error about a process, with the end of its log.
@@ -506,7 +571,7 @@ class ProcessManager:
         :param message: what happened, a sentence
         :param started: the process
         """
-        return StartError(message, started.log_path, self.log_tail(started))
+        return StartError(message, FailedLog(self.log_tail(started), started.log_path))
 
     def _prune_logs(self) -> None:
         """Remove all but the newest logs of processes that are gone."""
@@ -700,6 +765,43 @@ class ProcessManager:
 
         self.record.change(lambda old: [claim(entry) for entry in old])
         return claimed
+
+
+def _what_happened(group: Sequence[Started], timeout: float, ended: bool) -> str:
+    """A sentence on engines that did not start, which all failed in the same way.
+
+    :param group: the engines, or one job
+    :param timeout: seconds that they had
+    :param ended: whether they ended by themselves
+    """
+    first, seconds = group[0], round(timeout)
+    if first.job is not None and ended:
+        return tr("{launcher} ended.", launcher=first.job.name)
+    if first.job is not None and first.job.queued:
+        return tr(
+            "{launcher} had not registered after {seconds} seconds. If the job was still waiting in its queue, give it more"
+            " time with the preference start_timeout.",
+            launcher=first.job.name,
+            seconds=seconds,
+        )
+    if first.job is not None:
+        return tr("{launcher} had not registered after {seconds} seconds.", launcher=first.job.name, seconds=seconds)
+    pids = ", ".join([str(engine.entry.pid) for engine in group[:_MOST_PIDS]] + ["..."] * (len(group) > _MOST_PIDS))
+    if not ended and len(group) == 1:
+        return tr("Process {pid} had not registered after {seconds} seconds.", pid=pids, seconds=seconds)
+    if not ended:
+        return tr("Processes {pids} had not registered after {seconds} seconds.", pids=pids, seconds=seconds)
+    if len(group) == 1:
+        return first.by_status(
+            tr("Process {pid} ended.", pid=pids),
+            tr("Process {pid} was killed by signal {number}.", pid=pids, number=first.number),
+            tr("Process {pid} ended with exit status {number}.", pid=pids, number=first.number),
+        )
+    return first.by_status(
+        tr("Processes {pids} ended.", pids=pids),
+        tr("Processes {pids} were killed by signal {number}.", pids=pids, number=first.number),
+        tr("Processes {pids} ended with exit status {number}.", pids=pids, number=first.number),
+    )
 
 
 class _Cancel(threading.Thread):

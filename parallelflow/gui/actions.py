@@ -278,28 +278,40 @@ class Actions:
 
         :param error: what failed
         """
-        if not isinstance(error, StartError) or error.log_path is None:
+        if not isinstance(error, StartError) or not error.log_paths:
             yield Ask(Message(self._window, str(error), icon=QMessageBox.Icon.Warning))
             return
-        sentence = str(error).partition("\n")[0].removesuffix(" The log ends with:")
-        if (yield Ask(FailureDialog(self._window, sentence, error.log_tail))) is not None:
-            yield from self.show_log(error.log_path)
+        several = len(error.logs) > 1
+        if (yield Ask(FailureDialog(self._window, error.sentence, error.log_tail, several))) is not None:
+            yield from self.show_log(*error.log_paths)
 
-    def show_log(self, path: Path) -> Action:
-        """Show a whole log.
+    def show_log(self, *paths: Path) -> Action:
+        """Show whole logs.
 
-        :param path: where it lies
+        :param paths: where they lie, in one folder
         """
+        where = paths[0] if len(paths) == 1 else paths[0].parent
         text = yield Do(
-            lambda progress, cancelled: read_log(path), tr("Log of a Process"), tr("Reading {path}", path=path)
+            lambda progress, cancelled: read_logs(*paths), tr("Log of a Process"), tr("Reading {path}", path=where)
         )
-        yield Ask(LogDialog(self._window, path, text))
+        yield Ask(LogDialog(self._window, where, text))
 
 
 def _settled(session: Session) -> ClusterState:
     """A state in which engines have had a moment to say where they run."""
     state = session.state()
     return session.state() if any(not engine.host for engine in state.engines) else state
+
+
+def read_logs(*paths: Path) -> str:
+    """Return what :func:`read_log` does; of several logs one after the other, each below its name.
+
+    :param paths: where they lie
+    :raises ClusterError: as for :func:`read_log`
+    """
+    if len(paths) == 1:
+        return read_log(paths[0])
+    return "\n\n".join(f"{path.name}\n{'=' * len(path.name)}\n{read_log(path).rstrip()}" for path in paths)
 
 
 def read_log(path: Path) -> str:

@@ -276,9 +276,10 @@ class FailureDialog(Dialog):
     :param parent: the window that it belongs to
     :param sentence: what happened and what to do
     :param log_tail: the last lines of the log
+    :param several: whether these are of several logs
     """
 
-    def __init__(self, parent: QWidget | None, sentence: str, log_tail: str) -> None:
+    def __init__(self, parent: QWidget | None, sentence: str, log_tail: str, several: bool = False) -> None:
         super().__init__(parent, tr("Parallel Flow"))
         self.sentence = label(sentence, "sentence")
         row = QHBoxLayout()
@@ -290,10 +291,11 @@ class FailureDialog(Dialog):
         row.addWidget(self.sentence, 1)
         self.column.addLayout(row)
         lines = log_tail.count("\n") + 1
-        self.column.addWidget(label(tr("The end of its log:")))
+        self.column.addWidget(label(tr("The ends of their logs:") if several else tr("The end of its log:")))
         view = log_view(log_tail, lines)
         self.column.addWidget(view, 1)
-        whole = self.button(tr("Show the &Whole Log"), QDialogButtonBox.ButtonRole.ActionRole, "whole_log")
+        caption = tr("Show the &Whole Logs") if several else tr("Show the &Whole Log")
+        whole = self.button(caption, QDialogButtonBox.ButtonRole.ActionRole, "whole_log")
         whole.clicked.connect(self.accept)
         self.add_buttons(None, tr("&Close"))
         self.reject_button.setDefault(True)

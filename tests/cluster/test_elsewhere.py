@@ -129,7 +129,7 @@ def test_a_job_whose_engines_do_not_come_in_time_is_cancelled_and_reported_with_
     (slurm / "scancel").write_text(f"#!/bin/sh\necho $1 >> {slurm / 'cancelled'}\nkill $1\n")
     with pytest.raises(
         StartError,
-        match=r"2 of 2 engines did not start: SlurmEngineSetLauncher \(job \d+\) had not registered.*preference start_time",
+        match=r"2 of 2 engines did not start\. SlurmEngineSetLauncher \(job \d+\) had not registered.*preference start_time",
     ):
         make_session(profile="test", start_timeout=5).client()
     assert ours() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -247,13 +248,48 @@ def test_an_engine_that_dies_while_starting_is_reported_with_the_end_of_its_log(
 ) -> None:
     (profile / "ipengine_config.py").write_text("raise SystemExit('the disk is made of cheese')\n")
     begin = time.monotonic()
-    with pytest.raises(StartError, match=r"2 of 2 engines did not start: process \d+ ended with exit status") as caught:
+    sentence = r"2 of 2 engines did not start\. Processes \d+, \d+ ended with exit status 1\. Their logs say the same"
+    with pytest.raises(StartError, match=sentence) as caught:
         make_session(profile="test").client()
     assert time.monotonic() - begin < 30
     assert "the disk is made of cheese" in caught.value.log_tail
     assert caught.value.log_tail in str(caught.value)
-    assert caught.value.log_path is not None
-    assert stat.S_IMODE(caught.value.log_path.stat().st_mode) == 0o600
+    assert str(caught.value).count("the disk is made of cheese") == 1
+    (log_path,) = caught.value.log_paths
+    assert stat.S_IMODE(log_path.stat().st_mode) == 0o600
+    nothing_left(profile)
+
+
+# Which of these an engine gets is decided by who is first.
+_PROBLEMS = """
+import os
+problems = ["the disk is made of cheese", None, "the licence is for cats", "the disk is made of cheese", "it is Monday"]
+for number, problem in enumerate([*problems, "it is raining"]):
+    try:
+        os.mkdir(os.path.join({folder!r}, f"taken-{{number}}"))
+    except FileExistsError:
+        continue
+    if problem is None:
+        import time; time.sleep(600)
+    raise SystemExit(problem)
+"""
+
+
+def test_each_engine_that_fails_is_reported_with_the_end_of_its_own_log(profile: Path, make_session: Make) -> None:
+    (profile / "ipengine_config.py").write_text(_PROBLEMS.format(folder=str(profile)))
+    session = make_session(profile="test", start_timeout=8)
+    with pytest.raises(StartError, match=r"5 of 5 engines did not start\.") as caught:
+        session.start_engines(5)
+    text = str(caught.value)
+    # Three different logs are shown; that of the engine that hangs is counted.
+    assert text.count("the disk is made of cheese") == 1
+    assert re.search(r"Processes \d+, \d+ ended with exit status 1\. Their logs say the same; one of them is /", text)
+    assert re.search(r"Process \d+ ended with exit status 1\. Its log is /\S+\.log\. The log ends with:", text)
+    assert "the licence is for cats" in text
+    assert "it is Monday" in text
+    assert f"The log of one more engine is in {profiles.log_dir(profile)}." in text
+    assert len(caught.value.log_paths) == 3
+    assert caught.value.sentence == "5 of 5 engines did not start."
     nothing_left(profile)
 
 
@@ -269,7 +305,7 @@ def test_a_controller_that_dies_while_starting_is_reported_with_the_end_of_its_l
 
 def test_an_engine_that_does_not_register_in_time_is_reported(profile: Path, make_session: Make) -> None:
     (profile / "ipengine_config.py").write_text("import time; time.sleep(600)\n")
-    with pytest.raises(StartError, match=r"The engine did not start: process \d+ had not registered after 4 seconds"):
+    with pytest.raises(StartError, match=r"The engine did not start\. Process \d+ had not registered after 4 seconds"):
         make_session(profile="test", engines=1, start_timeout=4).client()
     nothing_left(profile)
 

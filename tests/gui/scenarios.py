@@ -123,17 +123,38 @@ def cancel_and_fail(user: User) -> Scenario:
         "import os, sys\nif 'engine' in sys.argv[0]:\n    os.write(2, b'no licence for engines\\n')\n    os._exit(3)\n"
     )
     with user.at("failing"):
-        user.choose(START)
-        dialog = yield from user.dialog("StartDialog")
-        user.press(dialog, "accept")
-        failure = yield from user.dialog("FailureDialog")
-        user.seen["tail"] = failure.findChild(_class("QPlainTextEdit"), "log").toPlainText()
-        user.press(failure, "whole_log")
-        log = yield from user.dialog("LogDialog")
-        user.seen["log"] = log.findChild(_class("QPlainTextEdit"), "log").toPlainText()
-        user.key(log, _qt().Key_Escape)
-        yield from user.gone(log)
+        yield from _fail(user, "tail", "log")
+    # Only one of two gets to make the folder.
+    config.write_text(
+        "import os, sys\n"
+        "if 'engine' in sys.argv[0]:\n"
+        "    try:\n"
+        f"        os.mkdir({str(config.with_name('taken'))!r})\n"
+        "    except FileExistsError:\n"
+        "        os.write(2, b'the folder is taken\\n')\n"
+        "    else:\n"
+        "        os.write(2, b'no licence for engines\\n')\n"
+        "    os._exit(3)\n"
+    )
+    with user.at("failing"):
+        yield from _fail(user, "tails", "logs", engines=2)
     user.seen["after_failure"] = _processes(user)
+
+
+def _fail(user: User, tail: str, whole: str, engines: int | None = None) -> Scenario:
+    """Start engines that fail; note under two names what is said of their logs, and the logs."""
+    user.choose(START)
+    dialog = yield from user.dialog("StartDialog")
+    if engines is not None:
+        dialog.count.setValue(engines)
+    user.press(dialog, "accept")
+    failure = yield from user.dialog("FailureDialog")
+    user.seen[tail] = failure.findChild(_class("QPlainTextEdit"), "log").toPlainText()
+    user.press(failure, "whole_log")
+    log = yield from user.dialog("LogDialog")
+    user.seen[whole] = log.findChild(_class("QPlainTextEdit"), "log").toPlainText()
+    user.key(log, _qt().Key_Escape)
+    yield from user.gone(log)
 
 
 def watch_the_cluster(user: User) -> Scenario:

@@ -50,6 +50,12 @@ def test_a_start_can_be_cancelled_and_a_failed_one_shows_why(play: Callable[...,
     assert "Traceback" not in seen.text("FailureDialog")
     assert "no licence for engines" in seen["tail"]
     assert "no licence for engines" in seen["log"]
+    # Where two engines say two things, both are shown.
+    assert seen.text("FailureDialog").startswith("2 of 2 engines did not start. | The ends of their logs:")
+    for text in (seen["tails"], seen["logs"]):
+        assert "no licence for engines" in text
+        assert "the folder is taken" in text
+    assert seen["tails"].count("ended with exit status 3. Its log is /") == 2
     assert seen["after_failure"] == []
 
 
