@@ -78,6 +78,12 @@ def _ports() -> set[int]:
 _OF_VISTRAILS = ("vt_tmp", "vistrails")
 
 
+@pytest.fixture
+def own_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves signals to the processes that the test starts: `make coverage` would have a handler for SIGTERM in each."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 @pytest.fixture(autouse=True)
 def clean_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A HOME and an IPYTHONDIR of its own for each test, which fails if it leaves a process, a port or a temporary file."""

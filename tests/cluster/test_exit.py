@@ -20,6 +20,8 @@ from parallelflow.cluster import Cancelled, ClusterError, Orphan, OrphanAnswer, 
 from parallelflow.cluster.record import Entry, Record
 from parallelflow.cluster.tree import TOKENS, carriers, lives
 
+pytestmark = pytest.mark.usefixtures("own_signals")
+
 Make = Callable[..., Session]
 
 _START = """

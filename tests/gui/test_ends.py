@@ -52,6 +52,7 @@ def open_window(clean_home: Path) -> Callable[[str], subprocess.Popen[bytes]]:
     return run
 
 
+@pytest.mark.usefixtures("own_signals")
 def test_a_signal_that_ends_vistrails_ends_what_it_started(
     open_window: Callable[[str], subprocess.Popen[bytes]],
 ) -> None:
