@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import hashlib
 import json
 import logging
 import os
@@ -473,6 +474,9 @@ class Connection:
         self.here = here
         self.encrypted = bool(info.get("curve_serverkey"))
         self.url = str(client._config["registration"])
+        secret = f"{info.get('location')} {info['registration']} {info.get('key')}"
+        self.fingerprint = hashlib.sha256(secret.encode()).hexdigest()[:16]
+        """Tells this controller from every other one, and does not give its key away."""
         self._lost: str | None = None
         self._closed = False
         self._owner_pid = os.getpid()

@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,11 +181,14 @@ class Job:
     :param token: what the engines carry in their environment, if the launcher hands it on
     :param saved: what :meth:`save` returned, to know a job again
     :param cluster_id: which of the profile's clusters the engines are for
+    :param hub: tells the controller that they register with from others
     :raises ProfileError: if the profile's configuration has an error in it
     :raises Exception: if the launcher does not know a saved job any more, or cannot be made
     """
 
-    def __init__(self, folder: Path, token: str, saved: dict[str, Any] | None = None, *, cluster_id: str = "") -> None:
+    def __init__(
+        self, folder: Path, token: str, saved: dict[str, Any] | None = None, *, cluster_id: str = "", hub: str = ""
+    ) -> None:
         self._folder = folder
         self._loop = _Loop()
         cluster = _cluster(folder, cluster_id)
@@ -193,6 +196,9 @@ class Job:
         self.uuids: set[str] = set()
         self.strangers: set[str] = set()
         """The engines that the hub knew before these were started."""
+        self._hub = hub
+        self._seen = False  # whether the hub knew one of its engines while we looked
+        self._refused = False
         if saved is None:
             self._kind = cluster.engine_launcher_class
             kind = adapted(self._kind, token)
@@ -206,6 +212,7 @@ class Job:
         self._kind = import_item(saved["launcher"])
         self.n = int(saved["n"])
         self.uuids = set(saved["uuids"])
+        self._hub = str(saved.get("hub", ""))
         kind = adapted(self._kind, token)
         self._launcher = self._loop.call(
             lambda: kind.from_dict(
@@ -256,8 +263,46 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether the launcher knows that the job is over; one that cannot know says False."""
+        """Whether the job is known to be over; see :meth:`is_left` for how that of a batch system becomes known."""
         return bool(self._launcher.state == "after")
+
+    def is_left(self, known: Collection[str], hub: str) -> bool:
+        """Whether all of its engines had registered, and the hub knows none of them any more.
+
+        This is how it shows that a batch job has ended by itself: ipyparallel's launchers for batch systems cannot tell (their
+        ``poll`` always says that it runs), and a batch system's own command would be a process at each look. Nothing is
+        said of a job of which an engine has not registered, which may be waiting in its queue, and of one that was to
+        be stopped and could not be.
+
+        :param known: the uuids that the hub knows
+        :param hub: tells that hub's controller from others
+        """
+        if not self._hub or hub != self._hub or self._refused or not 0 < self.n <= len(self.uuids):
+            return False
+        left = self.uuids.isdisjoint(known)
+        self._seen = self._seen or not left
+        return left
+
+    def found(self, uuids: Collection[str]) -> None:
+        """Note which engines of it have registered.
+
+        :param uuids: what they are known by at the hub
+        """
+        self.uuids = set(uuids)
+        self._seen = self._seen or bool(uuids)
+
+    def give_up(self, timeout: float) -> None:
+        """End what may be left of a job that its engines have left.
+
+        One that has just ended is cancelled all the same: an engine of which the hub has heard nothing for long may
+        still run. One that had ended before we looked for the first time is not: its number may be another job's by now.
+
+        :param timeout: seconds
+        :raises StopError: as for :meth:`stop`
+        """
+        if self.queued and not self._seen:
+            self._launcher.state = "after"
+        self.stop(timeout)
 
     def output(self) -> str:
         """The engines' output, as far as it is at hand."""
@@ -272,6 +317,7 @@ class Job:
             "state": self._launcher.to_dict(),
             "n": self.n,
             "uuids": sorted(self.uuids),
+            "hub": self._hub,
         }
 
     def stop(self, timeout: float) -> None:
@@ -283,6 +329,7 @@ class Job:
         self._launcher.stop_limit = 0.6 * timeout  # that is over there; the way there takes some time too
         try:
             if not self.ended:
+                self._refused = True  # until it has worked
                 self._loop.call(self._launcher.stop, timeout)
         except StopError:
             raise

@@ -16,8 +16,9 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +29,7 @@ from parallelflow.texts import tr
 
 from . import ipcluster, profile
 from .connection import listening, listening_ports, no_ipc
-from .errors import FailedLog, ProfileError, StartError, StopError
+from .errors import ClusterError, FailedLog, ProfileError, StartError, StopError
 from .launchers import Command, Job, controller_command, engine_command
 from .record import Entry, Record
 from .settings import Settings
@@ -72,6 +73,7 @@ class Started:
     :param popen: our handle on it, if this process is its parent
     :param job: the job, if it is one
     :param registered: whether it became ready
+    :param only_shown: whether somebody else is to deal with it
     :param exit_status: as ``subprocess`` has it, once it is known
     """
 
@@ -79,6 +81,7 @@ class Started:
     popen: subprocess.Popen[bytes] | None = None
     job: Job | None = None
     registered: bool = False
+    only_shown: bool = False
     exit_status: int | None = None
 
     @property
@@ -184,7 +187,8 @@ class ProcessManager:
         self.settings = settings
         self.record = Record(profile_dir)
         self._started: dict[str, Started] = {}
-        self._stopping: set[str] = set()  # tokens
+        self._stopping: Counter[str] = Counter()  # tokens, and how many want that
+        self._giving_up: set[str] = set()  # tokens
         self._died: list[Started] = []
         self._unswept: list[Started] = []
         self._lock = threading.RLock()
@@ -232,7 +236,56 @@ class ProcessManager:
             self._unswept += dead
         self._trim_logs()
         for started in dead:
-            log.warning("The %s with process id %d %s", started.entry.kind, started.entry.pid, started.ending)
+            if started.job is not None:
+                log.warning("%s ended", started.job.name)
+                # At once, for its number may become another job's.
+                self._in_background(self._bury, started)
+            else:
+                log.warning("The %s with process id %d %s", started.entry.kind, started.entry.pid, started.ending)
+
+    def observe(self, known: Collection[str], hub: str) -> None:
+        """Find out which jobs have ended by themselves, see :meth:`.launchers.Job.is_left`. Never waits.
+
+        They then count as ended as soon as nothing can be left of them, which is seen to in the background.
+
+        :param known: the uuids that the hub knows
+        :param hub: tells that hub's controller from others
+        """
+        with self._lock:
+            left = [
+                started
+                for token, started in self._started.items()
+                if started.job is not None
+                and not started.only_shown
+                and token not in self._stopping
+                and token not in self._giving_up
+                and started.job.is_left(known, hub)
+            ]
+            self._giving_up.update(started.entry.token for started in left)
+        for started in left:
+            self._in_background(self._give_up, started)
+
+    @staticmethod
+    def _in_background(function: Callable[[Started], None], started: Started) -> None:
+        threading.Thread(target=function, args=[started], name="parallelflow-job", daemon=True).start()
+
+    def _give_up(self, started: Started) -> None:
+        assert started.job is not None
+        try:
+            started.job.give_up(_LAUNCHERS_SHARE * self.settings.stop_timeout)
+        except StopError as error:
+            log.warning("%s", error)
+        finally:
+            with self._lock:
+                self._giving_up.discard(started.entry.token)
+        self.notice()
+
+    def _bury(self, started: Started) -> None:
+        try:
+            self._end([started], self.settings.stop_timeout, quick=False, pause=None)
+            self._forget([started])
+        except ClusterError as error:
+            log.warning("%s", error)
 
     def sweep(self) -> None:
         """End what those of ours that died by themselves have left running, and take them off the record.
@@ -306,6 +359,7 @@ class ProcessManager:
         registered: Callable[[], Collection[str]] = tuple,
         wait: Wait | None = None,
         cluster_id: str = "",
+        hub: str = "",
     ) -> list[Started]:
         """Start engines; they are not registered when this returns.
 
@@ -318,6 +372,7 @@ class ProcessManager:
             while others are still being started
         :param wait: who wants to hear of it while a job is submitted
         :param cluster_id: which of the profile's clusters they are for, if there is no ``connection_file``
+        :param hub: tells that cluster's controller from others
         :returns: the processes, or the job, which are ours and on record
         :raises StartError: if they cannot be started
         :raises ProfileError: if the profile's configuration has an error in it
@@ -326,7 +381,7 @@ class ProcessManager:
         """
         how = engine_command(self.profile_dir)
         if how is None:
-            return [self._launch_job(n, registered, wait or Wait(self.settings.start_timeout), cluster_id)]
+            return [self._launch_job(n, registered, wait or Wait(self.settings.start_timeout), cluster_id, hub)]
         path = connection_file or profile.engine_file(self.profile_dir, cluster_id)
         limit = self.settings.start_timeout
         uuids = [str(uuid.uuid4()) for _ in range(n)]
@@ -416,9 +471,11 @@ class ProcessManager:
         finally:
             os.close(output)
 
-    def _launch_job(self, n: int, registered: Callable[[], Collection[str]], wait: Wait, cluster_id: str) -> Started:
+    def _launch_job(
+        self, n: int, registered: Callable[[], Collection[str]], wait: Wait, cluster_id: str, hub: str
+    ) -> Started:
         entry = self._entry(JOB)
-        job = Job(self.profile_dir, entry.token, cluster_id=cluster_id)
+        job = Job(self.profile_dir, entry.token, cluster_id=cluster_id, hub=hub)
         # On record from the beginning, so that whoever comes after a crash can end what has been started by then.
         started = Started(replace(entry, job=job.save()), job=job)
         self.record.put(started.entry)
@@ -505,7 +562,7 @@ class ProcessManager:
             for engine in engines:
                 if engine.job is not None:
                     others = {identity for s in self.started if s is not engine for identity in s.uuids}
-                    engine.job.uuids = known - engine.job.strangers - others
+                    engine.job.found(known - engine.job.strangers - others)
                     engine.registered = len(engine.job.uuids) >= engine.job.n
                 else:
                     engine.registered = engine.registered or engine.entry.uuid in known
@@ -623,20 +680,35 @@ class ProcessManager:
         with self._lock:
             chosen = list(which) if which is not None else self.started
             dead = list(self._unswept)
-            tokens = {started.entry.token for started in chosen}
-            self._stopping |= tokens
+        with self.stopping(chosen):
+            try:
+                if chosen or dead:
+                    self._end([*chosen, *dead], limit or self.settings.stop_timeout, quick, pause)
+                for started in chosen:
+                    # A log is worth keeping only if something went wrong.
+                    if started.registered and started.log_path is not None:
+                        started.log_path.unlink(missing_ok=True)
+                self._forget([*chosen, *dead])
+            except StopError:
+                left = {
+                    token
+                    for process in carriers([started.entry.token for started in chosen])
+                    for token in tokens_of(process)
+                }
+                self._forget([started for started in chosen if not started.running and started.entry.token not in left])
+                raise
+
+    @contextmanager
+    def stopping(self, which: Iterable[Started]) -> Iterator[None]:
+        """While in this context, that some processes end is no surprise: they are being stopped.
+
+        :param which: the processes
+        """
+        tokens = Counter(started.entry.token for started in which)
+        with self._lock:
+            self._stopping += tokens
         try:
-            if chosen or dead:
-                self._end([*chosen, *dead], limit or self.settings.stop_timeout, quick, pause)
-            for started in chosen:
-                # A log is worth keeping only if something went wrong.
-                if started.registered and started.log_path is not None:
-                    started.log_path.unlink(missing_ok=True)
-            self._forget([*chosen, *dead])
-        except StopError:
-            left = {token for process in carriers(tokens) for token in tokens_of(process)}
-            self._forget([started for started in chosen if not started.running and started.entry.token not in left])
-            raise
+            yield
         finally:
             with self._lock:
                 self._stopping -= tokens
@@ -713,7 +785,7 @@ class ProcessManager:
         :param entries: those that live; a job that its launcher no longer knows is left out
         """
         for entry in entries:
-            started = Started(entry, registered=True)
+            started = Started(entry, registered=True, only_shown=True)
             if entry.kind == JOB:
                 try:
                     started.job = Job(self.profile_dir, entry.token, entry.job or {})

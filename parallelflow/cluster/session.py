@@ -223,6 +223,7 @@ class Session:
             return None
         connection.each_round = lambda: self._report_dead_engines(connection)
         self._connection, self._roster = connection, Roster(connection)
+        self.processes.observe(hub.engines_of(connection).values(), connection.fingerprint)
         log.info("Connected to the controller at %s", connection.url)
         return connection
 
@@ -239,11 +240,16 @@ class Session:
         return None
 
     def _report_dead_engines(self, connection: Connection) -> None:
-        """Tell the hub which engines of ours are dead. It would notice after 30 s if their nannies died too."""
+        """Tell the hub which engines of ours are dead. It would notice after 30 s if their nannies died too.
+
+        And learn from it which jobs have ended.
+        """
         manager = self._manager
         if manager is None:
             return
         numbers = {identity: number for number, identity in hub.engines_of(connection).items()}
+        if connection.lost is None:
+            manager.observe(numbers, connection.fingerprint)
         manager.notice()
         for started in manager.died:
             number = numbers.get(started.entry.uuid)
@@ -333,7 +339,12 @@ class Session:
                 wait.report("Starting engines", 0.2)
                 self._check_engine_file(connection, folder)
                 engines = manager.launch_engines(
-                    n, None, lambda: hub.engines_of(connection).values(), wait, connection.cluster_id
+                    n,
+                    None,
+                    lambda: hub.engines_of(connection).values(),
+                    wait,
+                    connection.cluster_id,
+                    connection.fingerprint,
                 )
                 batch += engines
             try:
@@ -386,6 +397,8 @@ class Session:
         if connection is not None and roster is not None:
             controller = self._controller_state(connection, alive)
             if lost is None:
+                if manager is not None:
+                    manager.observe(hub.engines_of(connection).values(), connection.fingerprint)
                 engines, unassigned = roster.look({identity: s for s in alive for identity in s.uuids})
         return ClusterState(
             profile=self.profile,
@@ -437,8 +450,9 @@ class Session:
             limit = manager.settings.stop_timeout
             begin = time.monotonic()
             others = {n: identity for n, identity in chosen.items() if identity not in single}
-            hub.stop(connection, others, limit * _ENGINES_SHARE, self._local)
-            manager.stop(whole, limit=_rest(limit, begin))
+            with manager.stopping(whole):
+                hub.stop(connection, others, limit * _ENGINES_SHARE, self._local)
+                manager.stop(whole, limit=_rest(limit, begin))
             hub.unregister(connection, chosen)
             manager.show_to_ipcluster()
             left = sorted(n for n, identity in others.items() if hub.engines_of(connection).get(n) == identity)
@@ -479,9 +493,10 @@ class Session:
             if identity in jobs or (with_controller and identity not in own)
         }
         try:
-            if connection is not None and by_hub:
-                hub.stop(connection, by_hub, limit * _ENGINES_SHARE, self._local)
-            manager.stop(which, limit=_rest(limit, begin))
+            with manager.stopping(which):
+                if connection is not None and by_hub:
+                    hub.stop(connection, by_hub, limit * _ENGINES_SHARE, self._local)
+                manager.stop(which, limit=_rest(limit, begin))
         finally:
             if with_controller:
                 self._disconnect()
@@ -517,8 +532,9 @@ class Session:
         own = {i for s in manager.started if s.job is None for i in s.uuids}
         others = {n: i for n, i in hub.engines_of(connection).items() if i not in own}
         try:
-            hub.stop(connection, others, limit * _ENGINES_SHARE, self._local)
-            manager.stop(limit=_rest(0.7 * limit, start))
+            with manager.stopping(manager.started):
+                hub.stop(connection, others, limit * _ENGINES_SHARE, self._local)
+                manager.stop(limit=_rest(0.7 * limit, start))
             hub.shut_down(connection, _rest(limit, start))
         finally:
             self._disconnect()

@@ -159,6 +159,8 @@ class ClusterWindow(QWidget):
         for process in reversed(died[-_MOST_ENDED:]):
             what = texts.kind(process.kind)
             text = tr("{what}, process {pid}, {ending}.", what=what, pid=process.pid, ending=process.ending)
+            if process.kind == "job":
+                text = tr("{what}: {ending}.", what=what, ending=process.ending)
             line = html.escape(text)
             if process.log_path is not None:
                 link = tr("Show its log")
