@@ -1,4 +1,8 @@
-"""ipyparallel's own record of a cluster, by which ``ipcluster list`` and ``ipcluster stop`` see ours."""
+"""ipyparallel's own record of a cluster, by which ``ipcluster list`` and ``ipcluster stop`` see ours.
+
+It has one launcher for all engines. So of engines that different launchers have started, which there can be after the
+profile's configuration was changed, it names only those of the one that started the latest.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,9 @@ from ipyparallel.cluster.launcher import (
     LocalControllerLauncher,
     LocalEngineLauncher,
     LocalEngineSetLauncher,
+    abbreviate_launcher_class,
 )
+from traitlets import import_item
 from traitlets.config import Config
 
 from . import profile
@@ -27,8 +33,10 @@ def write(folder: Path, controller: Entry, engines: Iterable[Entry]) -> None:
 
     :param folder: the profile's folder
     :param controller: our controller
-    :param engines: our engines
+    :param engines: our engines and jobs, the latest last
     """
+    engines = list(engines)
+    jobs = [engine.job for engine in engines if engine.job is not None]
     common = {"profile_dir": str(folder), "cluster_id": "", "state": "running", "log": log}
     # The objects only serve to write what the installed ipyparallel reads; they start nothing.
     cluster = Cluster(
@@ -44,14 +52,23 @@ def write(folder: Path, controller: Entry, engines: Iterable[Entry]) -> None:
     launchers = {
         str(number): LocalEngineLauncher(pid=engine.pid, output_file=engine.log_path, **common)
         for number, engine in enumerate(engines)
+        if engine.job is None
     }
     if launchers:
         engine_set = LocalEngineSetLauncher(engine_set_id=_SET, n=len(launchers), **common)
         engine_set.launchers = launchers
         cluster.engines = {_SET: engine_set}
     try:
-        profile.write_private(profile.cluster_file(folder), json.dumps(cluster.to_dict()))
-    except (OSError, TypeError, ValueError) as error:
+        content = cluster.to_dict()
+        if jobs and engines[-1].job is not None:
+            kind = jobs[-1]["launcher"]
+            states = [job["state"] for job in jobs if job["launcher"] == kind]
+            content["engines"] = {
+                "class": abbreviate_launcher_class(import_item(kind)),
+                "sets": {f"{_SET}-{number}": state for number, state in enumerate(states)},
+            }
+        profile.write_private(profile.cluster_file(folder), json.dumps(content))
+    except (OSError, ImportError, TypeError, ValueError) as error:
         log.warning("ipcluster will not see the cluster: %s", error)
 
 

@@ -655,7 +655,7 @@ class ProcessManager:
         """Write the file by which ``ipcluster list`` and ``ipcluster stop`` see what is ours, if the controller is."""
         controller = self.controller()
         if controller is not None:
-            engines = [s.entry for s in self.started if s.entry.kind == ENGINE]
+            engines = [s.entry for s in self.started if s.entry.kind != CONTROLLER]
             ipcluster.write(self.profile_dir, controller.entry, engines)
 
     # Stop, let go, take over

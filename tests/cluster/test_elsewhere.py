@@ -268,6 +268,22 @@ def test_ipcluster_lists_and_stops_what_we_started(profile: Path, make_session: 
     assert ours() == []
 
 
+def test_ipcluster_lists_and_stops_jobs_of_a_batch_system(slurm: Path, profile: Path, make_session: Make) -> None:
+    session = make_session(profile="test", engines=1)
+    session.client()
+    session.start_engines(2)
+    numbers = {entry.job["state"]["job_id"] for entry in Record(profile).read() if entry.job is not None}
+    assert len(numbers) == 2
+    (line,) = [line for line in ipcluster("list").splitlines() if line.startswith("test")]
+    assert line.split()[1:] == ["''", "True", "3", "Slurm"]
+    ipcluster("stop", "--profile=test")
+    assert set((slurm / "cancelled").read_text().split()) == numbers
+    until(lambda: ours() == [])
+    assert session.connect() is None
+    session.close()
+    assert Record(profile).read() == []
+
+
 def test_ipcluster_lists_and_stops_what_we_let_go(profile: Path, make_session: Make) -> None:
     session = make_session(profile="test", engines=1)
     session.client()
