@@ -164,6 +164,12 @@ class _Sender(ShellCommandSend):
             self._done.add(str(cmd))
         return True
 
+    def _cmd_send(self, method: str, **options: Any) -> Any:
+        log = options.get("output_file")
+        private = _PRIVATE_LOG.format(path=log) if log else ""
+        self.receiver_code = private + ShellCommandSend.receiver_code
+        return super()._cmd_send(method, **options)
+
     def check_output_python_module(self, module_params: Sequence[str], **options: Any) -> Any:
         """Run a module there, unless that has been done."""
         if str(module_params) in self._done:
@@ -187,6 +193,18 @@ draft = path + {suffix!r}
 with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
     file.write(base64.b64decode(content))
 os.replace(draft, path)
+"""
+# Run before the log is opened over there, by the same Python: what exists keeps its mode. The engine has its user's umask.
+_PRIVATE_LOG = """
+import os
+path = {path!r}
+folder = os.path.dirname(path) or "."
+os.makedirs(folder, mode=0o700, exist_ok=True)
+try:
+    os.chmod(folder, 0o700)
+except OSError:
+    pass
+os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
 """
 _READ = """
 with open({path!r}, "rb") as file:

@@ -110,13 +110,27 @@ def logs(machine: Path) -> list[Path]:
     return list(machine.rglob("*.out"))
 
 
-def test_engines_on_another_machine_are_stopped_there_when_python_ends(
+_SHOW_LOGS = """
+import os, stat
+from pathlib import Path
+for log in Path({machine!r}).rglob("*.out"):
+    print(oct(stat.S_IMODE(log.stat().st_mode)), oct(stat.S_IMODE(log.parent.stat().st_mode)))
+print(session.client()[:].apply_sync(os.umask, 0o22))
+"""
+
+
+def test_engines_on_another_machine_are_stopped_there_when_python_ends_and_their_logs_are_private(
     machines: Callable[[str], None], profile: Path, tmp_path: Path
 ) -> None:
     machines("{'alpha': 1}")
-    script = f"{_START}\nfrom pathlib import Path\nassert list(Path({str(tmp_path / 'alpha')!r}).rglob('*.out'))"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    script = _START + _SHOW_LOGS.format(machine=str(tmp_path / "alpha"))
+    before = os.umask(0o022)
+    try:
+        run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    finally:
+        os.umask(before)
     assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.splitlines() == ["0o600 0o700", "[18]"]
     assert nothing_left(profile)
     assert logs(tmp_path / "alpha") == []
 
