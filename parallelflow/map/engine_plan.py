@@ -29,6 +29,7 @@ from parallelflow.map.outcomes import (
     Failure,
     IterationRecord,
     Jobs,
+    LoopRecord,
     LostHandle,
     ModuleOutputs,
     Suspension,
@@ -36,37 +37,8 @@ from parallelflow.map.outcomes import (
 
 if TYPE_CHECKING:
     from parallelflow.map.interrupts import Interrupts
+    from parallelflow.map.module import GivenValue
     from parallelflow.map.plan import Content
-
-
-class _Value:
-    """Stands in for the module that a value came from; has what a `ModuleConnector` asks of its module."""
-
-    def __init__(self, value: Any, depth: int):
-        self.value = value
-        self.list_depth = depth
-
-    def get_output(self, port: str) -> Any:
-        return self.value
-
-    def update(self) -> None:
-        """Nothing to do: it has been computed."""
-
-    def update_upstream(self) -> None:
-        """Nothing to do: it has been computed."""
-
-    def clear(self) -> None:
-        self.value = None
-
-
-class _Sink:
-    """Takes the top level's executions from VisTrails' log controller."""
-
-    def __init__(self) -> None:
-        self.executions: list[Any] = []
-
-    def add_item_exec(self, execution: Any) -> None:
-        self.executions.append(execution)
 
 
 class ReadyPlan:
@@ -79,7 +51,6 @@ class ReadyPlan:
 
     def __init__(self, content: Content, packed: Sequence[Any]):
         from vistrails.core.interpreter.cached import CachedInterpreter
-        from vistrails.core.log.controller import LogController
         from vistrails.core.vistrail.pipeline import Pipeline
         from vistrails.db.services.io import unserialize
 
@@ -94,7 +65,6 @@ class ReadyPlan:
         for package in content.packages:
             enable_package(package)
         add_subworkflows(content.subworkflows)
-        self._machine = LogController.get_local_machine()
         self._interpreter = CachedInterpreter()
         self._take_over_file_pool(content.file_pool)
         pipeline = unserialize(content.pipeline, Pipeline.vtType)
@@ -110,7 +80,7 @@ class ReadyPlan:
         self._occasion = b""
         self._run: Any = None
         self._broken_off = False
-        self._values: list[tuple[_Value, int, int]] = []  # with the places of module and connector in the content
+        self._values: list[tuple[GivenValue, int, int]] = []  # with the places of module and connector in the content
         self._connect()
 
     @property
@@ -136,6 +106,8 @@ class ReadyPlan:
         from vistrails.core.modules.vistrails_module import ModuleConnector
         from vistrails.core.vistrail.port_spec import PortSpec
 
+        from parallelflow.map.module import GivenValue, look_up_types
+
         for place, planned in enumerate(self.content.modules):
             module = self._objects[planned.module_id]
             module.list_depth = planned.list_depth
@@ -151,7 +123,7 @@ class ReadyPlan:
                     optional=connector.spec.optional,
                 )
                 if connector.source is None:
-                    source, port = _Value(connector.value, connector.depth), "value"
+                    source, port = GivenValue(connector.value, connector.depth), "value"
                     self._values.append((source, place, number))
                 else:
                     source, port = self._objects[connector.source], connector.source_port
@@ -159,6 +131,13 @@ class ReadyPlan:
             if planned.results is not None:
                 module.outputPorts.update(planned.results)
                 module.upToDate = module.computed = True
+        for module in self._objects.values():
+            ports = {*module.inputPorts, *self.content.input_ports}
+            for spec in [module.input_specs[port] for port in ports if port in module.input_specs]:
+                look_up_types(spec)
+            for connectors in module.inputPorts.values():
+                for connector in connectors:
+                    look_up_types(connector.spec)
         for module_id in self.content.functions:
             self._loop.set_input_port("FunctionPort", ModuleConnector(self._objects[module_id], "self"))
         self._loop.input_port_names = self.content.input_ports
@@ -174,8 +153,7 @@ class ReadyPlan:
         :returns: what became of the elements; the failure of one is in it.
         :raises Exception: what unpickling the elements raises.
         """
-        from vistrails.core.log.controller import LogWorkflowController
-        from vistrails.core.log.log import Log
+        from parallelflow.map.recorder import Recorder
 
         outcome = ChunkOutcome(host(), 0.0, first)
         executed: Counter[int] = Counter()
@@ -189,7 +167,7 @@ class ReadyPlan:
             self._run, self._occasion = pickle.loads(occasion), occasion
             self._begin_run()
         self._loop.prepare(values.unpack(packed), first, self._run.signature)
-        sink = _Sink()
+        executions: list[ExecutionRecord | LoopRecord] = []
         monitor = _job_monitor(self._run.jobs)
         said, complained = io.StringIO(), io.StringIO()  # what elements print is shown in VisTrails, in their order
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
@@ -200,7 +178,7 @@ class ReadyPlan:
                         self._pipeline,
                         self._objects,
                         self._ids,
-                        logger=LogWorkflowController(Log(), self._machine, None, sink),
+                        logger=Recorder(executions),
                         sinks=[self.content.map_id],
                         **self._run.info,
                         module_executed_hook=[count],
@@ -217,7 +195,7 @@ class ReadyPlan:
         outcome.suspended = {
             index: [self._suspension(error) for error in errors] for index, errors in self._loop.suspensions.items()
         }
-        outcome.records, outcome.beside = self._records(sink, first)
+        outcome.records, outcome.beside = self._records(executions, first)
         outcome.executed = dict(executed)
         outcome.jobs = _changed_jobs(monitor, self._run.jobs)
         self._loop.forget()
@@ -248,13 +226,21 @@ class ReadyPlan:
             if planned.results is not None:
                 self._objects[planned.module_id].outputPorts.update(planned.results)
 
-    def _records(self, sink: _Sink, first: int) -> tuple[list[IterationRecord], list[ExecutionRecord]]:
-        from parallelflow.map.provenance import record_of, records_of
-
-        own = [execution for execution in sink.executions if execution.module_id == self.content.map_id]
-        others = [execution for execution in sink.executions if execution.module_id != self.content.map_id]
-        records = [record for execution in own for loop in execution.loop_execs for record in records_of(loop, first)]
-        return records, [record_of(execution) for execution in others]
+    def _records(
+        self, executions: list[ExecutionRecord | LoopRecord], first: int
+    ) -> tuple[list[IterationRecord], list[ExecutionRecord]]:
+        """Tell the elements' executions from others, and give them the indices that they have in the user's list."""
+        elements: list[IterationRecord] = []
+        beside: list[ExecutionRecord] = []
+        for execution in executions:
+            assert isinstance(execution, ExecutionRecord)
+            if execution.module_id == self.content.map_id:
+                elements += [each for loop in execution.inner for each in loop.iterations]  # type: ignore[union-attr]
+            else:
+                beside.append(execution)
+        for element in elements:
+            element.iteration += first
+        return elements, beside
 
     def is_spoilt(self) -> bool:
         """Whether a module that the elements share has failed or broken off: the plan must be made ready anew."""

@@ -11,7 +11,7 @@ from base64 import b16decode, b16encode
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from vistrails.core.modules.basic_modules import create_constant, get_module
+from vistrails.core.modules.basic_modules import get_module
 from vistrails.core.modules.config import IPort, ModuleSettings, OPort
 from vistrails.core.modules.vistrails_module import Module, ModuleConnector, ModuleSuspended
 from vistrails.core.vistrail.module import Module as StoredModule
@@ -74,9 +74,44 @@ def _has_breakpoint_inside(group: Any) -> bool:
     )
 
 
+class GivenValue:
+    """Stands in for the module that a value came from; has what a `ModuleConnector` asks of its module.
+
+    :param value: the value.
+    :param depth: how many loops over lists it comes from.
+    """
+
+    def __init__(self, value: Any, depth: int = 0):
+        self.value = value
+        self.list_depth = depth
+
+    def get_output(self, port: str) -> Any:
+        """Return the value."""
+        return self.value
+
+    def update(self) -> None:
+        """Nothing to do: it has been computed."""
+
+    def update_upstream(self) -> None:
+        """Nothing to do: it has been computed."""
+
+    def clear(self) -> None:
+        """Let go of the value."""
+        self.value = None
+
+
+def look_up_types(spec: PortSpec) -> PortSpec:
+    """Have a port's types looked up once, not ten times per element.
+
+    :param spec: the port, in a pipeline that does not change any more.
+    """
+    found = spec.descriptors()
+    spec.descriptors = lambda: found
+    return spec
+
+
 # Values of these are all that VisTrails looks at to tell their type.
 _PLAIN_TYPES = frozenset({bool, int, float, str, list})
-
 
 _specs: dict[type, PortSpec] = {}
 
@@ -84,7 +119,7 @@ _specs: dict[type, PortSpec] = {}
 def _spec_of(value: Any) -> PortSpec:
     kind = type(value)
     if kind not in _specs:
-        _specs[kind] = PortSpec(signature=get_module(value))
+        _specs[kind] = look_up_types(PortSpec(signature=get_module(value)))
     return _specs[kind]
 
 
@@ -144,7 +179,7 @@ class MapChunk(SerialMap):
         """
         for value, port in zip(values, ports, strict=False):
             module.inputPorts.pop(port, None)
-            module.set_input_port(port, ModuleConnector(create_constant(value), "value", _spec_of(value)))
+            module.set_input_port(port, ModuleConnector(GivenValue(value), "value", _spec_of(value)))
             module.signature = b16encode((self._signature_for(port) ^ self.index).to_bytes(20, "little"))
 
     def _signature_for(self, port: str) -> int:

@@ -1,7 +1,7 @@
 """Executions into the log, in the shape that the serial Map gives it: Map > loop > iteration i > execution.
 
-`records_of` reads VisTrails' log objects into plain records on an engine; `LoopLog` writes records under the Map's loop
-in the user's log, with ids of that log, one machine record per host, and a note on each execution of where it ran.
+`LoopLog` writes records, which `parallelflow.map.recorder` makes on an engine, under the Map's loop in the user's log, with
+ids of that log, one machine record per host, and a note on each execution of where it ran.
 
 May import VisTrails' log classes and `parallelflow.map.outcomes`.
 """
@@ -25,27 +25,8 @@ ENGINE_KEY = "parallel_engine"
 HOST_KEY = "parallel_host"
 
 
-def records_of(loop: LoopExec, first: int) -> list[IterationRecord]:
-    """Read a loop's iterations.
-
-    :param loop: the log's loop.
-    :param first: what to add to each iteration's number.
-    """
-    return [
-        IterationRecord(
-            iteration.iteration + first,
-            iteration.ts_start,
-            iteration.ts_end,
-            iteration.completed,
-            iteration.error,
-            _inner_records(iteration.item_execs),
-        )
-        for iteration in loop.loop_iterations
-    ]
-
-
 def record_of(execution: ModuleExec | GroupExec) -> ExecutionRecord:
-    """Read a module's or Group's execution.
+    """Read a module's or Group's execution that is a log object.
 
     :param execution: the log's execution.
     """
@@ -60,7 +41,9 @@ def _inner_records(executions: Iterable[Any]) -> list[ExecutionRecord | LoopReco
 
 def _record_of(execution: Any) -> ExecutionRecord | LoopRecord:
     if execution.vtType == LoopExec.vtType:
-        return LoopRecord(execution.ts_start, execution.ts_end, records_of(execution, 0))
+        return LoopRecord(
+            execution.ts_start, execution.ts_end, [_iteration(each) for each in execution.loop_iterations]
+        )
     is_group = execution.vtType == GroupExec.vtType
     return ExecutionRecord(
         "group" if is_group else "module",
@@ -74,6 +57,17 @@ def _record_of(execution: Any) -> ExecutionRecord | LoopRecord:
         execution.error,
         [(a.key, a.value) for a in execution.annotations],
         _inner_records(execution.item_execs if is_group else execution.loop_execs),
+    )
+
+
+def _iteration(iteration: LoopIteration) -> IterationRecord:
+    return IterationRecord(
+        iteration.iteration,
+        iteration.ts_start,
+        iteration.ts_end,
+        iteration.completed,
+        iteration.error,
+        _inner_records(iteration.item_execs),
     )
 
 
