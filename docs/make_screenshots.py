@@ -138,7 +138,10 @@ def dialogs(parent: Any = None) -> Iterator[tuple[str, Any]]:
         ),
     )
     yield "preferences", PreferencesDialog(parent, Settings(), ["default", "hpc", "lab"], 8)
-    orphans = [Orphan("controller", 18022, _HERE, _NOW - 86400), Orphan("engine", 18025, _HERE, _NOW - 86399)]
+    orphans = [
+        Orphan("controller", 18022, _HERE, _NOW - 86400, "default"),
+        Orphan("engine", 18025, _HERE, _NOW - 86399, "default"),
+    ]
     yield "orphans", OrphansDialog(parent, orphans)
 
 

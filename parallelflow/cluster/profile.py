@@ -51,6 +51,14 @@ def profiles() -> list[str]:
     return sorted(name[len(_PREFIX) :] for name in names if name.startswith(_PREFIX) and name != _PREFIX)
 
 
+def folder_of(name: str) -> Path:
+    """Where a profile's folder is, or would be.
+
+    :param name: the profile's name
+    """
+    return ipython_dir() / (_PREFIX + name)
+
+
 def check_name(name: str) -> None:
     """Refuse a name that cannot be a profile's.
 
@@ -85,7 +93,7 @@ def find(name: str) -> Path:
     :raises ProfileError: if there is no such profile; the sentence names those that exist and how to make one
     """
     check_name(name)
-    folder = ipython_dir() / (_PREFIX + name)
+    folder = folder_of(name)
     if not folder.is_dir() and name != "default":
         known = ", ".join(profiles()) or "none"
         raise ProfileError(
@@ -104,7 +112,7 @@ def create(name: str) -> Path:
     :raises ProfileError: if the name is not valid or the folder cannot be written
     """
     check_name(name)
-    folder = ipython_dir() / (_PREFIX + name)
+    folder = folder_of(name)
     try:
         if not folder.is_dir():
             folder.mkdir(mode=PRIVATE_FOLDER, parents=True)

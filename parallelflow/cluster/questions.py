@@ -22,12 +22,14 @@ class Orphan:
     :param pid: process id; 0 for a job
     :param host: the machine it runs on
     :param since: when it was started, in seconds since the epoch
+    :param profile: the IPython profile that it is on record with
     """
 
     kind: str
     pid: int
     host: str
     since: float
+    profile: str = ""
 
 
 class Questions(Protocol):

@@ -84,6 +84,7 @@ class Session:
         self._connection: Connection | None = None
         self._roster: Roster | None = None
         self._record_settled = False
+        self._others: dict[str, ProcessManager] = {}  # of other profiles, with what was taken back of these
 
     # What there is
 
@@ -105,7 +106,9 @@ class Session:
         """
         with self._making:  # not the lock of actions, which may take a minute
             if self._manager is None:
-                self._manager = ProcessManager(self._open(), self._settings())
+                folder = self._open()
+                taken_back = self._others.pop(profiles.name_of(folder), None)
+                self._manager = taken_back or ProcessManager(folder, self._settings())
             return self._manager
 
     def _open(self) -> Path:
@@ -504,8 +507,8 @@ class Session:
                 mine = {n: identity for n, identity in engines.items() if identity in own | jobs}
                 hub.unregister(connection, mine)
                 manager.show_to_ipcluster()
-            if all(started.entry.let_go for started in manager.started):
-                self._guard.disarm()
+            if _all_let_go(manager):
+                self._disarm()
 
     def shutdown_cluster(self) -> None:
         """Stop the profile's whole cluster, whoever started it: every engine, then the controller.
@@ -593,12 +596,76 @@ class Session:
             entries = [entry for entry in Record(folder).read() if entry.here and entry.let_go and _lives(entry)]
             self.processes.know(entries)
 
+    def settle(self) -> None:
+        """Deal with what a VisTrails that crashed or was killed left running, on whichever profile, as the preferences say.
+
+        For whoever starts: a profile without a record costs the look for a file, and one whose record names nothing that
+        was left costs reading it. What is taken back of another profile than the one in use ends with this session,
+        and is there when the profile is changed to that one.
+
+        :raises ClusterError: if a record cannot be written, or something still lives after the time limit; what is on record
+            with other profiles has been dealt with all the same
+        """
+        if inside_engine():
+            return  # whoever started it deals with what was left
+        problems: list[ClusterError] = []
+        wait = self._wait(self._settings().connect_timeout)
+        with self._locked(wait):
+            managers: dict[str, ProcessManager] = {}
+            for name in profiles.profiles():
+                left = [e for e in Record(profiles.folder_of(name)).read() if e.here and not e.let_go and not _owned(e)]
+                if not left or name in self._others or (name == self.profile and self._record_settled):
+                    continue
+                try:
+                    if name == self.profile:
+                        self._record_settled = True
+                        managers[name] = self.processes
+                    else:
+                        managers[name] = ProcessManager(profiles.locate(name), self._settings())
+                except ClusterError as error:
+                    problems.append(error)
+            problems += self._settle(list(managers.values()), wait)
+            for name, manager in managers.items():
+                if manager is not self._manager and not _all_let_go(manager):
+                    self._others[name] = manager
+        if problems:
+            raise problems[0]
+
     def _settle_record(self, wait: Wait) -> None:
-        """Deal with what is on record, once: forget what is gone, know what was let go, ask about orphans."""
+        """Deal with what is on record with the profile in use, once."""
         if self._record_settled:
             return
         self._record_settled = True
-        manager = self.processes
+        problems = self._settle([self.processes], wait)
+        if problems:
+            raise problems[0]
+
+    def _settle(self, managers: Sequence[ProcessManager], wait: Wait) -> list[ClusterError]:
+        """Deal with what is on record: forget what is gone, know what was let go, ask about orphans.
+
+        :returns: what went wrong
+        """
+        orphans: list[tuple[ProcessManager, list[Entry]]] = []
+        problems: list[ClusterError] = []
+        for manager in managers:
+            try:
+                found = self._without_gone(manager)
+                if found:
+                    orphans.append((manager, found))
+            except ClusterError as error:
+                problems.append(error)
+        if not orphans:
+            return problems
+        answer = self._what_about(orphans, wait)
+        for manager, found in orphans:
+            try:
+                self._deal_with(manager, found, answer)
+            except ClusterError as error:
+                problems.append(error)
+        return problems
+
+    def _without_gone(self, manager: ProcessManager) -> list[Entry]:
+        """Forget what is gone, know what was let go, and return what a VisTrails that is gone left running."""
         me = own_identity()
         mine = {started.entry.token for started in manager.started}
         entries = [
@@ -612,18 +679,26 @@ class Session:
             end([entry.root for entry in gone], manager.settings.stop_timeout)
             manager.record.remove(*(entry.token for entry in gone))
         left = [entry for entry in entries if entry not in gone]
-        manager.adopt([entry for entry in left if entry.let_go], let_go=True)
-        orphans = [entry for entry in left if not entry.let_go and not _owned(entry)]
-        if orphans:
-            self._settle_orphans(manager, orphans, wait)
+        if manager is self._manager:  # those of other profiles are no business of ours until one is chosen
+            manager.adopt([entry for entry in left if entry.let_go], let_go=True)
+        return [entry for entry in left if not entry.let_go and not _owned(entry)]
 
-    def _settle_orphans(self, manager: ProcessManager, orphans: Sequence[Entry], wait: Wait) -> None:
-        count = f"{len(orphans)} process{'es' if len(orphans) > 1 else ''}"
+    def _what_about(self, orphans: Sequence[tuple[ProcessManager, list[Entry]]], wait: Wait) -> str:
+        """What becomes of orphans, by the preferences or the user's answer."""
+        found = [
+            Orphan(entry.kind, entry.pid, entry.host, entry.started, profiles.name_of(manager.profile_dir))
+            for manager, entries in orphans
+            for entry in entries
+        ]
+        count = f"{len(found)} process{'es' if len(found) > 1 else ''}"
         log.warning("Found %s that a VisTrails left running which crashed or was killed", count)
-        answer = manager.settings.after_crash
+        answer = orphans[0][0].settings.after_crash
         if answer == "ask":
             with wait.suspended():
-                answer = self._questions.orphans([Orphan(e.kind, e.pid, e.host, e.started) for e in orphans])
+                return self._questions.orphans(found)
+        return answer
+
+    def _deal_with(self, manager: ProcessManager, orphans: Sequence[Entry], answer: str) -> None:
         if answer == "undecided":
             return
         if answer == "leave":
@@ -672,7 +747,10 @@ class Session:
         # Whoever has the lock may wait for an answer of the user, or in the code below a signal's handler, and never let go.
         held = self._lock.acquire(timeout=_OTHERS_WITHIN)
         try:
-            self._close()
+            try:
+                self._close()
+            finally:
+                self._close_others()
         finally:
             self._closers.remove(threading.current_thread())
             if held:
@@ -691,11 +769,34 @@ class Session:
                 self._stop_ours([s for s in manager.started if not s.entry.let_go])
         finally:
             self._disconnect()
-            if manager is None or all(started.entry.let_go for started in manager.started):
+            if manager is None or _all_let_go(manager):
                 self._reset()
 
+    def _close_others(self) -> None:
+        """End what was taken back of other profiles; engines that others started there end when their controller is gone."""
+        problems: list[ClusterError] = []
+        for name, manager in list(self._others.items()):
+            try:
+                with suppress(SettingsError):
+                    manager.settings = self._settings()
+                if manager.settings.at_exit == "leave":
+                    manager.let_go()
+                else:
+                    manager.stop([started for started in manager.started if not started.entry.let_go])
+                del self._others[name]
+            except ClusterError as error:
+                problems.append(error)
+        if self._manager is None:
+            self._disarm()
+        if problems:
+            raise problems[0]
+
+    def _disarm(self) -> None:
+        if not self._others:
+            self._guard.disarm()
+
     def _reset(self) -> None:
-        self._guard.disarm()
+        self._disarm()
         self._manager = None
         self._profile_dir = None
         self._chosen = None
@@ -752,6 +853,11 @@ def _lives(entry: Entry) -> bool:
     if entry.kind == JOB:
         return entry.job is not None
     return entry.identity is not None and entry.identity.process(entry.token) is not None
+
+
+def _all_let_go(manager: ProcessManager) -> bool:
+    """Whether nothing is left that is to be stopped at the end."""
+    return all(started.entry.let_go for started in manager.started)
 
 
 def _owned(entry: Entry) -> bool:

@@ -40,13 +40,17 @@ def process_table(found: Sequence[ProcessState | Orphan]) -> QTreeView:
 
     :param found: the processes
     """
-    model = QStandardItemModel(0, 4)
-    model.setHorizontalHeaderLabels([tr("What"), tr("Process"), tr("Host"), tr("Started")])
+    model = QStandardItemModel()
+    titles = [tr("What"), tr("Process"), tr("Host"), tr("Started")]
+    by_profile = any(isinstance(process, Orphan) and process.profile for process in found)
+    model.setHorizontalHeaderLabels([*titles, tr("Profile")] if by_profile else titles)
     for process in found:
         what = kind(process.kind)
         if isinstance(process, ProcessState) and process.let_go:
             what = tr("{what}, left running earlier", what=what)
-        texts = (what, str(process.pid or ""), host(process.host), moment(process.since))
+        texts = [what, str(process.pid or ""), host(process.host), moment(process.since)]
+        if isinstance(process, Orphan) and by_profile:
+            texts.append(process.profile)
         row = [QStandardItem(text) for text in texts]
         model.appendRow(row)
     table = QTreeView()

@@ -248,16 +248,20 @@ class Controller(QObject):
     # ------------------------------------------------------------ begin and end
 
     def _look_for_what_was_left(self) -> None:
-        """If a VisTrails before this one left something running, find it now, and not when it is in the way."""
+        """If a VisTrails before this one left something running, on any profile, find it now, and not when it is in the way."""
         session = self._session
 
         def look() -> None:
-            with suppress(OSError, ClusterError):
-                folder = profiles.ipython_dir() / f"profile_{session.profile}"
-                if Record(folder).path.exists():
-                    session.connect()
+            try:
+                session.settle()
+            finally:
+                with suppress(OSError, ClusterError):
+                    if Record(profiles.folder_of(session.profile)).path.exists():
+                        session.connect()
 
-        background.run(look).start()
+        job = background.run(look)
+        job.failed.connect(lambda error: debug.warning(str(error)))
+        job.start()
 
     def close(self) -> None:
         """End everything: called when VisTrails exits, and when the package is disabled or reloaded."""

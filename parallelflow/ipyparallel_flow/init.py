@@ -31,13 +31,17 @@ def _has_window() -> bool:
 
 
 def initialize() -> None:
-    """Tell the cluster room where the preferences are and whom to ask."""
+    """Tell the cluster room where the preferences are and whom to ask; deal with what a crash left, as they say."""
     if _has_window():
         from parallelflow.gui.controller import controller
 
         configure(settings, controller().questions)
     else:
         configure(settings)
+        try:
+            get_session().settle()
+        except ClusterError as error:
+            debug.warning(str(error))
     _switch_bundled_package_off()
 
 

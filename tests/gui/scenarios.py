@@ -672,6 +672,19 @@ def find_orphans(user: User) -> Scenario:
     user.seen["let go"] = [process.let_go for process in user.cluster.processes]
 
 
+def find_orphans_of_another_profile(user: User) -> Scenario:
+    from parallelflow.cluster import profile
+    from parallelflow.cluster.record import Record
+
+    dialog = yield from user.dialog("OrphansDialog")
+    table = dialog.findChild(_class("QTreeView"), "processes")
+    user.seen["found"] = list(zip(_column(table, 0), _column(table, 4), strict=True))
+    with user.at("stopping what a crash left on another profile"):
+        user.press(dialog, "stop")
+        yield from user.gone(dialog)
+        yield from user.until(lambda: not Record(profile.folder_of("lab")).read(), "the end of the processes")
+
+
 def hesitate(user: User) -> Scenario:
     yield from user.dialog("OrphansDialog")
     (user.folder / "ready").write_text(str(os.getpid()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -62,29 +61,40 @@ def test_a_signal_that_ends_vistrails_ends_what_it_started(
 
 
 CRASH = """
-import os
-from parallelflow.cluster import Session, Settings, profile
-from parallelflow.cluster.record import Record
-from parallelflow.cluster.tree import lives
-Session(lambda: Settings(engines=1)).client()
+import os, sys
+from parallelflow.cluster import Session, Settings
+Session(lambda: Settings(engines=1, profile=sys.argv[1])).client()
 os.kill(os.getpid(), 9)
 """
 
 
-@pytest.fixture
-def orphans(clean_home: Path) -> list[psutil.Process]:
-    """What something that crashed has left running: a controller and an engine, and who watches over them."""
-    assert subprocess.run([sys.executable, "-c", CRASH], check=False, timeout=60).returncode == -signal.SIGKILL
-    record = clean_home / ".ipython" / "profile_default" / "security" / "parallelflow.json"
-    found = [psutil.Process(entry["pid"]) for entry in json.loads(record.read_text())["processes"]]
+def crash(name: str) -> list[psutil.Process]:
+    """Leave a controller and an engine running on a profile, and who watches over them, as something that crashes does."""
+    command = [sys.executable, "-c", CRASH, name]
+    assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
+    found = [psutil.Process(entry.pid) for entry in Record(profile.folder_of(name)).read()]
     assert len(found) == 2
     return found
+
+
+@pytest.fixture
+def orphans(clean_home: Path) -> list[psutil.Process]:
+    """What something that crashed has left running."""
+    return crash("default")
 
 
 def test_what_a_crash_left_is_found_and_stopped(orphans: list[psutil.Process], play: Callable[..., Seen]) -> None:
     seen = play("find_orphans", ANSWER="stop")
     assert sorted(seen["found"]) == ["Controller", "Engine"]
     assert not any(lives(process) for process in orphans)
+
+
+def test_what_a_crash_left_on_another_profile_is_found_and_stopped(play: Callable[..., Seen]) -> None:
+    profile.create("lab")
+    left = crash("lab")
+    seen = play("find_orphans_of_another_profile")
+    assert sorted(seen["found"]) == [["Controller", "lab"], ["Engine", "lab"]]
+    assert not any(lives(process) for process in left)
 
 
 def test_what_a_crash_left_is_used_again_and_ends_with_vistrails(
