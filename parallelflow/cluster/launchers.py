@@ -343,4 +343,5 @@ class Job:
         self._loop.close()
         script = getattr(self._launcher, "batch_file", "")
         if script:
-            Path(script).unlink(missing_ok=True)
+            with suppress(OSError):
+                Path(script).unlink()

@@ -346,7 +346,7 @@ class ProcessManager:
         if not own.get("IPController", {}).get("reuse_files"):
             # Left by a controller that was killed; engines would take them for the new one's.
             for path, content in stale.items():
-                with suppress(FileNotFoundError):
+                with suppress(OSError):
                     if path.read_bytes() == content:
                         path.unlink()
                         log.info("Removed the stale connection file %s", path)
@@ -532,7 +532,7 @@ class ProcessManager:
             info = json.loads(profile.engine_file(self.profile_dir).read_text(encoding="utf-8"))
             json.loads(profile.client_file(self.profile_dir).read_text(encoding="utf-8"))
             port = int(info["registration"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return False
         if not str(info["interface"]).startswith("tcp"):
             return True
@@ -687,7 +687,8 @@ class ProcessManager:
                 for started in chosen:
                     # A log is worth keeping only if something went wrong.
                     if started.registered and started.log_path is not None:
-                        started.log_path.unlink(missing_ok=True)
+                        with suppress(OSError):
+                            started.log_path.unlink()
                 self._forget([*chosen, *dead])
             except StopError:
                 left = {
@@ -755,15 +756,22 @@ class ProcessManager:
             if started.entry.kind == CONTROLLER:
                 self._remove_connection_files()
                 ipcluster.remove(self.profile_dir, started.entry)
-                (profile.log_dir(self.profile_dir) / "engines.json").unlink(missing_ok=True)
+                with suppress(OSError):
+                    (profile.log_dir(self.profile_dir) / "engines.json").unlink()
         self.record.remove(*tokens)
 
     def _remove_connection_files(self) -> None:
         """Remove what a killed controller of ours left behind; never the files of one that listens."""
-        if profile.config(self.profile_dir, "ipcontroller").get("IPController", {}).get("reuse_files"):
+        try:
+            own = profile.config(self.profile_dir, "ipcontroller")
+        except ProfileError as error:
+            # It was spoilt meanwhile, and may say that they are to stay; the next start finds that nobody answers them.
+            log.warning("The connection files stay: %s", error)
+            return
+        if own.get("IPController", {}).get("reuse_files"):
             return
         for path in (profile.client_file(self.profile_dir), profile.engine_file(self.profile_dir)):
-            with suppress(OSError, ValueError, KeyError):
+            with suppress(OSError, ValueError, KeyError, TypeError):
                 info = json.loads(path.read_text(encoding="utf-8"))
                 url = f"{info['interface']}:{info['registration']}"
                 if listening({"hub": url}, 0.5)["hub"] is False:

@@ -12,7 +12,6 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from IPython.core.application import ENV_CONFIG_DIRS, SYSTEM_CONFIG_DIRS
 from IPython.core.profiledir import ProfileDir
@@ -237,9 +236,11 @@ def secrets(folder: Path) -> set[str]:
     found: set[str] = set()
     for path in security_dir(folder).glob("ipcontroller-*.json"):
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
+        if not isinstance(content, dict):
+            continue  # whoever wrote that, it holds no key of ours
         found.update(str(value) for name, value in content.items() if "key" in name and value)
     return found
 

@@ -90,11 +90,13 @@ def locked(path: Path, wait: Wait, what: str) -> Iterator[None]:
     :param path: the lock file; it is made and stays
     :param wait: how long to wait for whoever holds it
     :param what: what is waited for, as the progress text and in the error's sentence
-    :raises ClusterError: if somebody else holds it to the end of the wait
+    :raises ClusterError: if somebody else holds it to the end of the wait, or it cannot be opened
     :raises Cancelled: if the caller of the wait called it off
-    :raises OSError: if the lock file cannot be opened
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, profile.PRIVATE_FILE)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, profile.PRIVATE_FILE)
+    except OSError as error:
+        raise ClusterError(f"{path} cannot be written: {error.strerror or error}.") from error
     try:
         while True:
             try:

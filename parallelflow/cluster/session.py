@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from parallelflow.texts import tr
+
 from . import hub
 from . import profile as profiles
 from .connection import Connection, connect
@@ -299,7 +301,8 @@ class Session:
                 self._stop_ours(manager.started)
             manager.sweep()
             for left in profiles.security_dir(manager.profile_dir).glob(_WAITING.format("*")):
-                left.unlink(missing_ok=True)
+                with suppress(OSError):
+                    left.unlink()
             self._guard.arm()
             for attempt in range(_TRIES):
                 try:
@@ -330,8 +333,7 @@ class Session:
                     batch += engines
                 manager.wait_for_controller(controller, wait)
                 if waiting_file is not None:
-                    text = profiles.engine_file(folder).read_text(encoding="utf-8")
-                    profiles.write_private(waiting_file, text)
+                    self._show_engines(waiting_file, profiles.engine_file(folder))
                 try:
                     connection = self._connect(wait)
                 except (ConnectError, ControllerLost) as error:
@@ -372,7 +374,18 @@ class Session:
             raise
         finally:
             if waiting_file is not None:
-                waiting_file.unlink(missing_ok=True)
+                with suppress(OSError):
+                    waiting_file.unlink()
+
+    @staticmethod
+    def _show_engines(waiting_file: Path, path: Path) -> None:
+        """Put the connection file where engines wait for it."""
+        try:
+            profiles.write_private(waiting_file, path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise StartError(
+                tr("{path} cannot be written: {reason}.", path=waiting_file, reason=error.strerror or error)
+            ) from error
 
     @staticmethod
     def _check_engine_file(connection: Connection, folder: Path) -> None:

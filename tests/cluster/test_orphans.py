@@ -116,7 +116,7 @@ def test_a_record_that_cannot_be_written_does_not_keep_other_profiles_from_being
     lock.unlink()
     lock.mkdir()
     session = make_session(after_crash="stop")
-    with pytest.raises(ClusterError, match=r"profile_field/security/parallelflow\.json cannot be written"):
+    with pytest.raises(ClusterError, match=r"profile_field/security/parallelflow\.lock cannot be written"):
         session.settle()
     assert Record(profiles.folder_of("lab")).read() == []
     lock.rmdir()

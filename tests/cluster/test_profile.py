@@ -32,6 +32,14 @@ def test_the_profile_default_is_made_when_it_is_missing() -> None:
     assert profiles.locate("default") == folder
 
 
+@pytest.mark.parametrize("text", ["[1]", '"key"', "null", "{", ""])
+def test_keys_are_found_whatever_else_lies_beside_them(profile: Path, text: str) -> None:
+    security = profiles.security_dir(profile)
+    (security / "ipcontroller-client.json").write_text('{"key": "a-b-c", "curve_serverkey": null, "location": "here"}')
+    (security / "ipcontroller-other-client.json").write_text(text)
+    assert profiles.secrets(profile) == {"a-b-c"}
+
+
 def test_a_profile_that_does_not_exist_gets_a_sentence_that_names_those_that_do() -> None:
     profiles.create("one")
     profiles.create("two")

@@ -243,6 +243,18 @@ def test_cancelling_more_engines_leaves_the_others_alone(healthy_cluster: Sessio
 # Failures
 
 
+@pytest.mark.parametrize("name", ["parallelflow-start.lock", "parallelflow.lock", "parallelflow.json"])
+def test_what_cannot_be_written_gets_a_sentence(profile: Path, make_session: Make, name: str) -> None:
+    # Permissions would not keep root from writing it; that it is a folder does.
+    path = profiles.security_dir(profile) / name
+    path.mkdir()
+    session = make_session(profile="test", engines=1)
+    with pytest.raises(ClusterError, match=rf"{re.escape(str(path))} cannot be written: Is a directory\."):
+        session.client()
+    assert ours() == []
+    path.rmdir()
+
+
 def test_an_engine_that_dies_while_starting_is_reported_with_the_end_of_its_log(
     profile: Path, make_session: Make
 ) -> None:

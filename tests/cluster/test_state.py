@@ -13,10 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 
-from parallelflow.cluster import EngineState, Session
+from parallelflow.cluster import EngineState, Session, processes
 from parallelflow.cluster import profile as profiles
-from parallelflow.cluster.tree import TOKENS, carriers, lives
+from parallelflow.cluster.record import Entry
+from parallelflow.cluster.tree import TOKENS, carriers, environment, lives
 
 BUSY = "while not stop: sum(range(1000))"
 
@@ -139,6 +141,42 @@ def test_an_engine_that_is_killed_leaves_the_table_and_is_told_to_have_died(heal
     assert (died.kind, died.pid, died.ending) == ("engine", engine.pid, "was killed by signal 9")
     assert engine.pid not in {process.pid for process in healthy_cluster.state().processes}
     until(lambda: not any(lives(p) for p in psutil.process_iter() if p.pid == engine.pid))
+
+
+def test_an_engine_that_has_ended_is_told_to_have_died_although_nobody_has_collected_it(
+    make_session: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes._reaper, "add", lambda child: None)
+    session = make_session(engines=1)
+    session.client()
+    (engine,) = (process for process in session.state().processes if process.kind == "engine")
+    os.kill(engine.pid, signal.SIGKILL)
+    until(lambda: psutil.Process(engine.pid).status() == psutil.STATUS_ZOMBIE)
+    until(lambda: session.state().died)  # its last thread may need a moment more
+    state = session.state()
+    assert [process.kind for process in state.processes] == ["controller"]
+    assert [(process.pid, process.ending) for process in state.died] == [(engine.pid, "was killed by signal 9")]
+
+
+def test_a_process_taken_over_that_is_a_zombie_of_somebody_else_is_told_to_have_died(
+    profile: Path, make_session: Callable[..., Session]
+) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment("mine"))
+    try:
+        created = psutil.Process(child.pid).create_time()
+        entry = Entry("mine", "engine", child.pid, created, host=socket.gethostname(), let_go=True, owner_pid=1)
+        session = make_session(profile="test")
+        session.processes.adopt(session.processes.record.change(lambda old: [entry]), let_go=True)
+        assert [process.pid for process in session.state().processes] == [child.pid]
+        child.kill()
+        until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
+        state = session.state()
+        assert state.processes == ()
+        assert [(process.pid, process.ending) for process in state.died] == [(child.pid, "ended")]
+    finally:
+        child.kill()
+        child.communicate()
+    session.stop_started()
 
 
 # 256 engines that beat and answer, but compute nothing: what this machine can hold of real ones is a dozen.

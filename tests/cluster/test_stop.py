@@ -247,6 +247,15 @@ def test_a_wrong_preference_does_not_keep_processes_alive(make_session: Make) ->
         session._settings = good
 
 
+def test_a_profile_whose_configuration_was_spoilt_meanwhile_can_be_stopped(profile: Path, make_session: Make) -> None:
+    session = make_session(profile="test", engines=1)
+    session.client()
+    (profile / "ipcontroller_config.py").write_text("c.IPController.ip = nonsense\n")
+    session.close()
+    assert ours() == []
+    assert Record(profile).read() == []
+
+
 def test_shutting_down_what_is_not_there_is_a_sentence(own_session: Session) -> None:
     with pytest.raises(ControllerLost, match="there is nothing to shut down"):
         own_session.shutdown_cluster()
