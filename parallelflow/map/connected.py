@@ -16,6 +16,7 @@ from concurrent.futures import Future, wait
 
 from parallelflow.cluster.session import Session
 from parallelflow.map import progress
+from parallelflow.texts import tr
 
 # How often, in seconds, the window gets its turn.
 TICK = 0.05
@@ -36,7 +37,7 @@ def wait_for_engines(session: Session, report: Callable[[str, float], None]) -> 
         session.client(progress=report)
         return
     called_off = threading.Event()
-    last = "Connecting to the controller", 0.0
+    last = tr("Connecting to the controller"), 0.0
 
     def note(text: str, fraction: float) -> None:
         nonlocal last
@@ -59,6 +60,6 @@ def wait_for_engines(session: Session, report: Callable[[str, float], None]) -> 
         called_off.set()
         end = time.monotonic() + CANCEL_TIMEOUT
         while not wait([outcome], TICK).done and time.monotonic() < end:
-            progress.tell("Stopping again what was started")
+            progress.tell(tr("Stopping again what was started"))
         raise
     outcome.result()

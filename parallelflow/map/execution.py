@@ -30,6 +30,7 @@ from parallelflow.map.plan import make_plan, make_run
 from parallelflow.map.progress import MapProgress
 from parallelflow.map.provenance import LoopLog
 from parallelflow.map.scheduler import MapError, Report, Scheduler, Work
+from parallelflow.texts import tr
 
 if TYPE_CHECKING:
     from parallelflow.map.module import Map
@@ -62,7 +63,7 @@ class Execution:
         self.results: dict[int, Any] = {}
         self.suspended: dict[int, list[Suspension]] = {}
         self.failure: Failure | None = None
-        self.failed_on = ""
+        self.failed_on: tuple[int | None, str] = None, ""  # the engine, if it is known, and its host
         self.started = 0.0
         self.said_busy = False
 
@@ -75,7 +76,7 @@ class Execution:
         module, count = self.module, len(self.elements)
         loop = module.logging.begin_loop_execution(module, count)
         if count == 0:
-            debug.warning("Map: the list on InputList is empty, so nothing was run; the result is an empty list.")
+            debug.warning(tr("Map: the list on InputList is empty, so nothing was run; the result is an empty list."))
         else:
             self._check()
             self._check_functions(loop)
@@ -92,11 +93,11 @@ class Execution:
         """Check what the serial Map checks, once for the whole list."""
         if not self.functions:
             raise ModuleError(
-                self.module, "Nothing is connected to FunctionPort: connect the module's 'self' output to it."
+                self.module, tr("Nothing is connected to FunctionPort: connect the module's 'self' output to it.")
             )
         if not self.ports and any(not isinstance(element, tuple) or element for element in self.elements):
             raise ModuleError(
-                self.module, "InputPort names no port: give the module's input ports as a list, ['port']."
+                self.module, tr("InputPort names no port: give the module's input ports as a list, ['port'].")
             )
         for function in self.functions:
             missing = [port for port in self.ports if function.input_specs and port not in function.input_specs]
@@ -104,8 +105,11 @@ class Execution:
                 there = ", ".join(function.input_specs_order)
                 raise ModuleError(
                     self.module,
-                    f"InputPort names '{missing[0]}', but the module on FunctionPort has no such input port."
-                    f" It has: {there}.",
+                    tr(
+                        "InputPort names '{port}', but the module on FunctionPort has no such input port. It has: {there}.",
+                        port=missing[0],
+                        there=there,
+                    ),
                 )
             self._check_types(function)
 
@@ -125,7 +129,8 @@ class Execution:
             index = self._first_of_wrong_type(function)
             if index is None:
                 raise
-            raise ModuleError(self.module, f"{error.msg} The first is {self._describe(index)}.") from error
+            first = tr("The first is {element}.", element=self._describe(index))
+            raise ModuleError(self.module, f"{error.msg} {first}") from error
 
     def _first_of_wrong_type(self, function: Module) -> int | None:
         for index, element in enumerate(self.elements):
@@ -136,8 +141,11 @@ class Execution:
         return None
 
     def _describe(self, index: int) -> str:
+        return tr("element {index} ({value})", index=index, value=self._shown(index))
+
+    def _shown(self, index: int) -> str:
         element = self.elements[index]
-        return f"element {index} ({values.short(element if self.takes_apart else element[0])})"
+        return values.short(element if self.takes_apart else element[0])
 
     def _pack(self, first: int, count: int) -> values.Packed:
         try:
@@ -150,7 +158,13 @@ class Execution:
                         values.pack(part)
                     except values.CannotTravel as error:
                         raise MapError(
-                            f"E{self._describe(index)[1:]} cannot be sent to an engine: on port '{port}', {error}."
+                            tr(
+                                "Element {index} ({value}) cannot be sent to an engine: on port '{port}', {why}.",
+                                index=index,
+                                value=self._shown(index),
+                                port=port,
+                                why=error,
+                            )
                         ) from error
             raise
 
@@ -168,7 +182,7 @@ class Execution:
             connected.wait_for_engines(session, self._starting)
             connection = session.connection
             if connection is None:  # closed by somebody else in this very moment
-                raise ControllerLost("The connection to the cluster was closed. Run the workflow again.")
+                raise ControllerLost(tr("The connection to the cluster was closed. Run the workflow again."))
             work = Work(
                 len(self.elements),
                 self._pack,
@@ -199,7 +213,7 @@ class Execution:
         self.module.logging.update_progress(self.module, 0.0)
 
     def _breaking_off(self) -> None:
-        progress.tell("Waiting for engines to break off what they run")
+        progress.tell(tr("Waiting for engines to break off what they run"))
 
     def _tick(self, scheduler: Scheduler, collect: Callable[[], None]) -> None:
         collect()
@@ -213,14 +227,15 @@ class Execution:
             )
         )
         if scheduler.done == 0 and scheduler.prepares:
-            progress.tell("Engines are starting VisTrails and loading packages")
+            progress.tell(tr("Engines are starting VisTrails and loading packages"))
         elif scheduler.waits_for_engines > _BUSY_AFTER:
             # They may be busy for a good reason, with what others have them do; so this is no error.
-            busy = "Waiting for an engine: all of them are busy with something else"
+            busy = tr("Waiting for an engine: all of them are busy with something else")
             progress.tell(busy)
             if not self.said_busy:
                 self.said_busy = True
-                debug.warning(f"Map: {busy}. Packages > Parallel Flow > Show information on the cluster shows them.")
+                where = tr("Packages > Parallel Flow > Show information on the cluster shows them.")
+                debug.warning(f"Map: {busy}. {where}")
         self.module.logging.update_progress(self.module, scheduler.done / len(self.elements))
 
     def _take(self, report: Report) -> None:
@@ -230,7 +245,7 @@ class Execution:
         failure = None if report.broken_off else outcome.failure
         if failure is not None and (self.failure is None or failure.index < self.failure.index):
             self.failure = failure
-            self.failed_on = f"engine {report.engine} on {outcome.host.name}" if report.engine is not None else ""
+            self.failed_on = (report.engine, outcome.host.name)
         for module_id, times in outcome.executed.items():
             module = self.reachable.get(module_id)
             if module is not None:
@@ -268,7 +283,11 @@ class Execution:
             ]
             raise ModuleSuspended(
                 self.module,
-                f"function module suspended in {len(children)}/{len(self.elements)} iterations",
+                tr(
+                    "function module suspended in {some}/{all} iterations",
+                    some=len(children),
+                    all=len(self.elements),
+                ),
                 children=children,
             )
         for function in self.functions:
@@ -276,9 +295,14 @@ class Execution:
 
     def _error(self, failure: Failure) -> ModuleError:
         culprit = self._carrier(failure.module_id)
-        where = f" on {self.failed_on}" if self.failed_on else ""
-        message = f"{failure.message}\nThis was {self._describe(failure.index)}{where}."
-        return ModuleError(culprit, message, abort=failure.abort, errorTrace=failure.trace or None)
+        element, (engine_id, host) = self._describe(failure.index), self.failed_on
+        if engine_id is None:
+            which = tr("This was {element}.", element=element)
+        else:
+            which = tr("This was {element} on engine {engine} on {host}.", element=element, engine=engine_id, host=host)
+        return ModuleError(
+            culprit, f"{failure.message}\n{which}", abort=failure.abort, errorTrace=failure.trace or None
+        )
 
     def _carrier(self, module_id: int | None) -> Module:
         """The module that an error belongs to: a copy of the workflow's, as in the serial Map."""

@@ -28,6 +28,7 @@ from vistrails.db.services.io import serialize as db_serialize
 from parallelflow.map import values
 from parallelflow.map.needs import Needed, Package, Subworkflow
 from parallelflow.map.outcomes import Jobs
+from parallelflow.texts import tr
 
 
 @dataclass(frozen=True)
@@ -170,14 +171,22 @@ def _name_the_port(map_module: Module, gathered: _Gathered, error: values.Cannot
                 values.pack(connector.value)
             except values.CannotTravel as culprit:
                 return ModuleError(
-                    map_module, f"The value on port '{connector.port}' cannot be sent to an engine: {culprit}."
+                    map_module,
+                    tr(
+                        "The value on port '{port}' cannot be sent to an engine: {why}.",
+                        port=connector.port,
+                        why=culprit,
+                    ),
                 )
         for port, value in (module.results or {}).items():
             try:
                 values.pack(value)
             except values.CannotTravel as culprit:
-                return ModuleError(map_module, f"The value of output '{port}' cannot be sent to an engine: {culprit}.")
-    return ModuleError(map_module, f"The modules to run cannot be sent to an engine: {error}.")
+                return ModuleError(
+                    map_module,
+                    tr("The value of output '{port}' cannot be sent to an engine: {why}.", port=port, why=culprit),
+                )
+    return ModuleError(map_module, tr("The modules to run cannot be sent to an engine: {why}.", why=error))
 
 
 class _Gathered:
@@ -224,7 +233,8 @@ class _Gathered:
             return []
         if isinstance(value, Generator):
             raise ModuleError(
-                self.map_module, f"The value on port '{port}' is a stream, which cannot be sent; use a List."
+                self.map_module,
+                tr("The value on port '{port}' is a stream, which cannot be sent; use a List.", port=port),
             )
         in_pipeline = getattr(source, "moduleInfo", {}).get("pipeline") is not None
         if value is source or (in_pipeline and not source.computed):

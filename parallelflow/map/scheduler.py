@@ -31,6 +31,7 @@ from parallelflow.map import engine, values
 from parallelflow.map.chunks import ChunkPolicy
 from parallelflow.map.outcomes import ChunkOutcome, Failure, PlanMissing, PlanReady, PlanRefused
 from parallelflow.map.progress import ChunkProgress
+from parallelflow.texts import tr
 
 _log = logging.getLogger(__name__)
 
@@ -375,17 +376,21 @@ class Scheduler:
             raise MapError(self._explain(error)) from error
         if type(error).__name__ in _DEATHS:
             return None
-        raise MapError(f"An engine's answer could not be read: {error}") from error
+        raise MapError(tr("An engine's answer could not be read: {why}", why=error)) from error
 
     def _explain(self, error: Any) -> str:
         info = error.engine_info or {}
         where = self._where(info.get("engine_id"))
         if error.ename in ("ModuleNotFoundError", "ImportError") and "parallelflow" in error.evalue:
-            return (
-                f"{where} has no Parallel Flow: install vistrails-parallelflow {parallelflow.__version__} into the"
-                f" Python that the engine runs in ({error.evalue})."
+            return tr(
+                "{engine} has no Parallel Flow: install vistrails-parallelflow {version} into the Python that the engine"
+                " runs in ({why}).",
+                engine=where,
+                version=parallelflow.__version__,
+                why=error.evalue,
             )
-        return f"{where} could not run a chunk: {error.ename}: {error.evalue}\n{_trace(error)}"
+        said = tr("{engine} could not run a chunk: {kind}: {why}", engine=where, kind=error.ename, why=error.evalue)
+        return f"{said}\n{_trace(error)}"
 
     def _completed(self, chunk: Chunk, answer: Any) -> Report:
         outcome: ChunkOutcome = values.unpack(answer)
@@ -405,7 +410,9 @@ class Scheduler:
         answer = self._answer(install.result)
         if isinstance(answer, PlanRefused):
             self._hosts[install.engine] = answer.host
-            raise MapError(f"{self._where(install.engine)} cannot run this Map: {answer.reason}.")
+            raise MapError(
+                tr("{engine} cannot run this Map: {why}.", engine=self._where(install.engine), why=answer.reason)
+            )
         if isinstance(answer, PlanReady):
             self._hosts[install.engine] = answer.host.name
             self._ready_since[install.engine] = time.time()
@@ -425,10 +432,12 @@ class Scheduler:
                 yield self._culprit(index)
 
     def _culprit(self, index: int) -> Report:
-        places = " and ".join(self._deaths[index])
-        message = (
-            f"The engine that ran {self._work.describe(index)} died, {MOST_DEATHS} times: {places}. The element was not"
-            " tried again. Look for what ends a process there: too little memory, a crash in compiled code, an exit."
+        message = tr(
+            "The engine that ran {element} died, {times} times: {engines}. The element was not tried again. Look for what"
+            " ends a process there: too little memory, a crash in compiled code, an exit.",
+            element=self._work.describe(index),
+            times=MOST_DEATHS,
+            engines=tr(" and ").join(self._deaths[index]),
         )
         self._limit = min(self._limit, index)
         outcome = ChunkOutcome(None, 0.0, failure=Failure(index, message, "", None))  # type: ignore[arg-type]
@@ -447,8 +456,12 @@ class Scheduler:
                 install.began = now
             if install.began is not None and now > install.began + INSTALL_TIMEOUT:
                 raise MapError(
-                    f"{self._where(install.engine)} did not get ready within {INSTALL_TIMEOUT:.0f} seconds, in which it was"
-                    " to start VisTrails and load packages. Look into its log, or stop that engine and start another."
+                    tr(
+                        "{engine} did not get ready within {limit:.0f} seconds, in which it was to start VisTrails and load"
+                        " packages. Look into its log, or stop that engine and start another.",
+                        engine=self._where(install.engine),
+                        limit=INSTALL_TIMEOUT,
+                    )
                 )
         if self._client.ids:
             self._alone_since = None
@@ -456,18 +469,24 @@ class Scheduler:
             self._alone_since = now
         elif now - self._alone_since > NO_ENGINE_TIMEOUT:
             raise MapError(
-                f"No engine is left in the cluster: all have died or were stopped, and none has joined for "
-                f"{NO_ENGINE_TIMEOUT:.0f} seconds. {self._progress()} Start engines and run the workflow again."
+                tr(
+                    "No engine is left in the cluster: all have died or were stopped, and none has joined for {limit:.0f}"
+                    " seconds. {progress} Start engines and run the workflow again.",
+                    limit=NO_ENGINE_TIMEOUT,
+                    progress=self._progress(),
+                )
             )
 
     def _progress(self) -> str:
-        return f"{self._done} of {self._work.count} elements were done."
+        return tr("{done} of {all} elements were done.", done=self._done, all=self._work.count)
 
     def _where(self, engine_id: int | None) -> str:
         if engine_id is None:
-            return "An engine"
+            return tr("An engine")
         host = self._hosts.get(engine_id)
-        return f"Engine {engine_id} on {host}" if host else f"Engine {engine_id}"
+        if host:
+            return tr("Engine {engine} on {host}", engine=engine_id, host=host)
+        return tr("Engine {engine}", engine=engine_id)
 
     # ------------------------------------------------------------ the end
 

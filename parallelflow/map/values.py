@@ -3,7 +3,7 @@
 Everything that pickle or cloudpickle can carry travels as itself: no conversion to text, no loss. Large buffers (numpy
 arrays above all) stay out of the pickle, by protocol 5 (PEP 574), so that they are sent without a copy.
 
-May import the standard library and cloudpickle only.
+May import the standard library, cloudpickle and `parallelflow.texts` only.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import cloudpickle
+
+from parallelflow.texts import tr
 
 # Below this many bytes a buffer of its own costs more (a message frame, two allocations) than a copy into the pickle.
 SMALLEST_BUFFER = 16 * 1024
@@ -68,7 +70,7 @@ class CannotTravel(Exception):
 
     def __init__(self, value: Any, cause: BaseException):
         self.type_name = type(value).__name__
-        super().__init__(f"a value of type {self.type_name} cannot be pickled: {cause}")
+        super().__init__(tr("a value of type {type} cannot be pickled: {cause}", type=self.type_name, cause=cause))
 
 
 def pack(value: Any) -> Packed:
