@@ -245,7 +245,7 @@ class Execution:
         failure = None if report.broken_off else outcome.failure
         if failure is not None and (self.failure is None or failure.index < self.failure.index):
             self.failure = failure
-            self.failed_on = (report.engine, outcome.host.name)
+            self.failed_on = (report.engine, outcome.host.name if report.engine is not None else "")
         for module_id, times in outcome.executed.items():
             module = self.reachable.get(module_id)
             if module is not None:
