@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar, overload
 
 from parallelflow.cluster import ClusterError, ControllerLost, NoEngines, get_session
+from parallelflow.texts import tr
 
 __all__ = ["ClusterError", "direct_view", "get_client", "load_balanced_view", "parallel_map"]
 
@@ -112,7 +113,7 @@ def _result(pending: Any) -> Any:
     """The result of a parallel map, or an error as soon as there is nobody any more to compute it."""
     connection = get_session().connection
     if connection is None:
-        raise ControllerLost("The connection to the cluster was closed.")
+        raise ControllerLost(tr("The connection to the cluster was closed."))
     idle = 0
     with connection.watched():
         while not pending.done():
@@ -122,5 +123,5 @@ def _result(pending: Any) -> Any:
             # A new engine may just be on its way.
             idle = 0 if connection.client.ids else idle + 1
             if idle * _LOOK_EVERY > _WITHOUT_ENGINES:
-                raise NoEngines("The last engine of the cluster is gone; start engines and try again.")
+                raise NoEngines(tr("The last engine of the cluster is gone; start engines and try again."))
     return pending.get()

@@ -1,7 +1,8 @@
 """The cluster: profile, connection, processes, and the record of what runs.
 
-This room imports the standard library, ipyparallel, IPython's configuration system, ZeroMQ and psutil; never VisTrails, never
-Qt. It asks the user nothing: what needs an answer is a :class:`Questions` that the layer above hands in.
+This room imports the standard library, ipyparallel, IPython's configuration system, ZeroMQ, psutil and `parallelflow.texts`, by
+which everything that it says to the user can be translated; never VisTrails, never Qt. It asks the user nothing: what needs
+an answer is a :class:`Questions` that the layer above hands in.
 """
 
 from .connection import Connection, connect

@@ -25,6 +25,8 @@ import ipyparallel
 import psutil
 import zmq
 
+from parallelflow.texts import tr
+
 from . import profile
 from .errors import ConnectError
 from .tree import Identity, lives
@@ -52,6 +54,18 @@ _PARTS = {
 }
 
 
+def _part_name(part: str) -> str:
+    """What a part of the controller is called in a sentence, from the name that :data:`_PARTS` has for it."""
+    return {
+        "hub": tr("hub"),
+        "task scheduler": tr("task scheduler"),
+        "direct scheduler": tr("direct scheduler"),
+        "control scheduler": tr("control scheduler"),
+        "output relay": tr("output relay"),
+        "broadcast scheduler": tr("broadcast scheduler"),
+    }.get(part, part)
+
+
 def read_connection_file(path: Path) -> dict[str, Any] | None:
     """What a connection file says.
 
@@ -65,15 +79,17 @@ def read_connection_file(path: Path) -> dict[str, Any] | None:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ConnectError(f"The connection file {path} cannot be read: {error.strerror}.") from error
+            raise ConnectError(
+                tr("The connection file {path} cannot be read: {reason}.", path=path, reason=error.strerror)
+            ) from error
         except ValueError:
             if attempt == 9:
-                raise ConnectError(f"The connection file {path} is damaged.", gone=True) from None
+                raise ConnectError(tr("The connection file {path} is damaged.", path=path), gone=True) from None
             time.sleep(0.05)  # its controller may just be writing it
         else:
             break
     if not isinstance(content, dict) or not {"interface", "registration", "location"} <= content.keys():
-        raise ConnectError(f"The connection file {path} is not one of ipyparallel.", gone=True)
+        raise ConnectError(tr("The connection file {path} is not one of ipyparallel.", path=path), gone=True)
     return content
 
 
@@ -261,10 +277,11 @@ def no_ipc(name: str) -> str:
 
     :param name: the profile's name
     """
-    return (
-        f"The controller of the IPython profile '{name}' is configured for the transport ipc, by which ipyparallel's"
-        f' clients do not find it. Set c.IPController.transport = "tcp" in ipcontroller_config.py; on one machine it'
-        f" is as private, and hardly slower."
+    return tr(
+        "The controller of the IPython profile '{name}' is configured for the transport ipc, by which ipyparallel's"
+        ' clients do not find it. Set c.IPController.transport = "tcp" in ipcontroller_config.py; on one machine it'
+        " is as private, and hardly slower.",
+        name=name,
     )
 
 
@@ -333,7 +350,7 @@ def _connect(profile_dir: Path, cluster_id: str, timeout: float) -> Connection:
     name = profile.name_of(profile_dir)
     info = read_connection_file(path)
     if info is None:
-        raise ConnectError(f"No controller runs for the IPython profile '{name}'.", gone=True)
+        raise ConnectError(tr("No controller runs for the IPython profile '{name}'.", name=name), gone=True)
     scheme, _, interface = str(info["interface"]).partition("://")
     if scheme == "ipc":
         raise ConnectError(no_ipc(name))
@@ -342,19 +359,29 @@ def _connect(profile_dir: Path, cluster_id: str, timeout: float) -> Connection:
         return _connect_by_ssh(profile_dir, cluster_id, info, timeout)
     if not here and interface in _LOOPBACK:
         raise ConnectError(
-            f"The cluster of the IPython profile '{name}' runs on {info['location']} and can be reached from"
-            f" there only. Start VisTrails there, let that controller listen on a network address"
-            f" (c.IPController.ip), or choose another profile. If that cluster is long gone, remove {path}."
+            tr(
+                "The cluster of the IPython profile '{name}' runs on {host} and can be reached from there only. Start"
+                " VisTrails there, let that controller listen on a network address (c.IPController.ip), or choose another"
+                " profile. If that cluster is long gone, remove {path}.",
+                name=name,
+                host=info["location"],
+                path=path,
+            )
         )
     url = _hub_url(info, here, address)
     answer = listening({"hub": url}, _PROBE)["hub"]
     if answer is False and here:
-        raise ConnectError(f"The controller that {path} names no longer runs.", gone=True)
+        raise ConnectError(tr("The controller that {path} names no longer runs.", path=path), gone=True)
     if not answer and not here:
         # Not even a refusal is certain: it may be a firewall's.
         raise ConnectError(
-            f"The controller of the IPython profile '{name}' on {info['location']} cannot be reached. Check"
-            f" the network, or choose another profile; if that cluster is long gone, remove {path}."
+            tr(
+                "The controller of the IPython profile '{name}' on {host} cannot be reached. Check the network, or choose"
+                " another profile; if that cluster is long gone, remove {path}.",
+                name=name,
+                host=info["location"],
+                path=path,
+            )
         )
     # The client need not look up anything.
     seen = {**info, "interface": url.rpartition(":")[0], "location": None}
@@ -363,13 +390,13 @@ def _connect(profile_dir: Path, cluster_id: str, timeout: float) -> Connection:
     if client is None and here:
         who = _who_listens(path, int(info["registration"]))
         if who is None:
-            raise ConnectError(f"Nobody answers at the address in the connection file {path}.", gone=True)
+            raise ConnectError(tr("Nobody answers at the address in the connection file {path}.", path=path), gone=True)
         # It is busy, or stopped; either way its files must not be touched.
         client = _client(seen, profile_dir, timeout - patience)
         if client is None:
             raise _silent(name, who, timeout, path)
     if client is None:
-        raise _silent(name, f"on {info['location']}", timeout, path)
+        raise _silent(name, tr("on {host}", host=info["location"]), timeout, path)
     connection = Connection(profile_dir, client, info, here, cluster_id=cluster_id)
     connection.controller  # noqa: B018 while it lives it can be found, and later its death be seen
     return connection
@@ -386,13 +413,19 @@ def _connect_by_ssh(profile_dir: Path, cluster_id: str, info: dict[str, Any], ti
         problem = tunnel.wait(timeout)
         if problem:
             raise ConnectError(
-                f"The controller of the IPython profile '{profile.name_of(profile_dir)}' on {info['location']} cannot be"
-                f" reached by ssh through {info['ssh']}: {problem}. Try in a terminal: ssh {info['ssh']}. If that cluster"
-                f" is long gone, remove {path}."
+                tr(
+                    "The controller of the IPython profile '{name}' on {host} cannot be reached by ssh through {gateway}:"
+                    " {problem}. Try in a terminal: ssh {gateway}. If that cluster is long gone, remove {path}.",
+                    name=profile.name_of(profile_dir),
+                    host=info["location"],
+                    gateway=info["ssh"],
+                    problem=problem,
+                    path=path,
+                )
             )
         client = _client(tunnel.near(info), profile_dir, timeout)
         if client is None:
-            raise _silent(profile.name_of(profile_dir), f"on {info['location']}", timeout, path)
+            raise _silent(profile.name_of(profile_dir), tr("on {host}", host=info["location"]), timeout, path)
         return Connection(profile_dir, client, info, False, tunnel, cluster_id)
     except BaseException:
         tunnel.close()
@@ -407,19 +440,25 @@ def _who_listens(path: Path, port: int) -> str | None:
     """Who listens on a port of this machine, in words; None if that is certainly not the controller that wrote a file."""
     holders = _holders(port)
     if not holders:
-        return "a process that is not ours to look at"
+        return tr("a process that is not ours to look at")
     hub = _hub({pid: process for pid, process in holders.items() if _looks_like_a_controller(process)})
     with suppress(OSError):
         # The hub opens its sockets before it writes the file: a younger process took over its port.
         if hub is not None and hub.create_time > path.stat().st_mtime + 1:
             return None
-    return f"process {hub.pid}" if hub is not None else None
+    return tr("process {pid}", pid=hub.pid) if hub is not None else None
 
 
 def _silent(name: str, who: str, timeout: float, path: Path) -> ConnectError:
     return ConnectError(
-        f"The controller of the IPython profile '{name}' ({who}) runs, but has not answered for {timeout:.0f} seconds."
-        f" Wait until it is less busy, or stop it, or choose another profile; if that cluster is long gone, remove {path}."
+        tr(
+            "The controller of the IPython profile '{name}' ({who}) runs, but has not answered for {seconds} seconds. Wait"
+            " until it is less busy, or stop it, or choose another profile; if that cluster is long gone, remove {path}.",
+            name=name,
+            who=who,
+            seconds=round(timeout),
+            path=path,
+        )
     )
 
 
@@ -437,8 +476,13 @@ def _client(info: dict[str, Any], profile_dir: Path, timeout: float) -> Any | No
         return None
     except Exception as error:
         _destroy(context)
-        name = profile.name_of(profile_dir)
-        raise ConnectError(f"The controller of the IPython profile '{name}' refused us: {error}") from error
+        raise ConnectError(
+            tr(
+                "The controller of the IPython profile '{name}' refused us: {reason}",
+                name=profile.name_of(profile_dir),
+                reason=error,
+            )
+        ) from error
 
 
 def _destroy(context: zmq.Context[Any]) -> None:
@@ -490,7 +534,7 @@ class Connection:
         self._controller_known = False
         # The client's own handler closes its sockets in the middle of reading from one of them.
         client._notification_handlers["shutdown_notification"] = lambda message: self._lose(
-            "The controller was shut down."
+            tr("The controller was shut down.")
         )
 
     def _addresses(self) -> dict[str, str]:
@@ -513,7 +557,7 @@ class Connection:
     def lost(self) -> str | None:
         """A sentence if a part of the controller is known to be gone, else None. Never blocks; see :meth:`watched`."""
         if self.client._closed:
-            self._lose("The controller was shut down.")
+            self._lose(tr("The controller was shut down."))
         return self._lost
 
     def _lose(self, sentence: str | None) -> None:
@@ -537,19 +581,35 @@ class Connection:
         if not parts:
             return None
         if self._tunnel is not None and (said := self._tunnel.ended):
-            return f"The ssh tunnel through {self._tunnel.server} to the controller on {self.location} ended: {said}."
+            return tr(
+                "The ssh tunnel through {gateway} to the controller on {host} ended: {reason}.",
+                gateway=self._tunnel.server,
+                host=self.location,
+                reason=said,
+            )
         if len(parts) == len(self._urls):
-            return f"The controller at {self.url} is gone."
-        names = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-        verb = "is" if len(parts) == 1 else "are"
-        return f"The controller's {names} {verb} gone; the cluster at {self.url} must be stopped and started again."
+            return tr("The controller at {url} is gone.", url=self.url)
+        names = [_part_name(part) for part in parts]
+        if len(names) == 1:
+            return tr(
+                "The controller's {part} is gone; the cluster at {url} must be stopped and started again.",
+                part=names[0],
+                url=self.url,
+            )
+        return tr(
+            "The controller's {parts} and {last} are gone; the cluster at {url} must be stopped and started again.",
+            parts=", ".join(names[:-1]),
+            last=names[-1],
+            url=self.url,
+        )
 
     def _dead(self) -> str | None:
         """The sentence for a hub whose process is known and gone."""
         if self._controller is not None and self._controller.process() is None:
-            return (
-                f"The controller's hub, process {self._controller.pid}, is gone; the cluster at {self.url} must be"
-                f" stopped and started again."
+            return tr(
+                "The controller's hub, process {pid}, is gone; the cluster at {url} must be stopped and started again.",
+                pid=self._controller.pid,
+                url=self.url,
             )
         return None
 
@@ -591,7 +651,7 @@ class Connection:
             answers = listening(self._urls, _PROBE)
             for part, answer in answers.items():
                 refusals[part] = refusals[part] + 1 if answer is False else 0
-            silent = ", ".join(part for part, answer in answers.items() if answer is None)
+            silent = ", ".join(_part_name(part) for part, answer in answers.items() if answer is None)
             silences = silences + 1 if silent else 0
             if ping is None:
                 if rounds % _PING_EVERY == 0:
@@ -603,9 +663,17 @@ class Connection:
             self._lose(self._gone([part for part, count in refusals.items() if count >= _REFUSED_ROUNDS]))
             self._lose(self._dead())
             if silences >= _SILENT_ROUNDS:
-                self._lose(f"The controller on {self.location} no longer answers ({silent}).")
+                self._lose(
+                    tr("The controller on {host} no longer answers ({parts}).", host=self.location, parts=silent)
+                )
             if unanswered >= _PING_ROUNDS:
-                self._lose(f"The controller's hub at {self.url} has not answered for {_PING_ROUNDS} seconds.")
+                self._lose(
+                    tr(
+                        "The controller's hub at {url} has not answered for {seconds} seconds.",
+                        url=self.url,
+                        seconds=_PING_ROUNDS,
+                    )
+                )
             self.each_round()
             rounds += 1
             stop.wait(_EVERY)
@@ -622,7 +690,7 @@ class Connection:
             return
         self._closed = True
         self._stop.set()
-        self._lose("The connection was closed.")
+        self._lose(tr("The connection was closed."))
         if os.getpid() != self._owner_pid:
             return  # a forked child must not touch its parent's sockets
         with suppress(Exception):

@@ -30,6 +30,8 @@ from ipyparallel.cluster.launcher import (
 from ipyparallel.cluster.shellcmd import ShellCommandSend
 from traitlets import default
 
+from parallelflow.texts import tr
+
 from .errors import StopError
 from .tree import TOKENS, carriers, environment
 
@@ -49,6 +51,15 @@ class CommandFailed(LauncherError):
         self.said = said
 
 
+def with_what_it_said(error: Exception) -> str:
+    """An error's text, with what the command printed that failed, if one did.
+
+    :param error: what a launcher raised
+    """
+    said = getattr(error, "said", "")
+    return f"{error}: {said}" if said else str(error)
+
+
 def _run(command: Sequence[str], *, shown: str = "", timeout: float | None = None, **options: Any) -> Any:
     """What a command prints.
 
@@ -65,14 +76,19 @@ def _run(command: Sequence[str], *, shown: str = "", timeout: float | None = Non
     try:
         done = subprocess.run(command, capture_output=True, timeout=timeout, **options)
     except subprocess.TimeoutExpired:
-        raise CommandFailed(f"'{shown}' did not end within {timeout:.0f} seconds") from None
+        raise CommandFailed(
+            tr("'{command}' did not end within {seconds} seconds", command=shown, seconds=round(timeout or 0))
+        ) from None
     except OSError as error:
-        raise CommandFailed(f"'{command[0]}' cannot be started: {error.strerror or error}") from error
+        raise CommandFailed(
+            tr("'{command}' cannot be started: {reason}", command=command[0], reason=error.strerror or error)
+        ) from error
     if done.returncode:
         said = done.stderr or done.stdout
         text = said if isinstance(said, str) else said.decode("utf-8", "replace")
         raise CommandFailed(
-            f"'{shown}' ended with exit status {done.returncode}", "\n".join(text.strip().splitlines()[-_LINES:])
+            tr("'{command}' ended with exit status {status}", command=shown, status=done.returncode),
+            "\n".join(text.strip().splitlines()[-_LINES:]),
         )
     return done.stdout
 
@@ -272,7 +288,7 @@ class _SSHEngine(SSHEngineLauncher):
     def start(self, hostname: str | None = None, user: str | None = None, port: str | None = None) -> None:
         """Start it, unless its job is being stopped."""
         if self.parent.stopping:
-            raise LauncherError("it is being stopped")
+            raise LauncherError(tr("it is being stopped"))
         self.ssh_args = [*self.ssh_args]  # the port is appended, and must not be the next machine's too
         super().start(hostname=hostname, user=user, port=port)
 
@@ -324,7 +340,7 @@ class _SSHEngineSet(SSHEngineSetLauncher):
         self._starting = in_thread(super().start, n)
         started = await asyncio.shield(self._starting)
         if not started:
-            raise LauncherError("c.SSHEngineSetLauncher.engines names no machines to start engines on")
+            raise LauncherError(tr("c.SSHEngineSetLauncher.engines names no machines to start engines on"))
         return started
 
     async def stop(self) -> None:
@@ -373,9 +389,10 @@ class _SSHEngineSet(SSHEngineSetLauncher):
         except Exception as error:
             if not started:
                 return ""
-            said = getattr(error, "said", "")
-            return (
-                f"The engines on {location} could not be stopped: {error}{': ' if said else ''}{said}. Stop them there."
+            return tr(
+                "The engines on {host} could not be stopped: {reason}. Stop them there.",
+                host=location,
+                reason=with_what_it_said(error),
             )
         return ""
 

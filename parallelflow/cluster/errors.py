@@ -53,7 +53,8 @@ class FailedLog:
         """All that there is to say about it."""
         if not self.tail:
             return self.sentence
-        return f"{self.sentence} {tr('The log ends with:')}".lstrip() + f"\n{self.tail}"
+        end = tr("The log ends with:")
+        return f"{self.sentence} {end}\n{self.tail}".lstrip()
 
 
 class StartError(ClusterError):

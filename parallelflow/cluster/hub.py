@@ -12,6 +12,8 @@ from typing import Any
 
 import zmq
 
+from parallelflow.texts import tr
+
 from .connection import Connection
 from .errors import StopError
 from .tree import Identity, Root, end
@@ -70,9 +72,9 @@ def shut_down(connection: Connection, limit: float) -> None:
         # Whether it agreed or hangs: this very process is what the user wants gone.
         left = end([Root("", identity)], max(1.0, limit - (time.monotonic() - start)))
         if left:
-            raise StopError(f"The controller, process {left[0].pid}, could not be stopped.")
+            raise StopError(tr("The controller, process {pid}, could not be stopped.", pid=left[0].pid))
     elif connection.check() is None:
-        raise StopError(f"The controller on {connection.location} does not obey; stop it there.")
+        raise StopError(tr("The controller on {host} does not obey; stop it there.", host=connection.location))
 
 
 def stop(

@@ -24,8 +24,10 @@ from ipyparallel.cluster.cluster import Cluster
 from ipyparallel.cluster.launcher import LocalControllerLauncher, LocalEngineSetLauncher
 from traitlets import import_item
 
+from parallelflow.texts import tr
+
 from . import profile
-from .elsewhere import adapted, in_thread
+from .elsewhere import adapted, in_thread, with_what_it_said
 from .errors import FailedLog, ProfileError, StartError, StopError
 from .tree import TOKENS
 
@@ -67,8 +69,12 @@ def _cluster(folder: Path, cluster_id: str = "") -> Any:
         raise
     except Exception as error:
         raise ProfileError(
-            f"The configuration of the IPython profile '{profile.name_of(folder)}' cannot be used:"
-            f" {error}. Correct {folder / 'ipcluster_config.py'}."
+            tr(
+                "The configuration of the IPython profile '{name}' cannot be used: {reason}. Correct {path}.",
+                name=profile.name_of(folder),
+                reason=error,
+                path=folder / "ipcluster_config.py",
+            )
         ) from error
 
 
@@ -95,11 +101,15 @@ def controller_command(folder: Path) -> Command:
     cluster = _cluster(folder)
     kind = cluster.controller_launcher_class
     if kind is not LocalControllerLauncher:
-        name = profile.name_of(folder)
         raise ProfileError(
-            f"The IPython profile '{name}' has its controller started by {kind.__name__}, which VisTrails does not do."
-            f" Start the cluster in a terminal with: ipcluster start --profile={name}; VisTrails then uses it. Or"
-            f" remove controller_launcher_class from {folder / 'ipcluster_config.py'}, and the controller runs here."
+            tr(
+                "The IPython profile '{name}' has its controller started by {launcher}, which VisTrails does not do. Start"
+                " the cluster in a terminal with: ipcluster start --profile={name}; VisTrails then uses it. Or remove"
+                " controller_launcher_class from {path}, and the controller runs here.",
+                name=profile.name_of(folder),
+                launcher=kind.__name__,
+                path=folder / "ipcluster_config.py",
+            )
         )
     launcher = _launcher(cluster, kind)
     arguments = [*launcher.controller_args, *cluster.controller_args]
@@ -225,7 +235,8 @@ class Job:
     def name(self) -> str:
         """What starts the engines, for messages."""
         number = getattr(self._launcher, "job_id", "")
-        return f"{self._kind.__name__}{f' (job {number})' if number else ''}"
+        name = str(self._kind.__name__)
+        return tr("{launcher} (job {number})", launcher=name, number=number) if number else name
 
     @property
     def queued(self) -> bool:
@@ -250,13 +261,22 @@ class Job:
             self._loop.call(lambda: launcher.start(getattr(launcher, "engine_count", n)), timeout, meanwhile)
         except TimeoutError:
             raise StartError(
-                f"{self.name}, which the profile's configuration names to start engines, did not"
-                f" return within {timeout:.0f} seconds."
+                tr(
+                    "{launcher}, which the profile's configuration names to start engines, did not return within"
+                    " {seconds} seconds.",
+                    launcher=self.name,
+                    seconds=round(timeout),
+                )
             ) from None
         except Exception as error:
             raise StartError(
-                f"{self.name}, which the profile's configuration names to start engines, failed:"
-                f" {error}. Correct {self._folder / 'ipcluster_config.py'}, or start the engines by hand.",
+                tr(
+                    "{launcher}, which the profile's configuration names to start engines, failed: {reason}. Correct"
+                    " {path}, or start the engines by hand.",
+                    launcher=self.name,
+                    reason=error,
+                    path=self._folder / "ipcluster_config.py",
+                ),
                 FailedLog(getattr(error, "said", "")),
             ) from error
         self.n = int(launcher.n)
@@ -334,11 +354,20 @@ class Job:
         except StopError:
             raise
         except TimeoutError:
-            raise StopError(f"{self.name} did not stop its engines within {timeout:.0f} seconds.") from None
-        except Exception as error:
-            said = getattr(error, "said", "")
             raise StopError(
-                f"{self.name} could not stop its engines: {error}{': ' if said else ''}{said}. Stop them by hand."
+                tr(
+                    "{launcher} did not stop its engines within {seconds} seconds.",
+                    launcher=self.name,
+                    seconds=round(timeout),
+                )
+            ) from None
+        except Exception as error:
+            raise StopError(
+                tr(
+                    "{launcher} could not stop its engines: {reason}. Stop them by hand.",
+                    launcher=self.name,
+                    reason=with_what_it_said(error),
+                )
             ) from error
         self._loop.close()
         script = getattr(self._launcher, "batch_file", "")

@@ -454,7 +454,9 @@ class ProcessManager:
         try:
             output = os.open(entry.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, profile.PRIVATE_FILE)
         except OSError as error:
-            raise StartError(f"No log can be written to {entry.log_path}: {error.strerror}.") from error
+            raise StartError(
+                tr("No log can be written to {path}: {reason}.", path=entry.log_path, reason=error.strerror)
+            ) from error
         command = [*how.command, *options, *how.arguments]
         try:
             return subprocess.Popen(
@@ -467,7 +469,9 @@ class ProcessManager:
                 umask=umask,
             )
         except OSError as error:
-            raise StartError(f"{command[0]} cannot be started: {error.strerror or error}.") from error
+            raise StartError(
+                tr("{program} cannot be started: {reason}.", program=command[0], reason=error.strerror or error)
+            ) from error
         finally:
             os.close(output)
 
@@ -485,7 +489,9 @@ class ProcessManager:
         limit = max(wait.left, 0.1)
         try:
             wait.call(
-                lambda: job.start(n, limit, lambda: self._save_job(started)), f"Starting engines with {job.name}", 0.3
+                lambda: job.start(n, limit, lambda: self._save_job(started)),
+                tr("Starting engines with {launcher}", launcher=job.name),
+                0.3,
             )
             self._save_job(started)
         except BaseException:
@@ -741,8 +747,13 @@ class ProcessManager:
                 except subprocess.TimeoutExpired:
                     pids.add(started.popen.pid)
         if pids:
-            numbers = ", ".join(map(str, sorted(pids)))
-            problems.append(f"These processes could not be stopped within {limit:.0f} seconds: {numbers}.")
+            problems.append(
+                tr(
+                    "These processes could not be stopped within {seconds} seconds: {pids}.",
+                    seconds=round(limit),
+                    pids=", ".join(map(str, sorted(pids))),
+                )
+            )
         if problems:
             raise StopError(" ".join(problems))
 

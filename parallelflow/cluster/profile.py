@@ -18,6 +18,8 @@ from IPython.core.profiledir import ProfileDir
 from IPython.utils.path import get_xdg_dir
 from traitlets.config.loader import Config, ConfigFileNotFound, JSONFileConfigLoader, PyFileConfigLoader
 
+from parallelflow.texts import tr
+
 from .errors import ProfileError
 
 log = logging.getLogger(__name__)
@@ -66,7 +68,10 @@ def check_name(name: str) -> None:
     """
     if not _NAME.match(name) or len(name) > 100:
         raise ProfileError(
-            f"{name!r} cannot be the name of an IPython profile; use up to 100 letters, digits, '.', '_' and '-'."
+            tr(
+                "{name} cannot be the name of an IPython profile; use up to 100 letters, digits, '.', '_' and '-'.",
+                name=repr(name),
+            )
         )
 
 
@@ -94,11 +99,15 @@ def find(name: str) -> Path:
     check_name(name)
     folder = folder_of(name)
     if not folder.is_dir() and name != "default":
-        known = ", ".join(profiles()) or "none"
         raise ProfileError(
-            f"There is no IPython profile '{name}' in {ipython_dir()} (profiles that exist: {known})."
-            f" Choose another with Packages > Parallel Flow > Change profile, or make it there"
-            f" or in a terminal with: ipython profile create --parallel {name}"
+            tr(
+                "There is no IPython profile '{name}' in {folder} (profiles that exist: {known}). Choose another with"
+                " Packages > Parallel Flow > Change profile, or make it there or in a terminal with:"
+                " ipython profile create --parallel {name}",
+                name=name,
+                folder=ipython_dir(),
+                known=", ".join(profiles()) or tr("none"),
+            )
         )
     return folder
 
@@ -121,7 +130,12 @@ def create(name: str) -> Path:
         make_private(folder)
     except OSError as error:
         raise ProfileError(
-            f"The IPython profile '{name}' could not be made in {folder}: {error.strerror or error}."
+            tr(
+                "The IPython profile '{name}' could not be made in {folder}: {reason}.",
+                name=name,
+                folder=folder,
+                reason=error.strerror or error,
+            )
         ) from error
     return folder
 
@@ -138,7 +152,13 @@ def make_private(folder: Path) -> None:
             if part.stat().st_mode & 0o077:
                 part.chmod(PRIVATE_FOLDER)
         except OSError as error:
-            raise ProfileError(f"{part} must be a folder that only you can read: {error.strerror or error}.") from error
+            raise ProfileError(
+                tr(
+                    "{folder} must be a folder that only you can read: {reason}.",
+                    folder=part,
+                    reason=error.strerror or error,
+                )
+            ) from error
 
 
 def name_of(folder: Path) -> str:
@@ -224,7 +244,9 @@ def config(folder: Path, application: str) -> Config:
             except ConfigFileNotFound:
                 continue
             except Exception as error:
-                raise ProfileError(f"{path} cannot be read: {error}. Correct that file.") from error
+                raise ProfileError(
+                    tr("{path} cannot be read: {reason}. Correct that file.", path=path, reason=error)
+                ) from error
     return merged
 
 

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from parallelflow.texts import tr
+
 from . import profile
 from .errors import ClusterError
 from .tree import Identity, Root
@@ -96,7 +98,7 @@ def locked(path: Path, wait: Wait, what: str) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, profile.PRIVATE_FILE)
     except OSError as error:
-        raise ClusterError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise _cannot_be_written(path, error) from error
     try:
         while True:
             try:
@@ -105,8 +107,12 @@ def locked(path: Path, wait: Wait, what: str) -> Iterator[None]:
             except BlockingIOError:
                 if wait.over:
                     raise ClusterError(
-                        f"Waited {wait.timeout:.0f} seconds for {what}. Another VisTrails holds {path}; try again when it is"
-                        f" done."
+                        tr(
+                            "Waited {seconds} seconds for {what}. Another VisTrails holds {path}; try again when it is done.",
+                            seconds=round(wait.timeout),
+                            what=what,
+                            path=path,
+                        )
                     ) from None
                 wait.pause(what, 0.0)
         try:
@@ -115,6 +121,10 @@ def locked(path: Path, wait: Wait, what: str) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
+
+
+def _cannot_be_written(path: Path, error: OSError) -> ClusterError:
+    return ClusterError(tr("{path} cannot be written: {reason}.", path=path, reason=error.strerror or error))
 
 
 class Record:
@@ -149,7 +159,7 @@ class Record:
         :raises ClusterError: if it is locked or cannot be written
         """
         try:
-            with locked(self._lock, Wait(_LOCK_FOR), "the record of the processes that VisTrails started"):
+            with locked(self._lock, Wait(_LOCK_FOR), tr("the record of the processes that VisTrails started")):
                 old = self.read()
                 new = change(old)
                 if new == old:
@@ -161,7 +171,7 @@ class Record:
                     self.path.unlink(missing_ok=True)
                 return new
         except OSError as error:
-            raise ClusterError(f"{self.path} cannot be written: {error.strerror or error}.") from error
+            raise _cannot_be_written(self.path, error) from error
 
     def put(self, *entries: Entry) -> None:
         """Add entries, or replace those with the same token.

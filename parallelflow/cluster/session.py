@@ -164,30 +164,49 @@ class Session:
             if not start or settings.if_no_engines == "never":
                 raise NoEngines(self._nothing(connection, settings))
             if inside_engine():
-                raise NoEngines("This runs in an engine already, from where no other cluster is started.")
+                raise NoEngines(tr("This runs in an engine already, from where no other cluster is started."))
             count: int | None = settings.engines or os.cpu_count() or 1
             if settings.if_no_engines == "ask":
                 with wait.suspended():
                     count = self._questions.start_cluster(self.profile, count or 1)
             if not count:
                 raise NoEngines(
-                    "No engines are running, and none were to be started. Start some with Packages > Parallel Flow > Start"
-                    " new engine processes, or execute again and let the Map start them."
+                    tr(
+                        "No engines are running, and none were to be started. Start some with Packages > Parallel Flow > Start"
+                        " new engine processes, or execute again and let the Map start them."
+                    )
                 )
             self._start(count, wait, only_if_none=True)
             assert self._connection is not None
             return self._connection.client
 
     def _nothing(self, connection: Connection | None, settings: Settings) -> str:
-        what = "no controller runs" if connection is None else "the controller has no engines"
-        why = (
-            " and the preferences say that none are started by themselves" if settings.if_no_engines == "never" else ""
+        never = settings.if_no_engines == "never"
+        if connection is None and never:
+            what = tr(
+                "There are no engines: no controller runs for the IPython profile '{name}' and the preferences say that none"
+                " are started by themselves.",
+                name=self.profile,
+            )
+        elif connection is None:
+            what = tr("There are no engines: no controller runs for the IPython profile '{name}'.", name=self.profile)
+        elif never:
+            what = tr(
+                "There are no engines: the controller has no engines for the IPython profile '{name}' and the preferences say"
+                " that none are started by themselves.",
+                name=self.profile,
+            )
+        else:
+            what = tr(
+                "There are no engines: the controller has no engines for the IPython profile '{name}'.",
+                name=self.profile,
+            )
+        how = tr(
+            "Start some with Packages > Parallel Flow > Start new engine processes, or in a terminal with:"
+            " ipcluster start --profile={name}",
+            name=self.profile,
         )
-        return (
-            f"There are no engines: {what} for the IPython profile '{self.profile}'{why}. Start some with"
-            f" Packages > Parallel Flow > Start new engine processes, or in a terminal with:"
-            f" ipcluster start --profile={self.profile}"
-        )
+        return f"{what} {how}"
 
     def _connect(self, wait: Wait, repair: bool = False, to_stop: bool = False) -> Connection | None:
         """The connection if it is good, else a new one, else None.
@@ -207,7 +226,7 @@ class Session:
         try:
             connection = wait.call(
                 lambda: connect(folder, patience),
-                "Connecting to the controller",
+                tr("Connecting to the controller"),
                 0.0,
                 discard=lambda late: late.close(),
             )
@@ -241,7 +260,7 @@ class Session:
                 return connection.check()
             if patience.over:
                 return connection.check()
-            wait.pause("Waiting for the schedulers", 0.2)
+            wait.pause(tr("Waiting for the schedulers"), 0.2)
         return None
 
     def _report_dead_engines(self, connection: Connection) -> None:
@@ -278,7 +297,7 @@ class Session:
         :raises ClusterError: if they do not all become ready; those that did stay
         """
         if n < 1:
-            raise ClusterError(f"The number of engines to start must be at least 1, not {n}.")
+            raise ClusterError(tr("The number of engines to start must be at least 1, not {number}.", number=n))
         wait = self._wait(self._settings().start_timeout, progress, cancelled)
         with self._locked(wait):
             uuids = self._start(n, wait, only_if_none=False)
@@ -290,7 +309,7 @@ class Session:
         manager = self.processes
         manager.settings = self._settings()
         lock = profiles.security_dir(manager.profile_dir) / "parallelflow-start.lock"
-        what = "another VisTrails, which is just starting a cluster on this profile"
+        what = tr("another VisTrails, which is just starting a cluster on this profile")
         with locked(lock, wait, what):
             # Whoever held the lock may have started what we want.
             connection = self._connect(wait, repair=True)
@@ -321,7 +340,7 @@ class Session:
         waiting_file: Path | None = None
         try:
             if connection is None:
-                wait.report("Starting the controller", 0.0)
+                wait.report(tr("Starting the controller"), 0.0)
                 controller = manager.launch_controller(self._stale)
                 batch.append(controller)
                 if manager.starts_engines_here:
@@ -339,9 +358,9 @@ class Session:
                 except (ConnectError, ControllerLost) as error:
                     raise manager.failure(str(error), controller) from error
                 if connection is None:
-                    raise manager.failure("The controller started but does not answer.", controller)
+                    raise manager.failure(tr("The controller started but does not answer."), controller)
             if not engines:
-                wait.report("Starting engines", 0.2)
+                wait.report(tr("Starting engines"), 0.2)
                 self._check_engine_file(connection, folder)
                 engines = manager.launch_engines(
                     n,
@@ -365,7 +384,7 @@ class Session:
                 log.warning("%s", error)
                 uuids = {identity for engine in ready for identity in engine.uuids}
             manager.show_to_ipcluster()
-            wait.report("The cluster is ready", 1.0)
+            wait.report(tr("The cluster is ready"), 1.0)
             return uuids
         except BaseException:
             if any(started.entry.kind == CONTROLLER for started in batch):
@@ -392,8 +411,12 @@ class Session:
         path = profiles.engine_file(folder, connection.cluster_id)
         if not path.exists():
             raise StartError(
-                f"No engines can be started from this machine: {path} is missing, by which they would find"
-                f" the controller on {connection.location}. Copy it from there."
+                tr(
+                    "No engines can be started from this machine: {path} is missing, by which they would find the"
+                    " controller on {host}. Copy it from there.",
+                    path=path,
+                    host=connection.location,
+                )
             )
 
     # Know
@@ -457,7 +480,7 @@ class Session:
         with self._locked(wait):
             connection = self._connect(wait)
             if connection is None:
-                raise ControllerLost("There is no controller any more, so engines have no numbers.")
+                raise ControllerLost(tr("There is no controller any more, so engines have no numbers."))
             chosen = {n: identity for n, identity in hub.engines_of(connection).items() if n in set(ids)}
             manager = self.processes
             manager.settings = self._settings()
@@ -474,8 +497,12 @@ class Session:
             left = sorted(n for n, identity in others.items() if hub.engines_of(connection).get(n) == identity)
             if left:
                 raise StopError(
-                    f"These engines did not stop within {limit:.0f} seconds: {', '.join(map(str, left))}."
-                    f" Stop their processes on the machines they run on."
+                    tr(
+                        "These engines did not stop within {seconds} seconds: {numbers}. Stop their processes on the machines"
+                        " they run on.",
+                        seconds=round(limit),
+                        numbers=", ".join(map(str, left)),
+                    )
                 )
 
     def stop_started(self) -> None:
@@ -535,7 +562,10 @@ class Session:
             manager.settings = self._settings()
             if connection is None and not manager.started:
                 raise ControllerLost(
-                    f"No controller runs for the IPython profile '{self.profile}'; there is nothing to shut down."
+                    tr(
+                        "No controller runs for the IPython profile '{name}'; there is nothing to shut down.",
+                        name=self.profile,
+                    )
                 )
             if connection is None or manager.controller() is not None:
                 self._stop_ours(manager.started)
@@ -839,9 +869,12 @@ class Session:
         while not self._lock.acquire(timeout=0.05):
             if wait.over:
                 raise ClusterError(
-                    f"Waited {wait.timeout:.0f} seconds for another action on the cluster to end; try again later."
+                    tr(
+                        "Waited {seconds} seconds for another action on the cluster to end; try again later.",
+                        seconds=round(wait.timeout),
+                    )
                 )
-            wait.report("Waiting for another action on the cluster to end", 0.0)
+            wait.report(tr("Waiting for another action on the cluster to end"), 0.0)
         try:
             yield
         finally:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias, TypeVar
 
+from parallelflow.texts import tr
+
 from .errors import ProfileError, SettingsError
 from .profile import check_name
 
@@ -23,7 +25,10 @@ MOST_ENGINES = 10_000
 LONGEST_WAIT = 86_400.0
 
 
-def _preference(default: _T, documentation: str, allowed: str, read: Callable[[object], _T]) -> Any:
+def _preference(
+    default: _T, documentation: Callable[[], str], allowed: Callable[[], str], read: Callable[[object], _T]
+) -> Any:
+    # Texts are asked for when they are needed: only then it is known in which language.
     return field(default=default, metadata={"doc": documentation, "allowed": allowed, "read": read})
 
 
@@ -76,8 +81,8 @@ def _yes_or_no(value: object) -> bool:
     return word in _TRUE
 
 
-_PROFILE = "the name of an IPython profile: letters, digits, '.', '_' and '-'"
-_WAIT = f"a number of seconds from 0.5 to {LONGEST_WAIT:.0f}"
+def _a_wait() -> str:
+    return tr("a number of seconds from 0.5 to {most}", most=round(LONGEST_WAIT))
 
 
 @dataclass(frozen=True)
@@ -86,60 +91,71 @@ class Settings:
 
     profile: str = _preference(
         "default",
-        "The IPython profile whose cluster is used, and started if there is none.",
-        _PROFILE,
+        lambda: tr("The IPython profile whose cluster is used, and started if there is none."),
+        lambda: tr("the name of an IPython profile: letters, digits, '.', '_' and '-'"),
         _profile_name,
     )
     engines: int = _preference(
         0,
-        "How many engines are started when none are running; 0 means as many as this machine has cores.",
-        f"a whole number from 0 to {MOST_ENGINES}",
+        lambda: tr("How many engines are started when none are running; 0 means as many as this machine has cores."),
+        lambda: tr("a whole number from 0 to {most}", most=MOST_ENGINES),
         _count,
     )
     if_no_engines: str = _preference(
         "ask",
-        "What a Map does that finds no engines: 'ask' asks whether to start some (in batch mode it starts them), 'auto'"
-        " starts them, 'never' fails with a message.",
-        "'ask', 'auto' or 'never'",
+        lambda: tr(
+            "What a Map does that finds no engines: 'ask' asks whether to start some (in batch mode it starts them), 'auto'"
+            " starts them, 'never' fails with a message."
+        ),
+        lambda: tr("'ask', 'auto' or 'never'"),
         _one_of("ask", "auto", "never"),
     )
     start_timeout: float = _preference(
         60.0,
-        "How many seconds a controller and its engines may take to become ready before the start counts as failed.",
-        _WAIT,
+        lambda: tr(
+            "How many seconds a controller and its engines may take to become ready before the start counts as failed."
+        ),
+        _a_wait,
         _seconds,
     )
     stop_timeout: float = _preference(
         10.0,
-        "How many seconds stopping may take. Processes are first asked to end and, after a third of this time, killed.",
-        _WAIT,
+        lambda: tr(
+            "How many seconds stopping may take. Processes are first asked to end and, after a third of this time, killed."
+        ),
+        _a_wait,
         _seconds,
     )
     connect_timeout: float = _preference(
         10.0,
-        "How many seconds a controller that is known to run may take to answer.",
-        _WAIT,
+        lambda: tr("How many seconds a controller that is known to run may take to answer."),
+        _a_wait,
         _seconds,
     )
     at_exit: str = _preference(
         "stop",
-        "What becomes of the processes that VisTrails started when it exits: 'stop' ends them, 'leave' lets them run on"
-        " for the next session.",
-        "'stop' or 'leave'",
+        lambda: tr(
+            "What becomes of the processes that VisTrails started when it exits: 'stop' ends them, 'leave' lets them run on"
+            " for the next session."
+        ),
+        lambda: tr("'stop' or 'leave'"),
         _one_of("stop", "leave"),
     )
     after_crash: str = _preference(
         "ask",
-        "What becomes of processes that a VisTrails left behind which crashed or was killed: 'stop', 'take back', or"
-        " 'ask' (in batch mode they are taken back).",
-        "'ask', 'stop' or 'take back'",
+        lambda: tr(
+            "What becomes of processes that a VisTrails left behind which crashed or was killed: 'stop', 'take back', or"
+            " 'ask' (in batch mode they are taken back)."
+        ),
+        lambda: tr("'ask', 'stop' or 'take back'"),
         _one_of("ask", "stop", "take back"),
     )
     encryption: bool = _preference(
         False,
-        "Whether controllers that VisTrails starts encrypt all their traffic (CurveZMQ). Messages are signed in any"
-        " case.",
-        "True or False",
+        lambda: tr(
+            "Whether controllers that VisTrails starts encrypt all their traffic (CurveZMQ). Messages are signed in any case."
+        ),
+        lambda: tr("True or False"),
         _yes_or_no,
     )
 
@@ -160,8 +176,13 @@ class Settings:
                 values[entry.name] = entry.metadata["read"](value)
             except (ValueError, OverflowError):
                 raise SettingsError(
-                    f"The preference '{entry.name}' of Parallel Flow has the value {value!r}, which is not allowed;"
-                    f" it must be {entry.metadata['allowed']}."
+                    tr(
+                        "The preference '{name}' of Parallel Flow has the value {value}, which is not allowed; it must be"
+                        " {allowed}.",
+                        name=entry.name,
+                        value=repr(value),
+                        allowed=entry.metadata["allowed"](),
+                    )
                 ) from None
         return cls(**values)  # type: ignore[arg-type]
 
@@ -172,12 +193,17 @@ class Preference:
 
     :param key: its name, an attribute of :class:`Settings`
     :param default: its default value, of the type that it has
-    :param documentation: one line for the user
+    :param describe: returns what :attr:`documentation` is
     """
 
     key: str
     default: Value
-    documentation: str
+    describe: Callable[[], str]
+
+    @property
+    def documentation(self) -> str:
+        """One line for the user."""
+        return self.describe()
 
 
 PREFERENCES: tuple[Preference, ...] = tuple(

@@ -11,6 +11,8 @@ import time
 from contextlib import ExitStack, suppress
 from typing import Any
 
+from parallelflow.texts import tr
+
 
 class Tunnel:
     """One ssh process by which a controller's ports can be reached on this machine.
@@ -42,7 +44,7 @@ class Tunnel:
             )
         except OSError as error:
             self._process = None
-            self._said = f"ssh cannot be started: {error.strerror or error}"
+            self._said = tr("ssh cannot be started: {reason}", reason=error.strerror or error)
 
     def near(self, info: dict[str, Any]) -> dict[str, Any]:
         """The connection file's content for a client that uses the tunnel.
@@ -61,7 +63,7 @@ class Tunnel:
         stderr = self._process.stderr
         lines = stderr.read().decode("utf-8", "replace").split("\n") if stderr is not None else []
         self._close_pipes()
-        self._said = "; ".join(line.strip().rstrip(".") for line in lines if line.strip()) or "ssh ended"
+        self._said = "; ".join(line.strip().rstrip(".") for line in lines if line.strip()) or tr("ssh ended")
         self._process = None
         return self._said
 
@@ -77,7 +79,7 @@ class Tunnel:
             with suppress(OSError), socket.create_connection(address, 1.0):
                 return ""
             if time.monotonic() > end:
-                return f"there was no answer within {timeout:.0f} seconds"
+                return tr("there was no answer within {seconds} seconds", seconds=round(timeout))
             time.sleep(0.05)
         return problem
 
@@ -87,7 +89,7 @@ class Tunnel:
             self._process.kill()
             self._process.wait()
             self._close_pipes()
-            self._process, self._said = None, "it was closed"
+            self._process, self._said = None, tr("it was closed")
 
     def _close_pipes(self) -> None:
         assert self._process is not None

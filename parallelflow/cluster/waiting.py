@@ -10,6 +10,8 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
 from typing import TypeAlias, TypeVar
 
+from parallelflow.texts import tr
+
 from .errors import Cancelled
 
 _T = TypeVar("_T")
@@ -66,7 +68,7 @@ class Wait:
             self._furthest = min(1.0, max(self._furthest, fraction))
             self._progress(text, self._furthest)
         if self._cancelled is not None and self._cancelled():
-            raise Cancelled("Cancelled; what had been started was stopped again.")
+            raise Cancelled(tr("Cancelled; what had been started was stopped again."))
 
     def pause(self, text: str, fraction: float) -> None:
         """Report, then let a moment pass.

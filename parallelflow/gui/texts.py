@@ -3,8 +3,8 @@
 A translator extracts the texts with PyQt's ``pylupdate5``, translates the file that it writes, for German say, in Qt
 Linguist, and turns it into a ``.qm`` file with Qt's ``lrelease``::
 
-    pylupdate5 -tr-function tr -tr-function tr_count parallelflow/gui/*.py parallelflow/ipyparallel_flow/*.py \\
-        parallelflow/cluster/*.py parallelflow/map/*.py -ts de.ts
+    pylupdate5 -tr-function tr -tr-function tr_count parallelflow/*.py parallelflow/cluster/*.py parallelflow/map/*.py \\
+        parallelflow/gui/*.py parallelflow/ipyparallel_flow/*.py -ts de.ts
 
 For this, what is given to :func:`tr` and :func:`tr_count` must be literal texts. The translation is used from when the
 application installs a ``QTranslator`` with it. What the rooms without Qt say goes through `parallelflow.texts`, which this

@@ -10,6 +10,7 @@ from vistrails.core.packagemanager import get_package_manager
 
 from parallelflow.cluster import PREFERENCES, ClusterError, Settings, configure, get_session
 from parallelflow.map.module import Map, MapChunk
+from parallelflow.texts import tr
 
 _modules = [Map, MapChunk]
 
@@ -69,21 +70,11 @@ def finalize() -> None:
         debug.critical(str(error))
 
 
-def _translate() -> Callable[[str], str]:
-    """What gives a text in the user's language: nothing but Qt does, which is there only with the window."""
-    if not _has_window():
-        return str
-    from parallelflow.gui.texts import tr
-
-    return tr
-
-
 def menu_items() -> list[tuple[str, Callable[..., None]]]:
     """Return the entries of Packages > Parallel Flow.
 
     :returns: each entry's text, and what choosing it calls.
     """
-    tr = _translate()
 
     def entry(name: str) -> Callable[..., None]:
         def choose(checked: bool = False) -> None:

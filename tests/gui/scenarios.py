@@ -827,7 +827,8 @@ def _translated(user: User, path: Path) -> Steps:
     from PyQt5.QtCore import QTranslator
     from PyQt5.QtWidgets import QAbstractButton
 
-    from parallelflow.gui import texts
+    from parallelflow.cluster import profile
+    from parallelflow.gui import background, texts
 
     messages = ElementTree.parse(path).getroot().findall("context[name='@default']/message")
     known = {(each.findtext("source"), each.findtext("comment") or "") for each in messages}
@@ -843,6 +844,10 @@ def _translated(user: User, path: Path) -> Steps:
     user.application.installTranslator(translator)
     user.seen["numbers"] = [texts.engines(1), texts.engines(1200)]
     words = [text for text, _ in user.package().menu_items()]
+    failing = background.run(lambda: profile.find("nowhere"))
+    failing.failed.connect(lambda error: user.seen.update(error=str(error)))
+    failing.start()
+    yield from user.until(lambda: "error" in user.seen, "an error of the cluster's")
     for name, dialog in _every_dialog(user):
         dialog.show()
         yield
