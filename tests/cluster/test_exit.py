@@ -26,6 +26,7 @@ Make = Callable[..., Session]
 
 _START = """
 import os, signal, sys, threading, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests with nohup has it ignored
 from parallelflow.cluster import Session, Settings, configure, get_session
 settings = dict(profile="test", engines=1, **{preferences})
 session = configure(lambda: Settings.from_mapping(settings))
