@@ -47,6 +47,48 @@ def test_old_garbage_is_collected_too_but_seldom() -> None:
         assert seen() is None
 
 
+def test_what_has_been_gone_through_is_left_out_so_that_collections_stay_short() -> None:
+    now = 0.0
+    with garbage.in_steps(lambda: now) as step:
+        assert not gc.get_objects()[1000:]  # what was there before
+        kept = []
+        for _ in range(5):
+            kept += [[] for _ in range(garbage.PIECE // 2)]
+            now += garbage.YOUNG_EVERY
+            step()
+            assert len(gc.get_objects()) < 1.1 * garbage.PIECE
+    assert len(gc.get_objects()) > len(kept)
+
+
+def test_many_objects_do_not_wait_for_the_time() -> None:
+    now = 0.0
+    with garbage.in_steps(lambda: now) as step:
+        old = Knot()
+        gc.collect()
+        seen = weakref.ref(old)
+        del old
+        kept = [[] for _ in range(garbage.PIECE)]
+        now += garbage.YOUNG_EVERY
+        step()
+        assert seen() is None
+    assert kept
+
+
+def test_garbage_from_before_the_map_is_collected_after_it() -> None:
+    gc.collect()
+    gc.disable()
+    before = Knot()
+    seen = weakref.ref(before)
+    gc.enable()
+    with garbage.in_steps() as step:
+        del before
+        step()
+        gc.collect()
+        assert seen() is not None
+    gc.collect()
+    assert seen() is None
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_afterwards_it_is_as_before(enabled: bool) -> None:
     if not enabled:
