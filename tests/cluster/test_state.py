@@ -18,7 +18,7 @@ import pytest
 from parallelflow.cluster import EngineState, Session, processes
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.record import Entry
-from parallelflow.cluster.tree import TOKENS, carriers, environment, lives
+from parallelflow.cluster.tree import TOKENS, carriers, environment, lives, tokens_of
 
 BUSY = "while not stop: sum(range(1000))"
 
@@ -163,6 +163,7 @@ def test_a_process_taken_over_that_is_a_zombie_of_somebody_else_is_told_to_have_
 ) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment("mine"))
     try:
+        until(lambda: "mine" in tokens_of(psutil.Process(child.pid)))
         created = psutil.Process(child.pid).create_time()
         entry = Entry("mine", "engine", child.pid, created, host=socket.gethostname(), let_go=True, owner_pid=1)
         session = make_session(profile="test")

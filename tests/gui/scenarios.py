@@ -483,6 +483,7 @@ def map_runs(user: User) -> Scenario:
 
     with user.at("running"):
         yield from user.until(lambda: window.map.isVisible() and window.map_bar.value() > 0, "progress in the window")
+        yield from user.until(lambda: "left" in window.map_text.text(), "an estimate")
         yield from user.until(lambda: any(_column(window.table, 4, below=0)), "elements in the table")
         user.seen["progress"] = [window.map_text.text(), _column(window.table, 4, below=0)]
         user.seen["label"] = user.window("ExecutionProgressDialog").labelText()
