@@ -21,7 +21,7 @@ def survey(names: list[str]) -> list[ProfileState]:
     """
     places: dict[str, list[tuple[str, str]]] = {}
     for name in names:
-        folder = profile.ipython_dir() / f"profile_{name}"
+        folder = profile.folder_of(name)
         found = (_place(profile.client_file(folder, cluster)) for cluster in ("", *profile.other_clusters(folder)))
         places[name] = [place for place in found if place is not None]
     answers = listening({url: url for each in places.values() for url, _ in each}, _WITHIN)

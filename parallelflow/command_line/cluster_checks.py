@@ -44,7 +44,7 @@ def cluster(folder: Path, profile: str | None) -> Iterator[Check]:
             yield Check("Profile", WRONG, str(error))
             return
     name = settings.profile
-    place = profiles.ipython_dir() / f"profile_{name}"
+    place = profiles.folder_of(name)
     if not place.is_dir():
         if name == "default":
             yield Check("Profile", NOTE, "'default' does not exist yet; it is made when it is first used.")
