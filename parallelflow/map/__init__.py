@@ -6,11 +6,13 @@ One element's way, from the list to the log:
 - `plan` gathers everything that is the same for all elements; `needs` says which packages and subworkflows that takes.
 - `chunks` decides how many elements travel together; `values` turns them into bytes and back, `stand_ins` modules that
   are values.
+- `connected` connects to the cluster, or starts one, without blocking VisTrails' window.
 - `scheduler` sends chunks, brings outcomes back into the list's order, and deals with what dies.
 - `engine` is what the scheduler calls in an engine: `engine_vistrails` starts VisTrails there, `engine_plan` runs a chunk
-  through the serial Map's own loop, `interrupts` lets SIGINT end an element but nothing else.
+  through the serial Map's own loop, `recorder` notes down what is executed, `interrupts` lets SIGINT end an element but
+  nothing else.
 - `outcomes` is what travels back; `provenance` writes it into the workflow's log; `progress` tells how far it has come;
   `garbage` keeps Python's own housekeeping from getting in the way.
 
-This room may import `parallelflow.cluster`, VisTrails and the standard library; never Qt.
+This room may import `parallelflow.cluster`, `parallelflow.texts`, VisTrails and the standard library; never Qt.
 """
