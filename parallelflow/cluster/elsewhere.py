@@ -13,7 +13,6 @@ import os
 import re
 import shlex
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -32,6 +31,7 @@ from traitlets import default
 
 from parallelflow.texts import tr
 
+from . import threads
 from .errors import StopError
 from .tree import TOKENS, carriers, environment
 
@@ -115,7 +115,7 @@ def in_thread(function: Callable[..., Any], *arguments: Any) -> asyncio.Future[A
             settle, value = outcome.set_exception, error
         loop.call_soon_threadsafe(deliver, settle, value)
 
-    threading.Thread(target=run, name="parallelflow-launcher", daemon=True).start()
+    threads.start(run, "parallelflow-launcher")
     return outcome
 
 

@@ -26,13 +26,16 @@ from traitlets import import_item
 
 from parallelflow.texts import tr
 
-from . import profile
+from . import profile, threads
 from .elsewhere import adapted, in_thread, with_what_it_said
 from .errors import FailedLog, ProfileError, StartError, StopError
 from .tree import TOKENS
 
 log = logging.getLogger(__name__)
 _LOOK_EVERY = 0.1  # seconds
+
+# Threads that it takes when Python ends: one waits for the launcher to stop its engines, one does what blocks meanwhile.
+_AT_THE_END = 2
 
 # Launchers copy their processes' output to this process's stderr if their logger's level is DEBUG.
 _launcher_log = logging.getLogger(f"{__name__}.ipyparallel")
@@ -156,7 +159,8 @@ class _Loop:
         with self._lock:
             if self._loop is None or self._pid != os.getpid():
                 self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
-                threading.Thread(target=self._loop.run_forever, name="parallelflow-launchers", daemon=True).start()
+                threads.start(self._loop.run_forever, "parallelflow-launchers")
+                threads.reserve(_AT_THE_END)
 
         async def run() -> Any:
             result = function()
@@ -175,6 +179,7 @@ class _Loop:
         with self._lock:
             if self._loop is not None and self._pid == os.getpid():
                 self._loop.call_soon_threadsafe(_call_off, self._loop)
+                threads.dismiss(_AT_THE_END)
             self._loop = None
 
 

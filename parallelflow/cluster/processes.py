@@ -18,8 +18,10 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -27,7 +29,7 @@ import psutil
 
 from parallelflow.texts import tr
 
-from . import ipcluster, profile
+from . import ipcluster, profile, threads
 from .connection import listening, listening_ports, no_ipc
 from .errors import ClusterError, FailedLog, ProfileError, StartError, StopError
 from .launchers import Command, Job, controller_command, engine_command
@@ -267,7 +269,7 @@ class ProcessManager:
 
     @staticmethod
     def _in_background(function: Callable[[Started], None], started: Started) -> None:
-        threading.Thread(target=function, args=[started], name="parallelflow-job", daemon=True).start()
+        threads.start(partial(function, started), "parallelflow-job")
 
     def _give_up(self, started: Started) -> None:
         assert started.job is not None
@@ -728,14 +730,17 @@ class ProcessManager:
         begin = time.monotonic()
         problems: list[str] = []
         jobs = [started for started in chosen if started.job is not None]
-        cancels = [_Cancel(started.job, _LAUNCHERS_SHARE * limit, problems) for started in jobs if started.job]
+        cancels = [
+            threads.start(partial(_cancel, started.job, _LAUNCHERS_SHARE * limit, problems), "parallelflow-cancel")
+            for started in jobs
+            if started.job
+        ]
         roots = [started.root for started in chosen if started.job is None]
         hub_stays = not any(started.entry.kind == CONTROLLER for started in chosen)
         left = end(roots, limit / 3 if quick else limit, pause, hub_stays=hub_stays)
         if left and quick:
             left = end(roots, limit - (time.monotonic() - begin), pause, hub_stays=hub_stays)
-        for cancel in cancels:
-            cancel.join()
+        futures.wait(cancels)
         # What a launcher does not end on this machine, we do.
         rest = max((1 - _LAUNCHERS_SHARE) * limit, limit - (time.monotonic() - begin))
         left += end([started.root for started in jobs], rest, pause, hub_stays=hub_stays)
@@ -895,16 +900,9 @@ def _what_happened(group: Sequence[Started], timeout: float, ended: bool) -> str
     )
 
 
-class _Cancel(threading.Thread):
-    """Has a launcher stop its engines, in a thread of its own."""
-
-    def __init__(self, job: Job, timeout: float, problems: list[str]) -> None:
-        super().__init__(name="parallelflow-cancel", daemon=True)
-        self._job, self._timeout, self._problems = job, timeout, problems
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self._job.stop(self._timeout)
-        except StopError as error:
-            self._problems.append(str(error))
+def _cancel(job: Job, timeout: float, problems: list[str]) -> None:
+    """Have a launcher stop its engines."""
+    try:
+        job.stop(timeout)
+    except StopError as error:
+        problems.append(str(error))
