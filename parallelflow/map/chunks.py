@@ -19,6 +19,10 @@ TARGET_DURATION = 1.0
 # wait for the last one.
 SHORTEST_DURATION = 0.04
 
+# A chunk that lasts longer than this, in seconds, because elements cost more than earlier ones, gives the rest of them back:
+# other engines may have nothing to do, and what has been done is to be seen.
+LONGEST_DURATION = 2.0
+
 # A chunk never holds more elements than this: writing their log must not hold up VisTrails' window for 100 ms.
 MOST_ELEMENTS = 500
 
@@ -45,21 +49,41 @@ class ChunkPolicy:
     """Decides the size of the next chunk from what earlier ones cost.
 
     :param elements: how many elements the list has.
+    :param cost: what an element is expected to cost, in seconds, until one has been measured; None if nothing is known.
+    :param spread: by which share of that costs are expected to differ from chunk to chunk.
+    :param nbytes: how many bytes an element or its result is expected to have on the wire.
     """
 
-    def __init__(self, elements: int):
+    def __init__(self, elements: int, cost: float | None = None, spread: float = 1.0, nbytes: float = 0.0):
         self._left = elements
-        self._cost: float | None = None  # seconds an element takes on an engine
-        self._spread = 1.0  # how far costs differ from chunk to chunk, as a share of their mean
-        self._bytes = 0.0  # bytes an element or its result takes on the wire
+        self._cost = cost  # seconds an element takes on an engine
+        self._is_measured = False
+        self._spread = spread  # how far costs differ from chunk to chunk, as a share of their mean
+        self._bytes = nbytes  # bytes an element or its result takes on the wire
         self._in_round = 0  # chunks of this round that are yet to be handed out
         self._fair = 0.0  # an engine's share of what was left when the round began
         self._share = SHARE_OF_REST  # which share of that it gets in this round
 
-    def next_size(self, engines: int) -> int:
+    @property
+    def cost(self) -> float | None:
+        """How long an element took on an engine lately, in seconds; None if none has been measured."""
+        return self._cost if self._is_measured else None
+
+    @property
+    def spread(self) -> float:
+        """How far costs have differed from chunk to chunk lately, as a share of their mean."""
+        return self._spread
+
+    @property
+    def nbytes(self) -> float:
+        """The most bytes that an element or its result had on the wire."""
+        return self._bytes
+
+    def next_size(self, engines: int, most: int = MOST_ELEMENTS) -> int:
         """Return the size of the next chunk and count its elements as handed out.
 
         :param engines: how many engines share the work; at least 1.
+        :param most: how many elements there are at the place in the list where the chunk begins.
         :returns: at least 1 while elements are left, 0 after.
         """
         if self._left <= 0:
@@ -73,13 +97,22 @@ class ChunkPolicy:
         size = FIRST_CHUNK
         if self._cost is not None:
             cost = max(self._cost, 1e-6)
-            shortest = min(SHORTEST_DURATION / cost, self._fair)
-            size = min(int(TARGET_DURATION / cost), math.ceil(max(self._fair * self._share, shortest)))
+            wanted = max(self._fair * self._share, min(SHORTEST_DURATION / cost, self._fair))
+            if self._share == SHARE_IF_STEADY and self._fair * cost * STEADY < SHORTEST_DURATION:
+                wanted = self._fair  # engines that end so little apart need no further chunk to even that out
+            size = min(int(TARGET_DURATION / cost), math.ceil(wanted))
             by_bytes = int(MOST_BYTES / self._bytes) if self._bytes else MOST_ELEMENTS
             size = min(size, by_bytes, MOST_ELEMENTS)
-        size = max(1, min(size, self._left))
+        size = max(1, min(size, self._left, most))
         self._left -= size
         return size
+
+    def given_back(self, elements: int) -> None:
+        """Take note of elements that were handed out and have not been run.
+
+        :param elements: how many.
+        """
+        self._left += elements
 
     def weighed(self, elements: int, nbytes: int) -> None:
         """Take note of how much some elements, or their results, are on the wire.
@@ -98,9 +131,10 @@ class ChunkPolicy:
         if elements <= 0:
             return
         cost = seconds / elements
-        if self._cost is None:
-            self._cost = cost
-            return
-        difference = abs(cost - self._cost)
-        self._cost += SMOOTHING * (cost - self._cost)
-        self._spread += SMOOTHING * (difference / max(self._cost, 1e-6) - self._spread)
+        expected, self._cost = self._cost, cost
+        if expected is not None:
+            difference = abs(cost - expected)
+            if self._is_measured:
+                self._cost = expected + SMOOTHING * (cost - expected)
+            self._spread += SMOOTHING * (difference / max(self._cost, 1e-6) - self._spread)
+        self._is_measured = True

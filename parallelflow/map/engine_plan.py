@@ -192,6 +192,7 @@ class ReadyPlan:
             outcome.seconds = time.perf_counter() - started
         outcome.output, outcome.errors = said.getvalue(), complained.getvalue()
         outcome.values = {index: self._result(value) for index, value in self._loop.results.items()}
+        outcome.gives_back = self._loop.gives_back
         outcome.suspended = {
             index: [self._suspension(error) for error in errors] for index, errors in self._loop.suspensions.items()
         }

@@ -7,6 +7,7 @@ engine's half runs the inherited loop. May import VisTrails and the map room.
 from __future__ import annotations
 
 import hashlib
+import time
 from base64 import b16decode, b16encode
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from vistrails.packages.controlflow.utils import Map as SerialMap
 
 from parallelflow import ipyparallel_flow
 from parallelflow.map import engine
+from parallelflow.map.chunks import LONGEST_DURATION
 
 
 class Map(SerialMap):
@@ -123,6 +125,10 @@ def _spec_of(value: Any) -> PortSpec:
     return _specs[kind]
 
 
+class _Enough(Exception):
+    """The chunk has lasted long enough: the elements that are left are given back."""
+
+
 class MapChunk(SerialMap):
     """The Map on an engine: runs over one chunk of the list. Not for workflows."""
 
@@ -144,6 +150,8 @@ class MapChunk(SerialMap):
         self.elements: Sequence[Any] = elements
         self.results: dict[int, Any] = {}
         self.suspensions: dict[int, list[ModuleSuspended]] = {}
+        self.gives_back = False
+        self._end = time.perf_counter() + LONGEST_DURATION
         self.upToDate = self.computed = self.had_error = self.was_suspended = False
 
     def forget(self) -> None:
@@ -161,7 +169,10 @@ class MapChunk(SerialMap):
 
     def setInputValues(self, module: Module, inputPorts: list[str], elementList: Any, iteration: int) -> None:
         """Set an element's values, with the index that it has in the user's list."""
-        self.index = self.first + iteration
+        index = self.first + iteration
+        if index != self.index and len(self.results) == iteration and time.perf_counter() > self._end:
+            raise _Enough
+        self.index = index
         if self.input_specs.keys().isdisjoint(inputPorts) and _PLAIN_TYPES.issuperset(map(type, elementList)):
             self._set_plain_values(module, inputPorts, elementList)
         else:
@@ -197,6 +208,8 @@ class MapChunk(SerialMap):
         """Run the loop, and keep what was suspended."""
         try:
             super().compute()
+        except _Enough:
+            self.gives_back = True
         except ModuleSuspended as error:
             for child in error.children or ():
                 # An element that is suspended further up, by a module that all share, has no iteration of its own.

@@ -27,7 +27,7 @@ import ipyparallel
 from ipyparallel import error as ipp_error
 
 import parallelflow
-from parallelflow.map import engine, values
+from parallelflow.map import engine, experience, values
 from parallelflow.map.chunks import ChunkPolicy
 from parallelflow.map.outcomes import ChunkOutcome, Failure, PlanMissing, PlanReady, PlanRefused
 from parallelflow.map.progress import ChunkProgress
@@ -179,8 +179,10 @@ class Scheduler:
         self._work = work
         self._tick = tick
         self._pause = pause
-        self._policy = ChunkPolicy(work.count)
+        known = self._known = experience.recall(self._client, work.identity)
+        self._policy = ChunkPolicy(work.count, *((known.cost, known.spread, known.nbytes) if known else ()))
         self._next = 0
+        self._rests: list[Chunk] = []  # what chunks that lasted too long have given back, in the list's order
         self._limit = work.count  # elements from here on are not needed: an earlier one has failed
         self._again: deque[Chunk] = deque()
         self._pending: dict[str, Chunk] = {}
@@ -190,6 +192,7 @@ class Scheduler:
         self._deaths: dict[int, list[str]] = {}  # by element, the engines that died with it
         self._hosts: dict[int, str] = {}
         self._numbers: dict[str, int] = {}  # engines' ids by their identity at the hub, of those that died as well
+        self._holders: set[int] = set(known.engines if known else ())  # engines that hold the plan
         self._ready_since: dict[int, float] = {}  # by engine, when it made the plan ready, in seconds since the epoch
         self._alone_since: float | None = None
         self._finished_messages: list[str] = []
@@ -234,7 +237,7 @@ class Scheduler:
         try:
             while True:
                 self._hand_out()
-                if not self._is_needed(self._pending.values()) and not self._is_needed(self._again):
+                if not any(map(self._is_needed, (self._pending.values(), self._again, self._rests))):
                     grace = GRACE
                     return
                 yield from self._collect()
@@ -256,6 +259,15 @@ class Scheduler:
             finally:
                 self._forget_messages()
                 self._forget_late_ones()
+                self._remember()
+
+    def _remember(self) -> None:
+        """Keep what the next run of the same plan may go by; engines drop a plan of which a module has failed."""
+        seen = None
+        policy = self._policy
+        if self._done == self._work.count and policy.cost is not None:
+            seen = experience.Experience(policy.cost, policy.spread, policy.nbytes, frozenset(self._holders))
+        experience.remember(self._client, self._work.identity, seen)
 
     def _is_needed(self, chunks: Iterable[Chunk]) -> bool:
         return any(chunk.first < self._limit for chunk in chunks)
@@ -268,8 +280,8 @@ class Scheduler:
         self._numbers.update((identity, number) for number, identity in dict(self._client._engines).items())
         # At first no more than can run at once: an engine without the plan gives its chunk back, and elements that waited
         # behind that one would run before it. A first one that fails would wait for them, however long they take. It
-        # costs nothing: the second chunks' size follows from the first ones' time.
-        in_flight = IN_FLIGHT if self._done or self._ready_since else 1
+        # costs nothing: the second chunks' size follows from the first ones' time, if it is not known from an earlier run.
+        in_flight = IN_FLIGHT if self._known or self._done or self._ready_since else 1
         while len(self._pending) < in_flight * max(engines, 1):
             chunk = self._next_chunk(engines)
             if chunk is None:
@@ -281,8 +293,16 @@ class Scheduler:
             chunk = self._again.popleft()
             if chunk.first < self._limit:
                 return chunk
+        if self._rests and self._rests[0].first < self._limit:
+            rest = self._rests.pop(0)
+            size = self._policy.next_size(engines, rest.count)
+            if size < rest.count:
+                self._rests.insert(0, Chunk(rest.first + size, rest.count - size))
+            return Chunk(rest.first, size)
         if self._next >= self._limit:
             return None
+        if self._next == 0 and self._known:  # elements may be larger than they were in the earlier run
+            self._policy.weighed(1, values.size(self._work.pack(0, 1)))
         chunk = Chunk(self._next, self._policy.next_size(engines))
         self._next = chunk.stop
         return chunk
@@ -358,6 +378,7 @@ class Scheduler:
         if chunk.engine is None:
             return  # it has gone since
         self._hosts[chunk.engine] = host
+        self._holders.discard(chunk.engine)
         # An answer from before the plan was there may come in after the word that it is: two ways, two schedulers.
         if chunk.since > self._ready_since.get(chunk.engine, 0.0):
             self._send_plan(chunk.engine)
@@ -396,6 +417,7 @@ class Scheduler:
         outcome: ChunkOutcome = values.unpack(answer)
         if chunk.engine is not None:
             self._hosts[chunk.engine] = outcome.host.name
+            self._holders.add(chunk.engine)
         done = len(outcome.values) + len(outcome.suspended)
         self._done += done
         if done:
@@ -403,6 +425,10 @@ class Scheduler:
         self._policy.measured(done, outcome.seconds)
         if outcome.failure is not None:
             self._limit = min(self._limit, outcome.failure.index)
+        elif outcome.gives_back:
+            self._policy.given_back(chunk.count - done)
+            self._rests.append(Chunk(chunk.first + done, chunk.count - done))
+            self._rests.sort(key=lambda rest: rest.first)
         return Report(chunk.engine, outcome)
 
     def _installed(self, install: _Install, name: str) -> None:
@@ -496,6 +522,7 @@ class Scheduler:
         :param grace: seconds until what runs is interrupted; what has not ended `CANCEL_TIMEOUT` seconds later is left alone.
         """
         self._again.clear()
+        self._rests.clear()
         self._next = self._limit = 0
         with _as_far_as_possible():
             self._client.abort(list(self._pending), block=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -22,11 +23,16 @@ def client(vistrails: Any, on_shared_cluster: Session) -> Any:
 
 
 def run(source: str, elements: int) -> Any:
+    return execute(source, list(range(elements)))[0]
+
+
+def execute(source: str, elements: list[Any]) -> tuple[Any, Any]:
+    """The errors and, if there are none, the results."""
     flow = Flow()
     function = flow.python(source, {"i": "Variant"}, {"o": "Variant"})
-    flow.map(function, "i", "o", repr(list(range(elements))))
+    the_map = flow.map(function, "i", "o", repr(elements))
     done = Interpreter.get().execute(flow.build(OURS))
-    return done.errors
+    return done.errors, None if done.errors else done.objects[the_map].get_output("Result")
 
 
 def until(look: Callable[[], Any]) -> None:
@@ -96,3 +102,62 @@ def test_large_results_do_not_travel_together(client: Any, monkeypatch: pytest.M
     assert run("o = bytes(500_000)", 60) == {}
     assert len(sizes) >= 15
     assert max(sizes) < 2_100_000
+
+
+def test_the_second_run_of_a_plan_knows_what_elements_cost_and_bears_it_if_that_has_changed(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[int, int]] = []
+    outcomes: list[Any] = []
+    send, completed = scheduler.Scheduler._send, scheduler.Scheduler._completed
+
+    def sending(self: scheduler.Scheduler, chunk: scheduler.Chunk) -> None:
+        sent.append((chunk.first, chunk.count))
+        send(self, chunk)
+
+    def completing(self: scheduler.Scheduler, chunk: scheduler.Chunk, answer: Any) -> Any:
+        report = completed(self, chunk, answer)
+        outcomes.append(report.outcome)
+        return report
+
+    monkeypatch.setattr(scheduler.Scheduler, "_send", sending)
+    monkeypatch.setattr(scheduler.Scheduler, "_completed", completing)
+    source = "time.sleep(i)\no = (i, __import__('os').getpid())".replace("time", "__import__('time')")
+    assert execute(source, [0] * 40)[0] == {}
+    assert {count for _, count in sent[: len(client.ids)]} == {1}
+
+    sent.clear()
+    assert execute(source, [0] * 40)[0] == {}
+    assert sent[0][1] > 1
+
+    sent.clear()
+    outcomes.clear()
+    elements = [0.7 + number / 1000 for number in range(12)]
+    errors, results = execute(source, elements)
+    assert errors == {}
+    assert [element for element, _ in results] == elements
+    assert len({pid for _, pid in results}) == len(client.ids)
+    assert sent[0][1] > 1
+    assert any(outcome.gives_back for outcome in outcomes)
+    assert sorted(index for outcome in outcomes for index in outcome.values) == list(range(12))  # each ran once
+    executed = Counter[int]()
+    for outcome in outcomes:
+        executed.update(outcome.executed)
+    assert max(executed.values()) == 12
+
+
+def test_nothing_is_known_of_a_plan_that_has_failed(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first: list[int] = []
+    send = scheduler.Scheduler._send
+
+    def sending(self: scheduler.Scheduler, chunk: scheduler.Chunk) -> None:
+        if chunk.first == 0:
+            first.append(chunk.count)
+        send(self, chunk)
+
+    source = "assert i < 10\no = i  # of its own"
+    assert execute(source, [1] * 40)[0] == {}
+    assert execute(source, [1] * 39 + [10])[0] != {}
+    monkeypatch.setattr(scheduler.Scheduler, "_send", sending)
+    assert execute(source, [1] * 40)[0] == {}
+    assert first[0] == 1
