@@ -4,8 +4,8 @@ One element's way, from the list to the log:
 
 - `module` is the VisTrails module, and `execution` one run of it: checks the input, has the elements run.
 - `plan` gathers everything that is the same for all elements; `needs` says which packages and subworkflows that takes.
-- `chunks` decides how many elements travel together; `values` turns them into bytes and back, `stand_ins` modules that
-  are values.
+- `chunks` decides how many elements travel together, and `experience` keeps what earlier runs tell about that.
+- `values` turns elements into bytes and back, `stand_ins` modules that are values.
 - `connected` connects to the cluster, or starts one, without blocking VisTrails' window.
 - `scheduler` sends chunks, brings outcomes back into the list's order, and deals with what dies.
 - `engine` is what the scheduler calls in an engine: `engine_vistrails` starts VisTrails there, `engine_plan` runs a chunk
