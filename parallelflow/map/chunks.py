@@ -30,13 +30,9 @@ MOST_ELEMENTS = 500
 MOST_BYTES = 32 * 1024 * 1024
 
 # Chunks go out in rounds of one per engine, which together hold this share of what is left (factoring, Flynn Hummel,
-# Schonberg and Flynn 1992, doi:10.1145/135226.135232). Where all elements have cost the same so far there is little to
-# even out in the end, so fewer and larger chunks do.
+# Schonberg and Flynn 1992, doi:10.1145/135226.135232). Where costs differ little from chunk to chunk there is little to even
+# out in the end, so fewer and larger chunks do: what is left for later is twice the share by which they differ.
 SHARE_OF_REST = 0.6
-SHARE_IF_STEADY = 0.9
-
-# Costs per element that differ by less than this share of their mean from chunk to chunk are the same.
-STEADY = 0.15
 
 # The first chunks hold one element each; their cost says how to go on. Until then nothing is known.
 FIRST_CHUNK = 1
@@ -92,14 +88,14 @@ class ChunkPolicy:
             self._in_round = max(engines, 1)
             self._fair = self._left / self._in_round
             # Decided once for the round: its chunks are to end at the same time, so that the next round begins at once for all.
-            self._share = SHARE_IF_STEADY if self._spread < STEADY else SHARE_OF_REST
+            self._share = max(SHARE_OF_REST, 1.0 - 2.0 * self._spread)
         self._in_round -= 1
         size = FIRST_CHUNK
         if self._cost is not None:
             cost = max(self._cost, 1e-6)
             wanted = max(self._fair * self._share, min(SHORTEST_DURATION / cost, self._fair))
-            if self._share == SHARE_IF_STEADY and self._fair * cost * STEADY < SHORTEST_DURATION:
-                wanted = self._fair  # engines that end so little apart need no further chunk to even that out
+            if self._share > SHARE_OF_REST and (self._fair - wanted) * cost < SHORTEST_DURATION:
+                wanted = self._fair  # what would be left is not worth a chunk
             size = min(int(TARGET_DURATION / cost), math.ceil(wanted))
             by_bytes = int(MOST_BYTES / self._bytes) if self._bytes else MOST_ELEMENTS
             size = min(size, by_bytes, MOST_ELEMENTS)

@@ -106,7 +106,7 @@ class ReadyPlan:
         from vistrails.core.modules.vistrails_module import ModuleConnector
         from vistrails.core.vistrail.port_spec import PortSpec
 
-        from parallelflow.map.module import GivenValue, look_up_types
+        from parallelflow.map.module import GivenValue
 
         for place, planned in enumerate(self.content.modules):
             module = self._objects[planned.module_id]
@@ -131,17 +131,30 @@ class ReadyPlan:
             if planned.results is not None:
                 module.outputPorts.update(planned.results)
                 module.upToDate = module.computed = True
-        for module in self._objects.values():
-            ports = {*module.inputPorts, *self.content.input_ports}
-            for spec in [module.input_specs[port] for port in ports if port in module.input_specs]:
-                look_up_types(spec)
-            for connectors in module.inputPorts.values():
-                for connector in connectors:
-                    look_up_types(connector.spec)
+        for module_id, module in self._objects.items():
+            self._look_up(module_id, module)
         for module_id in self.content.functions:
             self._loop.set_input_port("FunctionPort", ModuleConnector(self._objects[module_id], "self"))
         self._loop.input_port_names = self.content.input_ports
         self._loop.output_port_name = self.content.output_port
+
+    def _look_up(self, module_id: int, module: Any) -> None:
+        """Have what does not change looked up once, not several times per element."""
+        from vistrails.core.modules.vistrails_module import Module
+        from vistrails.core.vistrail.module_control_param import ModuleControlParam
+
+        from parallelflow.map.module import look_up_types
+
+        ports = {*module.inputPorts, *self.content.input_ports}
+        for spec in [module.input_specs[port] for port in ports if port in module.input_specs]:
+            look_up_types(spec)
+        for connectors in module.inputPorts.values():
+            for connector in connectors:
+                look_up_types(connector.spec)
+        stored = self._pipeline.modules[module_id]
+        caches_jobs = stored.has_control_parameter_with_name(ModuleControlParam.JOB_CACHE_KEY)
+        if not caches_jobs and type(module).useJobCache is Module.useJobCache:
+            module.useJobCache = lambda: False
 
     def run(self, first: int, occasion: bytes, packed: Any, interrupts: Interrupts) -> ChunkOutcome:
         """Run a chunk.
