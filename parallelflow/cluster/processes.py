@@ -740,7 +740,15 @@ class ProcessManager:
         left = end(roots, limit / 3 if quick else limit, pause, hub_stays=hub_stays)
         if left and quick:
             left = end(roots, limit - (time.monotonic() - begin), pause, hub_stays=hub_stays)
-        futures.wait(cancels)
+        # Each has a time limit of its own; when Python ends, one may not even get a thread to begin in.
+        waiting = futures.wait(cancels, max(0.0, limit - (time.monotonic() - begin))).not_done
+        if waiting:
+            problems.append(
+                tr(
+                    "Not all jobs could be cancelled within {seconds} seconds; look for them in the batch system.",
+                    seconds=round(limit),
+                )
+            )
         # What a launcher does not end on this machine, we do.
         rest = max((1 - _LAUNCHERS_SHARE) * limit, limit - (time.monotonic() - begin))
         left += end([started.root for started in jobs], rest, pause, hub_stays=hub_stays)
