@@ -37,8 +37,8 @@ from parallelflow.map.outcomes import (
 
 if TYPE_CHECKING:
     from parallelflow.map.interrupts import Interrupts
-    from parallelflow.map.module import GivenValue
     from parallelflow.map.plan import Content
+    from parallelflow.map.short_way import GivenValue
 
 
 class ReadyPlan:
@@ -106,7 +106,7 @@ class ReadyPlan:
         from vistrails.core.modules.vistrails_module import ModuleConnector
         from vistrails.core.vistrail.port_spec import PortSpec
 
-        from parallelflow.map.module import GivenValue
+        from parallelflow.map import short_way
 
         for place, planned in enumerate(self.content.modules):
             module = self._objects[planned.module_id]
@@ -123,7 +123,7 @@ class ReadyPlan:
                     optional=connector.spec.optional,
                 )
                 if connector.source is None:
-                    source, port = GivenValue(connector.value, connector.depth), "value"
+                    source, port = short_way.GivenValue(connector.value, connector.depth), "value"
                     self._values.append((source, place, number))
                 else:
                     source, port = self._objects[connector.source], connector.source_port
@@ -131,30 +131,24 @@ class ReadyPlan:
             if planned.results is not None:
                 module.outputPorts.update(planned.results)
                 module.upToDate = module.computed = True
-        for module_id, module in self._objects.items():
-            self._look_up(module_id, module)
+        for module in self._objects.values():
+            self._look_up(module)
         for module_id in self.content.functions:
+            short_way.prepare(self._objects[module_id], self.content.input_ports)
             self._loop.set_input_port("FunctionPort", ModuleConnector(self._objects[module_id], "self"))
         self._loop.input_port_names = self.content.input_ports
         self._loop.output_port_name = self.content.output_port
 
-    def _look_up(self, module_id: int, module: Any) -> None:
+    def _look_up(self, module: Any) -> None:
         """Have what does not change looked up once, not several times per element."""
-        from vistrails.core.modules.vistrails_module import Module
-        from vistrails.core.vistrail.module_control_param import ModuleControlParam
-
-        from parallelflow.map.module import look_up_types
+        from parallelflow.map import short_way
 
         ports = {*module.inputPorts, *self.content.input_ports}
         for spec in [module.input_specs[port] for port in ports if port in module.input_specs]:
-            look_up_types(spec)
+            short_way.look_up_types(spec)
         for connectors in module.inputPorts.values():
             for connector in connectors:
-                look_up_types(connector.spec)
-        stored = self._pipeline.modules[module_id]
-        caches_jobs = stored.has_control_parameter_with_name(ModuleControlParam.JOB_CACHE_KEY)
-        if not caches_jobs and type(module).useJobCache is Module.useJobCache:
-            module.useJobCache = lambda: False
+                short_way.look_up_types(connector.spec)
 
     def run(self, first: int, occasion: bytes, packed: Any, interrupts: Interrupts) -> ChunkOutcome:
         """Run a chunk.

@@ -91,6 +91,9 @@ def start(environment: Environment) -> None:
     # VisTrails watches every import, to reload packages; an engine never reloads any, and a watched import statement
     # inside a module's compute() costs up to a millisecond.
     builtins.__import__ = plain_import
+    from parallelflow.map import short_way
+
+    short_way.open_in_this_process()
     # What start-up left behind never dies: without it, each full collection during a chunk is 40 ms shorter.
     gc.collect()
     gc.freeze()

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import time
-from base64 import b16decode, b16encode
+from base64 import b16decode
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from vistrails.core.modules.basic_modules import get_module
 from vistrails.core.modules.config import IPort, ModuleSettings, OPort
-from vistrails.core.modules.vistrails_module import Module, ModuleConnector, ModuleSuspended
+from vistrails.core.modules.vistrails_module import Module, ModuleSuspended
 from vistrails.core.vistrail.module import Module as StoredModule
-from vistrails.core.vistrail.port_spec import PortSpec
 from vistrails.packages.controlflow.utils import Map as SerialMap
 
 from parallelflow import ipyparallel_flow
-from parallelflow.map import engine
+from parallelflow.map import engine, short_way
 from parallelflow.map.chunks import LONGEST_DURATION
+from parallelflow.map.short_way import PLAIN_TYPES
 
 
 class Map(SerialMap):
@@ -76,55 +75,6 @@ def _has_breakpoint_inside(group: Any) -> bool:
     )
 
 
-class GivenValue:
-    """Stands in for the module that a value came from; has what a `ModuleConnector` asks of its module.
-
-    :param value: the value.
-    :param depth: how many loops over lists it comes from.
-    """
-
-    def __init__(self, value: Any, depth: int = 0):
-        self.value = value
-        self.list_depth = depth
-
-    def get_output(self, port: str) -> Any:
-        """Return the value."""
-        return self.value
-
-    def update(self) -> None:
-        """Nothing to do: it has been computed."""
-
-    def update_upstream(self) -> None:
-        """Nothing to do: it has been computed."""
-
-    def clear(self) -> None:
-        """Let go of the value."""
-        self.value = None
-
-
-def look_up_types(spec: PortSpec) -> PortSpec:
-    """Have a port's types looked up once, not ten times per element.
-
-    :param spec: the port, in a pipeline that does not change any more.
-    """
-    found = spec.descriptors()
-    spec.descriptors = lambda: found
-    return spec
-
-
-# Values of these are all that VisTrails looks at to tell their type.
-_PLAIN_TYPES = frozenset({bool, int, float, str, list})
-
-_specs: dict[type, PortSpec] = {}
-
-
-def _spec_of(value: Any) -> PortSpec:
-    kind = type(value)
-    if kind not in _specs:
-        _specs[kind] = look_up_types(PortSpec(signature=get_module(value)))
-    return _specs[kind]
-
-
 class _Enough(Exception):
     """The chunk has lasted long enough: the elements that are left are given back."""
 
@@ -136,6 +86,7 @@ class MapChunk(SerialMap):
 
     input_port_names: list[str]
     output_port_name: str
+    logging: Any
 
     def prepare(self, elements: Sequence[Any], first: int, signature: Any) -> None:
         """Take over the next chunk.
@@ -173,25 +124,18 @@ class MapChunk(SerialMap):
         if index != self.index and len(self.results) == iteration and time.perf_counter() > self._end:
             raise _Enough
         self.index = index
-        if self.input_specs.keys().isdisjoint(inputPorts) and _PLAIN_TYPES.issuperset(map(type, elementList)):
-            self._set_plain_values(module, inputPorts, elementList)
+        if self.input_specs.keys().isdisjoint(inputPorts) and PLAIN_TYPES.issuperset(map(type, elementList)):
+            short_way.set_plain_values(module, inputPorts, elementList)
+            for _, port in zip(elementList, inputPorts, strict=False):
+                signature = self._signature_for(port) ^ index
+                module.signature = signature.to_bytes(20, "little").hex().upper().encode()
         else:
-            super().setInputValues(module, inputPorts, elementList, self.index)
-        for port in set(inputPorts) & set(getattr(module, "input_remap", ())):
+            super().setInputValues(module, inputPorts, elementList, index)
+        for port in set(inputPorts).intersection(getattr(module, "input_remap", ())):
             # Modules inside a Group get their signatures from its ports. VisTrails gives those the same one for all
             # elements, which would all share the first one's job.
             own = hashlib.sha1(module.signature + port.encode()).digest()
             module.input_remap[port]._input_port_signature = own
-
-    def _set_plain_values(self, module: Module, ports: list[str], values: Sequence[Any]) -> None:
-        """Do what VisTrails does for values of any type, without looking up their types each time.
-
-        That was a third of what VisTrails spends on an element.
-        """
-        for value, port in zip(values, ports, strict=False):
-            module.inputPorts.pop(port, None)
-            module.set_input_port(port, ModuleConnector(GivenValue(value), "value", _spec_of(value)))
-            module.signature = b16encode((self._signature_for(port) ^ self.index).to_bytes(20, "little"))
 
     def _signature_for(self, port: str) -> int:
         """Return the part of an element's signature that all elements have in common."""
@@ -206,6 +150,11 @@ class MapChunk(SerialMap):
 
     def compute(self) -> None:
         """Run the loop, and keep what was suspended."""
+        from parallelflow.map.recorder import ElementLogging  # the engine's half
+
+        self.logging = ElementLogging(self.logging)
+        for connector in self.inputPorts["FunctionPort"]:
+            connector.obj.logging = self.logging
         try:
             super().compute()
         except _Enough:

@@ -13,9 +13,11 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from vistrails.core.interpreter.cached import ViewUpdatingLogController
 from vistrails.core.log.controller import LogController
 from vistrails.core.log.log import Log
 from vistrails.core.log.machine import Machine
+from vistrails.core.modules.module_registry import get_module_registry
 from vistrails.core.modules.sub_module import Abstraction, Group
 
 from parallelflow.map.outcomes import ExecutionRecord, IterationRecord, LoopRecord
@@ -130,3 +132,36 @@ class _Loop:
 
     def finish_loop_execution(self) -> None:
         self._record.ended = datetime.now()
+
+
+class ElementLogging(ViewUpdatingLogController):
+    """What tells VisTrails' view and log how the modules of elements get on; in an engine there is no view.
+
+    :param logging: VisTrails' own, of the pipeline that is being executed; they know the same from then on.
+    """
+
+    def __init__(self, logging: ViewUpdatingLogController):
+        self.__dict__ = logging.__dict__
+        self._known: dict[int, tuple[int, str]] = {}
+
+    def begin_update(self, obj: Any) -> None:
+        """Nothing to do: this is for the view."""
+
+    def update_progress(self, obj: Any, progress: float = 0.0) -> None:
+        """Nothing to do: this is for the view."""
+
+    def begin_compute(self, obj: Any) -> None:
+        """Note that a module begins to compute."""
+        if obj.id not in self._known:
+            name = get_module_registry().get_descriptor(obj.__class__).name
+            self._known[obj.id] = self.remap_id(obj.id), name
+        self.log.start_execution(obj, *self._known[obj.id])
+
+    def end_update(
+        self, obj: Any, error: Any = None, errorTrace: str | None = None, was_suspended: bool = False
+    ) -> None:
+        """Note that a module has ended."""
+        if error is None and obj.id in self._known:
+            self.log.finish_execution(obj, "")
+        else:
+            super().end_update(obj, error, errorTrace, was_suspended)

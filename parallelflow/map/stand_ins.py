@@ -3,7 +3,7 @@
 A module is tied to its interpreter, its workflow and its log, none of which can leave the process. What another module can
 use of it arrives: its class, its outputs, and what it has noted on itself. Loading this teaches `values` to do so.
 
-May import VisTrails and `parallelflow.map.values`.
+May import VisTrails, `parallelflow.map.short_way` and `parallelflow.map.values`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from vistrails.core.modules.module_registry import get_module_registry
 from vistrails.core.modules.vistrails_module import Module
 
-from parallelflow.map import values
+from parallelflow.map import short_way, values
 
 # What VisTrails puts on a module for its own use.
 _TIES = {
@@ -37,6 +37,7 @@ _TIES = {
     "pipeline",
     "registry",
     "streamed_ports",
+    *short_way.ATTRIBUTES,
 }
 
 Kind = tuple[str, str, str]  # package, name, namespace

@@ -36,6 +36,13 @@ def test_several_input_ports() -> None:
     assert_same(flow, "logged", "plain")
 
 
+def test_a_module_that_runs_a_copy_of_itself() -> None:
+    flow = Flow()
+    flow.map(flow.parity("Copies", {"other": "5"}), "value", "value", "[1, 2, 30]")
+    _, ours = assert_same(flow)
+    assert ours.outputs[1]["Result"] == [6 + 605, 7 + 705, 35 + 3505]
+
+
 def test_the_same_input_port_twice() -> None:
     flow = Flow()
     flow.map(_double(flow), ["i", "i"], "o", "[(1, 2), (3, 4)]")

@@ -1,5 +1,6 @@
 """Modules that do what the parity tests need."""
 
+import copy
 import os
 import time
 
@@ -7,6 +8,7 @@ from vistrails.core.modules.config import CIPort, IPort, OPort
 from vistrails.core.modules.vistrails_module import (
     InvalidOutput,
     Module,
+    ModuleConnector,
     ModuleError,
     ModuleErrors,
     ModuleSuspended,
@@ -104,6 +106,38 @@ class Lists(Module):
 
     def compute(self):
         self.set_output("all", [self.force_get_input_list(port) for port in ("value", "other", "text")])
+
+
+class Copies(Module):
+    """Runs a copy of itself on what another module computes only then, and adds what it has got itself."""
+
+    _input_ports = [IPort("value", "basic:Integer"), IPort("other", "basic:Integer")]
+    _output_ports = [OPort("value", "basic:Integer")]
+
+    source = None
+
+    def compute(self):
+        value = self.get_input("value") + self.get_input("other")
+        if self.source is None:
+            again = copy.copy(self)
+            again.computed, again.had_error = False, False
+            again.source = Later(value)
+            again.inputPorts["value"] = [ModuleConnector(again.source, "value", self.input_specs["value"])]
+            again.logging = again.source.logging
+            again.update()
+            value += again.get_output("value")
+        self.set_output("value", value)
+
+
+class Later(Module):
+    """Has no output before it is computed. Not for workflows."""
+
+    def __init__(self, value=0):
+        Module.__init__(self)
+        self.later = value
+
+    def compute(self):
+        self.set_output("value", 100 * self.later)
 
 
 class Changes(Module):
@@ -379,6 +413,7 @@ _modules = [
     Echo,
     Uncached,
     Lists,
+    Copies,
     Changes,
     Nothing,
     Annotates,
