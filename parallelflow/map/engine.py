@@ -7,6 +7,7 @@ May import the map room; nothing of VisTrails is imported before a plan arrives.
 
 from __future__ import annotations
 
+import os
 import pickle
 import platform
 import traceback
@@ -68,6 +69,12 @@ def _make_ready(identity: str, version: str, environment: bytes, packed: Sequenc
         content: Content = values.unpack(packed)
     except (ImportError, AttributeError) as error:
         raise Refused(f"Python there lacks what the values on the modules' ports are made of: {error}") from error
+    missing = [name for name in content.files if not os.path.exists(name)]
+    if missing:
+        raise Refused(
+            f"it does not see {missing[0]!r}, which is on one of the modules' ports: keep it in a folder that this host shares"
+            " with VisTrails, or give the modules its content instead"
+        )
     _plans[identity] = ReadyPlan(content, packed)
     while len(_plans) > 1 and (len(_plans) > MOST_PLANS or sum(plan.nbytes for plan in _plans.values()) > MOST_BYTES):
         _plans.popitem(last=False)

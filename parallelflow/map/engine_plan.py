@@ -123,7 +123,8 @@ class ReadyPlan:
                     optional=connector.spec.optional,
                 )
                 if connector.source is None:
-                    source, port = short_way.GivenValue(connector.value, connector.depth), "value"
+                    source = short_way.GivenValue(connector.value, connector.depth, connector.origin)
+                    port = connector.source_port
                     self._values.append((source, place, number))
                 else:
                     source, port = self._objects[connector.source], connector.source_port
@@ -257,8 +258,9 @@ class ReadyPlan:
     def _failure(self, errors: dict[int, Any]) -> Failure | None:
         for module_id, error in errors.items():
             trace = error.errorTrace or "".join(traceback.format_exception(error))
-            culprit = None if module_id == self.content.map_id else module_id
-            return Failure(self._loop.index, error.msg, trace, culprit, getattr(error, "abort", False))
+            culprit = self._loop.culprit if module_id == self.content.map_id else module_id
+            is_own = culprit is not None and error.module in (self._objects.get(culprit), self._loop)
+            return Failure(self._loop.index, error.msg, trace, culprit, getattr(error, "abort", False), is_own)
         return None
 
     def _result(self, value: Any) -> Any:

@@ -295,7 +295,7 @@ class Execution:
             self.module.logging.end_update(function)
 
     def _error(self, failure: Failure) -> ModuleError:
-        culprit = self._carrier(failure.module_id)
+        culprit = self.reachable[failure.module_id] if failure.is_own else self._carrier(failure.module_id)  # type: ignore[index]
         element, (engine_id, host) = self._describe(failure.index), self.failed_on
         if engine_id is None:
             which = tr("This was {element}.", element=element)

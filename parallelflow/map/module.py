@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from vistrails.core.modules.config import IPort, ModuleSettings, OPort
-from vistrails.core.modules.vistrails_module import Module, ModuleSuspended
+from vistrails.core.modules.vistrails_module import Module, ModuleError, ModuleSuspended
 from vistrails.core.vistrail.module import Module as StoredModule
 from vistrails.packages.controlflow.utils import Map as SerialMap
 
@@ -102,6 +102,7 @@ class MapChunk(SerialMap):
         self.results: dict[int, Any] = {}
         self.suspensions: dict[int, list[ModuleSuspended]] = {}
         self.gives_back = False
+        self.culprit: int | None = None
         self._end = time.perf_counter() + LONGEST_DURATION
         self.upToDate = self.computed = self.had_error = self.was_suspended = False
 
@@ -165,6 +166,12 @@ class MapChunk(SerialMap):
                 iteration = self.logging.log.get_iteration_from_module(child.module) or 0
                 self.suspensions.setdefault(self.first + iteration, []).append(child)
             raise
+        except ModuleError as error:
+            # VisTrails blames a value of the wrong kind on the module that it came from, which is not here.
+            if not isinstance(error.module, short_way.GivenValue):
+                raise
+            self.culprit = error.module.origin
+            raise ModuleError(self, error.msg, error.abort, error.errorTrace) from error
 
 
 def chunk_module(module_id: int) -> StoredModule:

@@ -88,7 +88,8 @@ class Failure:
     """Why an element failed: VisTrails' message, the module that carries it, and the trace on the engine.
 
     `index` is the element's in the user's list. `module_id` is None where the Map itself carries the error. `abort` means that
-    VisTrails shall run nothing else, even where the user wants to go on after errors.
+    VisTrails shall run nothing else, even where the user wants to go on after errors. `is_own` says that it is the workflow's
+    own module that carries the error, not a copy of it that stood for an element.
     """
 
     index: int
@@ -96,6 +97,7 @@ class Failure:
     trace: str
     module_id: int | None
     abort: bool = False
+    is_own: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any
 import vistrails.db.versions
 from vistrails.core.configuration import get_vistrails_configuration
 from vistrails.core.db.locator import XMLFileLocator, ZIPFileLocator
-from vistrails.core.modules.basic_modules import Generator
+from vistrails.core.modules.basic_modules import Constant, Generator, PathObject
 from vistrails.core.modules.vistrails_module import InvalidOutput, Module, ModuleError
 from vistrails.core.vistrail.pipeline import Pipeline
 from vistrails.db.services.io import serialize as db_serialize
@@ -45,7 +45,8 @@ class Spec:
 class Connector:
     """What arrives on one port: a value, or what `source`, another module of the plan, has on its port `source_port`.
 
-    `typecheck` is VisTrails' own; `depth` is the list depth of the module that the value came from.
+    `typecheck` is VisTrails' own; `depth` is the list depth of the module that the value came from, `origin` that module's id
+    in the user's pipeline, `source_port` its port.
     """
 
     port: str
@@ -55,6 +56,7 @@ class Connector:
     source_port: str = ""
     value: Any = None
     depth: int = 0
+    origin: int | None = None
 
 
 @dataclass
@@ -85,6 +87,7 @@ class Content:
     map_id: int
     input_ports: list[str]
     output_port: str
+    files: list[str]  # files and folders that exist here and are named by values on ports
     folder: str  # VisTrails' working folder
     file_pool: str  # where VisTrails keeps files for as long as it runs
 
@@ -154,6 +157,7 @@ def make_plan(map_module: Module, functions: Sequence[Module], input_ports: list
         map_id=map_module.moduleInfo["moduleId"],
         input_ports=list(input_ports),
         output_port=output_port,
+        files=list(gathered.files),
         folder=os.getcwd(),
         file_pool=map_module.interpreter.filePool.directory,
     )
@@ -197,6 +201,7 @@ class _Gathered:
         self.mapped_ports = mapped_ports
         self.modules: dict[int, PlannedModule] = {}
         self.types: list[str] = []
+        self.files: dict[str, None] = {}  # in order
 
     def add(self, module: Module, is_function: bool = False) -> int:
         module_id = module.moduleInfo["moduleId"]
@@ -212,13 +217,17 @@ class _Gathered:
         if not is_function and module.computed:
             # Used as a value (its `self`): it has run here and must not run again there.
             planned.results = {port: value for port, value in module.outputPorts.items() if port != "self"}
+            for value in planned.results.values():
+                self._note_files(value)
             return module_id  # type: ignore[no-any-return]
         for port, connectors in module.inputPorts.items():
             if is_function and port in self.mapped_ports:
                 continue  # an element takes its place
             for connector in connectors:
-                if connector not in module.is_method:  # presets are in the XML
+                if connector not in module.is_method:
                     planned.connectors += self._connector(port, connector)
+                elif isinstance(connector.obj, Constant):  # presets are in the XML
+                    self._note_files(connector.get_raw())
         return module_id  # type: ignore[no-any-return]
 
     def _connector(self, port: str, connector: Any) -> list[Connector]:
@@ -240,7 +249,17 @@ class _Gathered:
         if value is source or (in_pipeline and not source.computed):
             # A module as a value, or one that only its consumer runs (If, ExecuteInOrder): it must exist there.
             return [Connector(port, spec, connector.typecheck, self.add(source), connector.port)]
-        return [Connector(port, spec, connector.typecheck, value=value, depth=source.list_depth)]
+        self._note_files(value)
+        origin = source.moduleInfo["moduleId"] if in_pipeline else None
+        return [Connector(port, spec, connector.typecheck, None, connector.port, value, source.list_depth, origin)]
+
+    def _note_files(self, value: Any) -> None:
+        """Note which files and folders a value names that are there."""
+        if isinstance(value, list | tuple) and value and isinstance(value[0], PathObject):
+            for each in value:
+                self._note_files(each)
+        elif isinstance(value, PathObject) and os.path.exists(value.name):
+            self.files[os.path.abspath(value.name)] = None
 
 
 def make_run(map_module: Module, jobs: Jobs | None) -> bytes:

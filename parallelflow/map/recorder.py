@@ -142,7 +142,7 @@ class ElementLogging(ViewUpdatingLogController):
 
     def __init__(self, logging: ViewUpdatingLogController):
         self.__dict__ = logging.__dict__
-        self._known: dict[int, tuple[int, str]] = {}
+        self._known: dict[tuple[int, type], tuple[int, str]] = {}  # what the log calls a module, by its id and class
 
     def begin_update(self, obj: Any) -> None:
         """Nothing to do: this is for the view."""
@@ -152,16 +152,17 @@ class ElementLogging(ViewUpdatingLogController):
 
     def begin_compute(self, obj: Any) -> None:
         """Note that a module begins to compute."""
-        if obj.id not in self._known:
+        key = obj.id, obj.__class__
+        if key not in self._known:
             name = get_module_registry().get_descriptor(obj.__class__).name
-            self._known[obj.id] = self.remap_id(obj.id), name
-        self.log.start_execution(obj, *self._known[obj.id])
+            self._known[key] = self.remap_id(obj.id), name
+        self.log.start_execution(obj, *self._known[key])
 
     def end_update(
         self, obj: Any, error: Any = None, errorTrace: str | None = None, was_suspended: bool = False
     ) -> None:
         """Note that a module has ended."""
-        if error is None and obj.id in self._known:
+        if error is None and (obj.id, obj.__class__) in self._known:
             self.log.finish_execution(obj, "")
         else:
             super().end_update(obj, error, errorTrace, was_suspended)

@@ -24,10 +24,10 @@ PLAIN_TYPES = frozenset({bool, int, float, str, list})
 _NEVER_LOOPED_OVER = PLAIN_TYPES - {list}
 
 # Methods of VisTrails' modules that a marked one leaves out.
-NOTHING_TO_DO = ("update_upstream", "set_iterated_ports", "set_streamed_ports", "setJobCache", "addJobCache")
+NOTHING_TO_DO = ("set_iterated_ports", "set_streamed_ports", "setJobCache", "addJobCache")
 
-# Attributes of modules. The first holds the ports on which a plain value can be handed over as it is; the second, the module
-# itself: a copy has another's.
+# Attributes of modules. The first holds the ports on which a plain value can be handed over as it is; the second, the module's
+# own identity: a copy has another's.
 _PORTS, _MARK = "_short_way_ports", "_short_way"
 
 # What is not for other processes.
@@ -39,11 +39,17 @@ class GivenValue:
 
     :param value: the value.
     :param depth: how many loops over lists it comes from.
+    :param origin: the id of the module that it came from in the user's pipeline; None if it was in none.
     """
 
-    def __init__(self, value: Any, depth: int = 0):
+    def __init__(self, value: Any, depth: int = 0, origin: int | None = None):
         self.value = value
         self.list_depth = depth
+        self.origin = origin
+        if origin is not None:
+            self.interpreter = (
+                None  # by which VisTrails tells a workflow's modules from others, if one is to carry an error
+            )
 
     def get_output(self, port: str) -> Any:
         """Return the value."""
@@ -143,9 +149,10 @@ def set_plain_values(module: Module, ports: Sequence[str], values: Sequence[Any]
             connector = _PlainConnector(value, spec)
         else:
             connector = ModuleConnector(GivenValue(value), "value", spec)
-        module.inputPorts[port] = [connector]
+        module.inputPorts.pop(port, None)  # so that it is the last one, as in VisTrails
+        module.set_input_port(port, connector)
     if simple is not None and _NEVER_LOOPED_OVER.issuperset(map(type, values)):
-        notes[_MARK] = module
+        notes[_MARK] = id(module)
 
 
 def open_in_this_process() -> None:
@@ -153,23 +160,37 @@ def open_in_this_process() -> None:
     if Module.get_input is not _get_input:
         for name in NOTHING_TO_DO:
             setattr(Module, name, _left_out(getattr(Module, name)))
+        Module.update_upstream = _update_upstream
         Module.get_input = _get_input
 
 
 _get_any_input = Module.get_input
+_update_all_upstream = Module.update_upstream
+
+
+def _is_marked(module: Module) -> bool:
+    mark: int | None = vars(module).get(_MARK)
+    return mark == id(module)
 
 
 def _left_out(method: Any) -> Any:
     @functools.wraps(method)
     def leave_out(self: Module) -> Any:
-        return False if vars(self).get(_MARK) is self else method(self)
+        return False if _is_marked(self) else method(self)
 
     return leave_out
+
+
+@functools.wraps(_update_all_upstream)
+def _update_upstream(self: Module) -> None:
+    # While it computes, it may connect something and call this itself; VisTrails has `had_error` set then.
+    if self.had_error or not _is_marked(self):
+        _update_all_upstream(self)
 
 
 @functools.wraps(_get_any_input)
 def _get_input(self: Module, port_name: str, allow_default: bool = True) -> Any:
     connectors = self.inputPorts.get(port_name)
-    if connectors and type(connectors[0]) is _PlainConnector and vars(self).get(_MARK) is self:
+    if connectors and type(connectors[0]) is _PlainConnector and _is_marked(self):
         return connectors[0].value
     return _get_any_input(self, port_name, allow_default)

@@ -95,6 +95,31 @@ def test_an_engine_with_another_version_of_a_package_says_which(client: Any, con
     assert first.codepath in answer.reason
 
 
+def test_an_engine_that_does_not_see_a_file_says_which(client: Any, content: plan.Content) -> None:
+    answer = install(client, dataclasses.replace(content, files=[os.getcwd(), "/nowhere/at/all.csv"]))
+    assert isinstance(answer, PlanRefused)
+    assert "does not see '/nowhere/at/all.csv'" in answer.reason
+    assert answer.host
+
+
+def test_a_plan_names_the_files_on_ports_that_are_there(client: Any, plans: list[plan.Plan], tmp_path: Path) -> None:
+    preset, upstream, absent = (tmp_path / name for name in ("preset.txt", "upstream.txt", "absent.txt"))
+    preset.touch()
+    upstream.touch()
+    ports = {"a": "File", "b": "File", "c": "File"}
+    flow = Flow()
+    function = flow.python(
+        "o = [a.name, b.name, c.name]",
+        {"i": "Variant", **ports},
+        {"o": "List"},
+        presets={"a": str(preset), "c": str(absent)},
+    )
+    flow.connect(flow.add("File", {"value": str(upstream)}), "value", function, "b")
+    flow.map(function, "i", "o", "[1]")
+    assert execute(flow) == [[str(preset), str(upstream), str(absent)]]
+    assert sorted(plans[0].content.files) == sorted([str(preset), str(upstream)])
+
+
 def test_a_refusal_fails_the_map_with_the_engine_and_its_host(
     client: Any, monkeypatch: pytest.MonkeyPatch, vistrails: Any
 ) -> None:

@@ -213,6 +213,21 @@ def test_the_first_element_of_a_wrong_type_is_named(strict: bool) -> None:
         assert "element 2 ('x')" in _message(ours)
 
 
+@pytest.mark.parametrize(
+    ("output", "code", "port"),
+    [("[[Variant]]", "o = 5", "table"), ("Float", "o = 'abc'", "number"), ("Variant", "o = 'abc'", "number")],
+)
+def test_a_value_of_another_type_from_upstream_is_the_upstream_modules_error(
+    output: str, code: str, port: str, strict: bool
+) -> None:
+    flow = Flow()
+    source, echo = flow.python(code, {}, {"o": output}), flow.parity("Echo")
+    flow.connect(source, "o", echo, port)
+    flow.map(echo, "value", "all", "[1, 2]")
+    serial, _ = assert_same(flow, fails=None)
+    assert (source in serial.errors) == (output == "[[Variant]]" or (strict and output == "Float"))
+
+
 @pytest.mark.parametrize("elements", ["[(1,)]", "[(1, 2), (1, 2, 3)]", "[[]]"])
 def test_elements_of_another_length_than_the_ports(elements: str) -> None:
     flow = Flow()

@@ -43,6 +43,30 @@ def test_a_module_that_runs_a_copy_of_itself() -> None:
     assert ours.outputs[1]["Result"] == [6 + 605, 7 + 705, 35 + 3505]
 
 
+def test_a_module_that_connects_something_and_runs_it() -> None:
+    flow = Flow()
+    flow.map(flow.parity("Connects"), "value", "value", "[1, 2]")
+    _, ours = assert_same(flow)
+    assert ours.outputs[1]["Result"] == [100, 200]
+
+
+def test_a_module_with_a_helper_of_another_class() -> None:
+    flow = Flow()
+    flow.map(flow.parity("Helped"), "value", "value", "[1, 2]")
+    assert_same(flow)
+
+
+def test_a_constant_of_a_users_own_package() -> None:
+    flow = Flow()
+    flow.map(flow.parity("Scales", {"ratio": "3:2"}), "value", "value", "[1.0, 2.0]")
+    flow.map(flow.parity("Scales", {"value": "6"}), "ratio", "value", "[(1, 2), (3, 1)]")
+    flow.map(flow.parity("Ratio"), "value", "value", "[(1, 2), (3, 1)]")
+    upstream, scales = flow.parity("Ratio", {"value": "5:1"}), flow.parity("Scales")
+    flow.connect(upstream, "value", scales, "ratio")
+    flow.map(scales, "value", "value", "[1.0, 2.0]")
+    assert_same(flow, "logged", "plain")
+
+
 def test_the_same_input_port_twice() -> None:
     flow = Flow()
     flow.map(_double(flow), ["i", "i"], "o", "[(1, 2), (3, 4)]")
@@ -225,6 +249,16 @@ def test_a_preset_on_the_mapped_port_is_replaced() -> None:
     listed = flow.parity("Echo", {"list": "[9]"})
     flow.map(listed, "list", "all", "[[1], [2]]")
     assert_same(flow, "logged", "plain")
+
+
+@pytest.mark.parametrize("elements", ["[1.0, 2.0]", "[1.0, None]", "[[1.0], 2.0]"])
+def test_a_module_that_asks_for_its_ports_finds_the_mapped_one_last(elements: str) -> None:
+    flow = Flow()
+    flow.map(flow.parity("Echo", {"number": "9.5", "text": "x"}), "number", "value", elements)
+    ports = "o = [port for port in self.inputPorts if port != 'source']"
+    source = flow.python(ports, {"i": "Float", "j": "Float"}, {"o": "List"}, presets={"i": "3", "j": "4.5"})
+    flow.map(source, "i", "o", elements)
+    assert_same(flow)
 
 
 def test_presets_twice_on_one_port() -> None:

@@ -15,7 +15,7 @@ import parallelflow.map.stand_ins  # noqa: F401  so that modules can travel
 from parallelflow.map import short_way, values
 from parallelflow.map.short_way import GivenValue
 
-VISTRAILS_OWN = {name: vars(Module)[name] for name in (*short_way.NOTHING_TO_DO, "get_input")}
+VISTRAILS_OWN = {name: vars(Module)[name] for name in (*short_way.NOTHING_TO_DO, "update_upstream", "get_input")}
 
 pytestmark = pytest.mark.usefixtures("vistrails")
 
@@ -96,6 +96,24 @@ def test_a_copy_of_an_elements_module_goes_vistrails_own_way() -> None:
     element = copy.copy(an_elements(module, value=1))
     element.update()
     assert source.asked
+
+
+def test_a_deep_copy_goes_vistrails_own_way_too() -> None:
+    module = copy.deepcopy(a_marked_module())
+    module.logging = Module().logging
+    source = Source(1)
+    module.inputPorts["other"] = [ModuleConnector(source, "value")]
+    module.update()
+    assert source.asked
+
+
+def a_marked_module() -> Any:
+    """An element's module that nothing keeps from being copied."""
+    module = Module()
+    short_way.prepare(module, ["value"])
+    element = an_elements(module, value=1)
+    assert all(name in vars(element) for name in short_way.ATTRIBUTES)
+    return element
 
 
 def _with_something_upstream(module: Any) -> None:

@@ -4,6 +4,7 @@ import copy
 import os
 import time
 
+from vistrails.core.modules.basic_modules import Constant
 from vistrails.core.modules.config import CIPort, IPort, OPort
 from vistrails.core.modules.vistrails_module import (
     InvalidOutput,
@@ -138,6 +139,61 @@ class Later(Module):
 
     def compute(self):
         self.set_output("value", 100 * self.later)
+
+
+class Connects(Module):
+    """Connects something while it computes, and has it run."""
+
+    _input_ports = [IPort("value", "basic:Integer"), IPort("more", "basic:Integer")]
+    _output_ports = [OPort("value", "basic:Integer")]
+
+    def compute(self):
+        self.set_input_port("more", ModuleConnector(Later(self.get_input("value")), "value", self.input_specs["more"]))
+        self.update_upstream()
+        self.set_output("value", self.get_input("more"))
+
+
+class Helped(Module):
+    """Has a module of another class do its work, under its own name."""
+
+    _input_ports = [IPort("value", "basic:Integer")]
+    _output_ports = [OPort("value", "basic:Integer")]
+
+    def compute(self):
+        helper = Counts()
+        helper.id, helper.logging = self.id, self.logging
+        helper.inputPorts["value"] = self.inputPorts["value"]
+        helper.update()
+        self.set_output("value", helper.get_output("value"))
+
+
+class Ratio(Constant):
+    """A constant of this package's own: two numbers with a colon between them."""
+
+    default_value = (1, 1)
+
+    @staticmethod
+    def translate_to_python(text):
+        return tuple(int(part) for part in text.split(":"))
+
+    @staticmethod
+    def translate_to_string(value):
+        return f"{value[0]}:{value[1]}"
+
+    @staticmethod
+    def validate(value):
+        return isinstance(value, tuple) and len(value) == 2
+
+
+class Scales(Module):
+    """Multiplies by a ratio."""
+
+    _input_ports = [IPort("value", "basic:Float"), IPort("ratio", "Ratio")]
+    _output_ports = [OPort("value", "basic:Float")]
+
+    def compute(self):
+        over, under = self.get_input("ratio")
+        self.set_output("value", self.get_input("value") * over / under)
 
 
 class Changes(Module):
@@ -414,6 +470,10 @@ _modules = [
     Uncached,
     Lists,
     Copies,
+    Connects,
+    Helped,
+    Ratio,
+    Scales,
     Changes,
     Nothing,
     Annotates,
