@@ -46,8 +46,7 @@ def build(vistrail: Vistrail) -> None:
             The fourth number has no square root, so the function fails, and the Map with it, as in the serial version. The
             message also says which element it was, its value, and the engine and host that it ran on.
 
-            Elements that had been handed out by then are completed, and are in the log. The next version shows how to keep what
-            the others gave.
+            Elements that were completed by then are in the log. The next version shows how to keep what the others gave.
             """,
         ),
         (

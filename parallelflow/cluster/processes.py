@@ -45,10 +45,10 @@ ENGINE = "engine"
 JOB = "job"
 
 # An engine counts as registered after one and a half heartbeats on average, and ipyparallel's own period
-# is 3 s. A silent engine is given up after 18 s (ipyparallel: 30 s), so that a Map whose last one it was, and which waits for
+# is 3 s. A silent engine is given up after 15 s (ipyparallel: 30 s), so that a Map whose last one it was, and which waits for
 # another for 10 s, ends within half a minute.
 _HEARTBEAT_MS = 500
-_HEARTBEAT_MISSES = 36
+_HEARTBEAT_MISSES = 30
 
 _REAP_EVERY = 0.5  # seconds
 _TAIL_LINES = 15

@@ -35,7 +35,7 @@ class Arguments:
 _EXIT_CODES = """\
 exit codes:
   0    all is well
-  1    something is wrong, or could not be done; a sentence on standard error says what
+  1    something is wrong, or could not be done; a sentence on standard error says what, in JSON also as the value of error
   2    the command line is not right
   130  interrupted
 """

@@ -9,8 +9,8 @@ One element's way, from the list to the log:
 - `connected` connects to the cluster, or starts one, without blocking VisTrails' window.
 - `scheduler` sends chunks, brings outcomes back into the list's order, and deals with what dies.
 - `engine` is what the scheduler calls in an engine: `engine_vistrails` starts VisTrails there, `engine_plan` runs a chunk
-  through the serial Map's own loop, `recorder` notes down what is executed, `interrupts` lets SIGINT end an element but
-  nothing else.
+  through the serial Map's own loop, `short_way` leaves out what comes to nothing in that, `recorder` notes down what is
+  executed, `interrupts` lets SIGINT end an element but nothing else.
 - `outcomes` is what travels back; `provenance` writes it into the workflow's log; `progress` tells how far it has come;
   `garbage` keeps Python's own housekeeping from getting in the way.
 

@@ -279,6 +279,19 @@ def test_an_engine_that_is_stopped_and_continued_does_no_harm(session: Session, 
     assert outcome.seconds < WITHIN
 
 
+def test_engines_that_are_stopped_for_good_are_given_up(session: Session, marks: Path) -> None:
+    pids = engine_pids(session)
+
+    def stop() -> None:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+
+    with once_written(marks, 3, stop):
+        outcome = run_map(marked(marks, SLOW), list(range(40)))
+    assert "No engine is left in the cluster" in outcome.message
+    assert outcome.seconds < WITHIN
+
+
 def test_an_element_that_kills_its_engine_is_named_and_not_tried_a_third_time(session: Session, marks: Path) -> None:
     session.start_engines(1)
     source = marked(marks, "if i == 7:\n    os.kill(os.getpid(), 9)\ntime.sleep(0.05)\no = i")
