@@ -33,6 +33,12 @@ def tables(results: dict[str, Any], bounds: Mapping[tuple[str, float, int], tupl
             (20, 12, 17, 17, 17, 17),
             map(_times, results["cases"]),
         ),
+        "Map's time as a share of the others', round by round (median, lowest and highest):",
+        _table(
+            ("work per element", "elements", "serial Map", "ipyparallel", "joblib"),
+            (20, 12, 22, 22, 22),
+            map(_ratios, results["cases"]),
+        ),
         "ipyparallel and joblib do the same work as plain functions, without VisTrails and so without its log; ipyparallel in"
         " chunks of the size at which it was fastest.",
     ]
@@ -100,6 +106,10 @@ def _times(case: dict[str, Any]) -> tuple[str, ...]:
             text += f" ({case['share'][name]['median']:.2f})"
         cells.append(text)
     return (_work(case), f"{case['elements']:,}", *cells)
+
+
+def _ratios(case: dict[str, Any]) -> tuple[str, ...]:
+    return (_work(case), f"{case['elements']:,}", *(_range(case["ratios"][name]) for name in CONTESTANTS[1:]))
 
 
 def _table(head: Sequence[str], widths: Sequence[int], rows: Iterable[Sequence[str]]) -> str:
