@@ -259,7 +259,7 @@ class ReadyPlan:
         for module_id, error in errors.items():
             trace = error.errorTrace or "".join(traceback.format_exception(error))
             culprit = self._loop.culprit if module_id == self.content.map_id else module_id
-            is_own = culprit is not None and error.module in (self._objects.get(culprit), self._loop)
+            is_own = culprit is not None and (error.module is self._loop or error.module is self._objects.get(culprit))
             return Failure(self._loop.index, error.msg, trace, culprit, getattr(error, "abort", False), is_own)
         return None
 

@@ -251,7 +251,17 @@ class _Gathered:
             return [Connector(port, spec, connector.typecheck, self.add(source), connector.port)]
         self._note_files(value)
         origin = source.moduleInfo["moduleId"] if in_pipeline else None
-        return [Connector(port, spec, connector.typecheck, None, connector.port, value, source.list_depth, origin)]
+        return [
+            Connector(
+                port,
+                spec,
+                connector.typecheck,
+                source_port=connector.port,
+                value=value,
+                depth=source.list_depth,
+                origin=origin,
+            )
+        ]
 
     def _note_files(self, value: Any) -> None:
         """Note which files and folders a value names that are there."""

@@ -47,9 +47,8 @@ class GivenValue:
         self.list_depth = depth
         self.origin = origin
         if origin is not None:
-            self.interpreter = (
-                None  # by which VisTrails tells a workflow's modules from others, if one is to carry an error
-            )
+            # By this attribute VisTrails tells a workflow's modules from others when one is to carry an error.
+            self.interpreter = None
 
     def get_output(self, port: str) -> Any:
         """Return the value."""

@@ -239,6 +239,16 @@ def test_many_elements_come_back_in_order() -> None:
     assert_same(flow, "logged")
 
 
+def test_progress_is_reported() -> None:
+    flow = Flow()
+    number = flow.map(_double(flow), "i", "o", repr([float(i) for i in range(50)]))
+    for seen in assert_same(flow):
+        fractions = seen.progress[number]
+        assert fractions[0] == 0.0
+        assert fractions == sorted(fractions)
+        assert 0.9 < fractions[-1] <= 1.0
+
+
 # ---------------------------------------------------------------- other ports
 
 
