@@ -7,7 +7,8 @@ One element's way, from the list to the log:
 - `chunks` decides how many elements travel together, and `experience` keeps what earlier runs tell about that.
 - `values` turns elements into bytes and back, `stand_ins` modules that are values.
 - `connected` connects to the cluster, or starts one, without blocking VisTrails' window.
-- `scheduler` sends chunks, brings outcomes back into the list's order, and deals with what dies.
+- `scheduler` sends chunks, brings outcomes back into the list's order, and deals with what dies; `breaking_off` ends what
+  runs when the Map ends early, and `forgetting` what client and hub keep of it.
 - `engine` is what the scheduler calls in an engine: `engine_vistrails` starts VisTrails there, `engine_plan` runs a chunk
   through the serial Map's own loop, `short_way` leaves out what comes to nothing in that, `recorder` notes down what is
   executed, `interrupts` lets SIGINT end an element but nothing else.

@@ -1,7 +1,10 @@
 """SIGINT in an engine: it ends an element, and never what must not be left half done.
 
 Cancel interrupts engines at any moment. What an interrupted import leaves is half a module, for good; an interrupt
-while a finished chunk is packed would lose what it did. Standard library only.
+while a finished chunk is packed would lose what it did; and an engine that is interrupted while it sends its answer owes
+the task scheduler that answer for good, and never gets another task.
+
+May import IPython and the standard library.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+from IPython import get_ipython
 
 
 class Interrupts:
@@ -34,6 +39,11 @@ class Interrupts:
         if self._works:
             signal.signal(signal.SIGINT, self._before)
 
+    def _end(self) -> None:
+        # A kernel sets SIGINT back by itself, but only when it has sent the answer.
+        if getattr(get_ipython(), "kernel", None) is None:
+            self._release()
+
     @contextmanager
     def let_through(self) -> Iterator[None]:
         """Let SIGINT do what it did before, beginning with one that is being held back.
@@ -51,10 +61,13 @@ class Interrupts:
 
 @contextmanager
 def held_back() -> Iterator[Interrupts]:
-    """Hold SIGINT back. What arrives and is not let through is dropped in the end: what it was to end is over."""
+    """Hold SIGINT back; in an engine until the answer has been sent.
+
+    What arrives and is not let through is dropped in the end: what it was to end is over.
+    """
     interrupts = Interrupts()
     interrupts._hold()
     try:
         yield interrupts
     finally:
-        interrupts._release()
+        interrupts._end()

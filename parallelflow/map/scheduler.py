@@ -14,8 +14,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +26,9 @@ from ipyparallel import error as ipp_error
 
 import parallelflow
 from parallelflow.map import engine, experience, values
+from parallelflow.map.breaking_off import BreakingOff
 from parallelflow.map.chunks import ChunkPolicy
+from parallelflow.map.forgetting import Forgetting
 from parallelflow.map.outcomes import ChunkOutcome, Failure, PlanMissing, PlanReady, PlanRefused
 from parallelflow.map.progress import ChunkProgress
 from parallelflow.texts import tr
@@ -50,15 +50,11 @@ NO_ENGINE_TIMEOUT = 10.0
 # How long, in seconds, Cancel waits for interrupted elements to report, so that they are in the log.
 CANCEL_TIMEOUT = 1.2
 
+# How long of that, in seconds, at most until all engines have heard what they need not begin any more.
+DROP_TIMEOUT = 0.4
+
 # How long, in seconds, elements that run beside one that has failed may go on, so that short ones are not broken off.
 GRACE = 0.5
-
-# After how many messages client and hub are told to forget them: often enough that large results do not pile up.
-FORGET_EVERY = 32
-
-# How often the hub is told, and how long apart, in seconds: it refuses while it has not heard of a message's end.
-_PURGE_TRIES = 4
-_PURGE_AGAIN = 0.5
 
 # An element that was running on this many engines when they died is what killed them.
 MOST_DEATHS = 2
@@ -195,7 +191,7 @@ class Scheduler:
         self._holders: set[int] = set(known.engines if known else ())  # engines that hold the plan
         self._ready_since: dict[int, float] = {}  # by engine, when it made the plan ready, in seconds since the epoch
         self._alone_since: float | None = None
-        self._finished_messages: list[str] = []
+        self._done_with = Forgetting(self._client)
         self._moved = time.monotonic()  # when a chunk was last seen to run or to have run
 
     @property
@@ -243,8 +239,8 @@ class Scheduler:
                 yield from self._collect()
                 self._tick(self)
                 self._check_health()
-                if len(self._finished_messages) >= FORGET_EVERY:
-                    self._forget_messages()
+                if self._done_with.is_due:
+                    self._done_with.forget(hub=not self._connection.lost)
         except GeneratorExit:
             heard = False
             raise
@@ -257,8 +253,8 @@ class Scheduler:
                     else:
                         deque(last, maxlen=0)
             finally:
-                self._forget_messages()
-                self._forget_late_ones()
+                self._done_with.forget(hub=not self._connection.lost)
+                self._done_with.forget_when_answered([*self._pending, *self._installs])
                 self._remember()
 
     def _remember(self) -> None:
@@ -364,7 +360,7 @@ class Scheduler:
         try:
             answer = self._answer(chunk.result)
         finally:
-            self._finished_messages.append(name)
+            self._done_with.add(name)
         if answer is None:
             yield from self._died(chunk)
         elif isinstance(answer, PlanMissing):
@@ -432,7 +428,7 @@ class Scheduler:
         return Report(chunk.engine, outcome)
 
     def _installed(self, install: _Install, name: str) -> None:
-        self._finished_messages.append(name)
+        self._done_with.add(name)
         answer = self._answer(install.result)
         if isinstance(answer, PlanRefused):
             self._hosts[install.engine] = answer.host
@@ -519,95 +515,40 @@ class Scheduler:
     def _break_off(self, grace: float) -> Iterator[Report]:
         """Drop what waits, interrupt what runs, and pass on what still comes in.
 
-        :param grace: seconds until what runs is interrupted; what has not ended `CANCEL_TIMEOUT` seconds later is left alone.
+        :param grace: seconds until what runs is interrupted; for what has not ended `CANCEL_TIMEOUT` seconds later
+            nobody waits any longer.
         """
         self._again.clear()
         self._rests.clear()
         self._next = self._limit = 0
-        with _as_far_as_possible():
-            self._client.abort(list(self._pending), block=False)
+        breaking_off = BreakingOff(self._client)
+        breaking_off.drop(list(self._pending))
         yield from self._collect_until(time.monotonic() + grace)
-        # An engine that has not answered yet may be importing; what is interrupted there stays half imported, for good.
-        known = self._hosts.keys()
-        running = self._running()
-        self._interrupt(running & known)
-        end = time.monotonic() + CANCEL_TIMEOUT
-        if running - known:
-            yield from self._collect_until(end - CANCEL_TIMEOUT / 2)
-            self._interrupt(self._running() & (running - known))
-        yield from self._collect_until(end)
+        begin = time.monotonic()
+        end = begin + CANCEL_TIMEOUT
+        yield from self._collect_until(begin + DROP_TIMEOUT, breaking_off.is_dropped)
+        while self._pending and time.monotonic() < end and not self._connection.lost:
+            # An engine that has not answered yet may be importing; what is interrupted there stays half imported, for good.
+            late = time.monotonic() > begin + CANCEL_TIMEOUT / 2
+            breaking_off.interrupt(
+                [chunk for chunk in self._pending.values() if late or chunk.engine_now in self._hosts]
+            )
+            yield from self._collect_until(min(end, time.monotonic() + TICK))
+        while not breaking_off.is_delivered() and time.monotonic() < end and not self._connection.lost:
+            self._pause()
+            time.sleep(TICK / 4)
+        if self._pending:
+            breaking_off.go_on(list(self._pending.values()))
 
-    def _running(self) -> set[int]:
-        return {chunk.engine_now for chunk in self._pending.values()} - {None}  # type: ignore[return-value]
-
-    def _collect_until(self, end: float) -> Iterator[Report]:
-        while self._pending and (left := end - time.monotonic()) > 0 and not self._connection.lost:
+    def _collect_until(self, end: float, enough: Callable[[], bool] = lambda: False) -> Iterator[Report]:
+        """Pass on what comes in until that time, until nothing is left to come, or until it is enough."""
+        while self._pending and not enough() and (left := end - time.monotonic()) > 0 and not self._connection.lost:
             self._pause()
             with contextlib.suppress(MapError):  # aborted chunks answer with an error
                 for report in self._collect(min(TICK, left)):
                     report.broken_off = True
                     yield report
             self._again.clear()
-
-    def _interrupt(self, engines: set[int]) -> None:
-        for engine_id in engines & set(self._client.ids):
-            with _as_far_as_possible():
-                self._client.send_signal(signal.SIGINT, targets=engine_id, block=False)
-
-    def _forget_messages(self) -> None:
-        """Let client and hub forget what they keep of finished tasks; results would fill their memory.
-
-        The hub keeps up to a gigabyte of them, or a thousand.
-        """
-        names, self._finished_messages = self._finished_messages, []
-        if not names:
-            return
-        self._client.purge_local_results(names)
-        if not self._connection.lost:
-            _tell_hub_to_forget(self._client, names)
-
-    def _forget_late_ones(self) -> None:
-        """Have what is given up forgotten if its answer still comes."""
-        client = self._client
-
-        def forget(name: str) -> None:
-            client.results.pop(name, None)
-            client.metadata.pop(name, None)
-            _tell_hub_to_forget(client, [name])
-
-        for name in (*self._pending, *self._installs):
-            future = client._futures.get(name)
-            if future is not None:
-                future.add_done_callback(lambda _, name=name: forget(name))
-
-
-@contextlib.contextmanager
-def _as_far_as_possible() -> Iterator[None]:
-    """Ignore that engines or the connection have gone: there is nothing left to ask them for."""
-    try:
-        yield
-    except (ipp_error.NoEnginesRegistered, OSError, RuntimeError, IndexError) as error:
-        _log.debug("Some of what runs could not be broken off: %s", error)
-
-
-def _tell_hub_to_forget(client: Any, names: list[str]) -> None:
-    # The hub answers in its own time, or never: nobody waits for it.
-    threading.Thread(target=_purge, args=(client, names), name="parallelflow-purge", daemon=True).start()
-
-
-def _purge(client: Any, names: list[str]) -> None:
-    for _ in range(_PURGE_TRIES):
-        try:
-            client.purge_hub_results(names)
-        except ipp_error.RemoteError as error:
-            # The hub has not heard yet that one of them is done.
-            _log.debug("the hub does not forget %d tasks yet: %s", len(names), error)
-            time.sleep(_PURGE_AGAIN)
-        except Exception as error:  # a hub that has gone: nothing is kept there
-            _log.debug("the hub did not forget %d tasks: %s", len(names), error)
-            return
-        else:
-            return
 
 
 def _trace(error: Any) -> str:

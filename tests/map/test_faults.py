@@ -359,6 +359,52 @@ def test_cancel_twice_in_a_row_works(session: Session, marks: Path) -> None:
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
 
 
+def test_what_begins_after_all_although_it_was_to_be_dropped_is_interrupted_too(
+    session: Session, marks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session.client(), "abort", lambda *_, **__: None)  # the word comes too late
+    view = View()
+
+    def cancel_when_running() -> None:
+        view.action = view.cancel
+
+    with once_written(marks, 2, cancel_when_running):
+        run_map(marked(marks, "time.sleep(3600)"), list(range(100)), view)
+    assert view.aborted_at is not None
+    assert time.monotonic() - view.aborted_at < 2.0
+    assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
+    assert len(list(marks.iterdir())) == 4  # those that waited at ipyparallel's scheduler
+
+
+def test_what_does_not_end_in_time_is_still_interrupted_afterwards(
+    session: Session, marks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "CANCEL_TIMEOUT", 0.0)
+    view = View()
+
+    def cancel_when_running() -> None:
+        view.action = view.cancel
+
+    with once_written(marks, 2, cancel_when_running):
+        run_map(marked(marks, "time.sleep(3600)"), list(range(100)), view)
+    assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
+
+
+def test_an_element_that_an_interrupt_misses_is_interrupted_again(session: Session, marks: Path) -> None:
+    view = View()
+
+    def cancel_when_running() -> None:
+        view.action = view.cancel
+
+    deaf = "import signal\nbefore = signal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(0.4)\n"
+    element = f"{deaf}signal.signal(signal.SIGINT, before)\ntime.sleep(3600)"
+    with once_written(marks, 2, cancel_when_running):
+        run_map(marked(marks, element), list(range(100)), view)
+    assert view.aborted_at is not None
+    assert time.monotonic() - view.aborted_at < 2.0
+    assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
+
+
 def test_cancel_before_engines_are_ready_works(session: Session) -> None:
     view = View()
     view.action = view.cancel

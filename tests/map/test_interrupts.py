@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from parallelflow.cluster import Session
 from parallelflow.map.interrupts import held_back
 
 
@@ -50,3 +51,28 @@ def test_afterwards_everything_is_as_before() -> None:
     assert signal.getsignal(signal.SIGINT) == before
     with pytest.raises(KeyboardInterrupt):
         interrupt()
+
+
+def interrupted_while_it_answers() -> str:
+    """What runs on an engine and is interrupted in the moment after the last element."""
+    import os
+    import signal
+    import time
+
+    from parallelflow.map.interrupts import held_back
+
+    with held_back():
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.01)
+    return "the answer"
+
+
+def test_an_engine_that_is_interrupted_while_it_answers_answers_and_can_be_interrupted_again(
+    on_shared_cluster: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interrupted_while_it_answers, "__module__", "__main__")  # travels as it is, not by its name
+    view = on_shared_cluster.client()[:]
+    assert set(view.apply_async(interrupted_while_it_answers).get(30)) == {"the answer"}
+    handlers = view.apply_async(signal.getsignal, signal.SIGINT).get(30)
+    assert set(handlers) == {signal.default_int_handler}

@@ -12,7 +12,7 @@ from vistrails.core.interpreter.noncached import Interpreter
 from workflows import OURS, Flow
 
 from parallelflow.cluster import Session
-from parallelflow.map import scheduler, values
+from parallelflow.map import forgetting, scheduler, values
 
 WITHIN = 30.0
 
@@ -67,7 +67,7 @@ def test_nothing_is_kept_of_a_map_that_has_ended(client: Any, source: str) -> No
 
 
 def test_messages_are_forgotten_while_the_map_runs(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "FORGET_EVERY", 4)
+    monkeypatch.setattr(forgetting, "EVERY", 4)
     monkeypatch.setattr("parallelflow.map.chunks.TARGET_DURATION", 0.05)
     client.purge_hub_results("all")
     # Tests before may have left something that has not ended.

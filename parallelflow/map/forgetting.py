@@ -1,0 +1,96 @@
+"""Has the client and the hub forget messages that are done with; what they keep of them would fill their memory.
+
+The hub keeps up to a gigabyte of results, or a thousand.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+# After how many messages client and hub are told to forget them: often enough that large results do not pile up.
+EVERY = 32
+
+# How often the hub is told, and how long apart, in seconds: it refuses while it has not heard of a message's end.
+_TRIES = 4
+_AGAIN = 0.5
+
+# How long, in seconds, the hub may take to answer; one that has gone or hangs never does.
+_ANSWER_TIMEOUT = 30.0
+
+
+class Forgetting:
+    """What is to be forgotten of one Map.
+
+    :param client: the ``ipyparallel.Client``.
+    """
+
+    def __init__(self, client: Any):
+        self._client = client
+        self._names: list[str] = []
+
+    def add(self, name: str) -> None:
+        """Note down a message whose answer has been dealt with."""
+        self._names.append(name)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether so much has come together that it should be forgotten."""
+        return len(self._names) >= EVERY
+
+    def forget(self, hub: bool) -> None:
+        """Forget what was noted down.
+
+        :param hub: whether the hub is still there to be told; nobody waits for it.
+        """
+        names, self._names = self._names, []
+        if not names:
+            return
+        self._client.purge_local_results(names)
+        if hub:
+            _tell_hub(self._client, names)
+
+    def forget_when_answered(self, names: Iterable[str]) -> None:
+        """Have messages forgotten that are given up, if their answers still come."""
+        client = self._client
+
+        def forget(name: str) -> None:
+            client.results.pop(name, None)
+            client.metadata.pop(name, None)
+            _tell_hub(client, [name])
+
+        for name in names:
+            future = client._futures.get(name)
+            if future is not None:
+                future.add_done_callback(lambda _, name=name: forget(name))
+
+
+def _tell_hub(client: Any, names: list[str]) -> None:
+    threading.Thread(target=_purge, args=(client, names), name="parallelflow-purge", daemon=True).start()
+
+
+def _purge(client: Any, names: list[str]) -> None:
+    for _ in range(_TRIES):
+        try:
+            # As `client.purge_hub_results` does it; but that waits for a hub that has gone for good.
+            content = {"msg_ids": names, "engine_ids": []}
+            answer = client._send(client._query_stream, "purge_request", content=content)
+            if not answer.wait(_ANSWER_TIMEOUT):
+                _log.debug("the hub has not answered for %.0f s, so it forgets nothing", _ANSWER_TIMEOUT)
+                return
+            content = answer.result()["content"]
+        except (OSError, RuntimeError) as error:  # the connection was closed: nothing is kept there
+            _log.debug("the hub could not be asked to forget %d tasks: %s", len(names), error)
+            return
+        if content["status"] == "ok":
+            return
+        # It has not heard yet that one of them is done.
+        _log.debug("the hub does not forget %d tasks yet: %s", len(names), content.get("evalue"))
+        time.sleep(_AGAIN)
