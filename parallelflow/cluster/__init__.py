@@ -19,7 +19,7 @@ from .errors import (
     StopError,
 )
 from .processes import ProcessManager
-from .questions import BatchQuestions, Orphan, OrphanAnswer, Questions
+from .questions import BatchQuestions, Need, Orphan, OrphanAnswer, Questions
 from .session import Session, configure, get_session, inside_engine
 from .settings import PREFERENCES, Preference, Settings
 from .state import ClusterState, ControllerState, EngineState, ProcessState
@@ -36,6 +36,7 @@ __all__ = [
     "ControllerState",
     "EngineState",
     "FailedLog",
+    "Need",
     "NoEngines",
     "Orphan",
     "OrphanAnswer",

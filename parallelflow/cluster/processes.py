@@ -400,14 +400,6 @@ class ProcessManager:
         ]
         return self._launch(ENGINE, how, options, uuids)
 
-    @property
-    def starts_engines_here(self) -> bool:
-        """Whether engines are started on this machine, so that they can start together with a controller.
-
-        :raises ProfileError: if the profile's configuration has an error in it
-        """
-        return engine_command(self.profile_dir) is not None
-
     def _entry(self, kind: str, identity: str = "") -> Entry:
         token = uuid.uuid4().hex
         path = profile.log_dir(self.profile_dir) / f"parallelflow-{kind}-{token[:12]}.log"

@@ -32,14 +32,29 @@ class Orphan:
     profile: str = ""
 
 
+@dataclass(frozen=True)
+class Need:
+    """A Map that finds no engines.
+
+    :param profile: the IPython profile
+    :param engines: how many the preferences would start
+    :param here: whether they would run on this machine; else the profile starts them elsewhere, by SSH or a batch system
+    :param stay: whether they would run on when VisTrails exits
+    """
+
+    profile: str
+    engines: int
+    here: bool = True
+    stay: bool = False
+
+
 class Questions(Protocol):
     """Somebody who answers. Called in the thread that needs the answer, which need not be the main thread."""
 
-    def start_cluster(self, profile: str, engines: int) -> int | None:
+    def start_cluster(self, need: Need) -> int | None:
         """No engines are running: start some?
 
-        :param profile: the IPython profile
-        :param engines: how many the preferences would start
+        :param need: for what
         :returns: how many to start, or None for none
         """
 
@@ -61,9 +76,9 @@ class BatchQuestions:
     def __init__(self, settings: Callable[[], Settings]) -> None:
         self._settings = settings
 
-    def start_cluster(self, profile: str, engines: int) -> int | None:
+    def start_cluster(self, need: Need) -> int | None:
         """As many as the preferences say."""
-        return engines
+        return need.engines
 
     def orphans(self, orphans: Sequence[Orphan]) -> OrphanAnswer:
         """Stop them if the preferences say so, else take them back."""

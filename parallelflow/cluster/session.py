@@ -25,8 +25,9 @@ from . import profile as profiles
 from .connection import Connection, connect
 from .errors import ClusterError, ConnectError, ControllerLost, NoEngines, SettingsError, StartError, StopError
 from .guard import Guard
+from .launchers import engine_command
 from .processes import CONTROLLER, JOB, ProcessManager, Started
-from .questions import BatchQuestions, Orphan, Questions
+from .questions import BatchQuestions, Need, Orphan, Questions
 from .record import Entry, Record, locked
 from .roster import Roster
 from .settings import Settings
@@ -167,8 +168,9 @@ class Session:
                 raise NoEngines(tr("This runs in an engine already, from where no other cluster is started."))
             count: int | None = settings.engines or os.cpu_count() or 1
             if settings.if_no_engines == "ask":
+                need = Need(self.profile, count or 1, self.starts_engines_here(), settings.at_exit == "leave")
                 with wait.suspended():
-                    count = self._questions.start_cluster(self.profile, count or 1)
+                    count = self._questions.start_cluster(need)
             if not count:
                 raise NoEngines(
                     tr(
@@ -179,6 +181,13 @@ class Session:
             self._start(count, wait, only_if_none=True)
             assert self._connection is not None
             return self._connection.client
+
+    def starts_engines_here(self) -> bool:
+        """Whether the profile's engines are started on this machine; else it starts them by SSH, a batch system or the like.
+
+        :raises ProfileError: if there is no such profile, or its configuration has an error in it
+        """
+        return engine_command(profiles.find(self.profile)) is not None
 
     def _nothing(self, connection: Connection | None, settings: Settings) -> str:
         never = settings.if_no_engines == "never"
@@ -343,7 +352,7 @@ class Session:
                 wait.report(tr("Starting the controller"), 0.0)
                 controller = manager.launch_controller(self._stale)
                 batch.append(controller)
-                if manager.starts_engines_here:
+                if self.starts_engines_here():
                     # Started together with their controller, engines are ready a second earlier. They wait
                     # for a file of their own, which appears complete, and which nobody can have left behind.
                     name = _WAITING.format(uuid.uuid4().hex)

@@ -15,6 +15,7 @@ from parallelflow.cluster import (
     ConnectError,
     ControllerLost,
     ControllerState,
+    Need,
     Orphan,
     OrphanAnswer,
     Session,
@@ -50,8 +51,8 @@ _FATES = {
 class _Answers:
     """Answers what the cluster room asks."""
 
-    def start_cluster(self, profile: str, engines: int) -> int | None:
-        return engines
+    def start_cluster(self, need: Need) -> int | None:
+        return need.engines
 
     def orphans(self, orphans: Sequence[Orphan]) -> OrphanAnswer:
         return "take back"

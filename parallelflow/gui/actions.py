@@ -64,8 +64,12 @@ class Actions:
         yield from self.follow_profile()
         title = tr("Start New Engine Processes")
         cluster = yield from self._look(title)
-        cores = os.cpu_count() or 1
-        count = yield Ask(StartDialog(self._window, StartState(cluster, cores)))
+        here = yield Do(
+            lambda progress, cancelled: self._session.starts_engines_here(),
+            title,
+            tr("Reading the configuration of the profile '{profile}'", profile=self._session.profile),
+        )
+        count = yield Ask(StartDialog(self._window, StartState(cluster, os.cpu_count() or 1, here=here)))
         if count is None:
             return
         self.stays_connected = True

@@ -13,7 +13,7 @@ from typing import TypeVar
 from PyQt5.QtCore import QObject, pyqtSignal
 from PyQt5.QtWidgets import QApplication, QDialog, QWidget
 
-from parallelflow.cluster.questions import Orphan, OrphanAnswer
+from parallelflow.cluster.questions import Need, Orphan, OrphanAnswer
 from parallelflow.cluster.state import ClusterState
 from parallelflow.gui.cleanup_dialog import Fate, OrphansDialog
 from parallelflow.gui.start_dialog import NeedDialog, StartState
@@ -51,22 +51,22 @@ class DialogQuestions(QObject):
         self._closed = False
         self._handed_over.connect(self._answer)
 
-    def start_cluster(self, profile: str, engines: int) -> int | None:
+    def start_cluster(self, need: Need) -> int | None:
         """Ask whether to start engines for a Map that finds none; after a refusal, not again for the same execution."""
-        return self._in_gui(lambda: self._start_cluster(profile, engines), None)
+        return self._in_gui(lambda: self._start_cluster(need), None)
 
-    def _start_cluster(self, profile: str, engines: int) -> int | None:
+    def _start_cluster(self, need: Need) -> int | None:
         execution = self._execution()
         if execution is not None and execution is self._refused_in:
             return None
-        state = StartState(ClusterState(profile), os.cpu_count() or 1, engines)
+        state = StartState(ClusterState(need.profile), os.cpu_count() or 1, need.engines, need.here, need.stay)
         dialog = NeedDialog(self._parent(), state)
         if not self._run(dialog):
             self._refused_in = execution
             return None
         answer = dialog.answer()
         if answer.remember:
-            self._remember(answer.engines if answer.engines != engines else None)
+            self._remember(answer.engines if answer.engines != need.engines else None)
         return answer.engines
 
     def orphans(self, orphans: Sequence[Orphan]) -> OrphanAnswer:

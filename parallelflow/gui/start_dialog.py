@@ -20,11 +20,15 @@ class StartState:
     :param cluster: what runs already
     :param cores: how many cores this machine has
     :param preferred: how many engines the preferences would start; 0 for as many as there are cores
+    :param here: whether they would be started on this machine; else the profile starts them elsewhere
+    :param stay: whether they would run on when VisTrails exits
     """
 
     cluster: ClusterState
     cores: int
     preferred: int = 0
+    here: bool = True
+    stay: bool = False
 
     @property
     def engines_here(self) -> int:
@@ -34,8 +38,9 @@ class StartState:
 
     @property
     def suggestion(self) -> int:
-        """How many engines make sense: one for each core that has none."""
-        return max(1, (self.preferred or self.cores) - self.engines_here)
+        """How many engines make sense: one for each core that has none; nobody knows the cores of other machines."""
+        wanted = self.preferred or self.cores
+        return max(1, wanted - self.engines_here) if self.here else wanted
 
 
 def running(cluster: ClusterState) -> str:
@@ -101,7 +106,8 @@ class _EnginesForm(Dialog):
         self.fit()
 
     def _warn(self, count: int) -> None:
-        self.warning.show_text(warning(count, self.state.engines_here, self.state.cores))
+        state = self.state
+        self.warning.show_text(warning(count, state.engines_here, state.cores) if state.here else "")
 
 
 class StartDialog(_EnginesForm):
@@ -115,7 +121,10 @@ class StartDialog(_EnginesForm):
         super().__init__(parent, tr("Start New Engine Processes"), state)
         self.form.addRow(tr("Profile:"), label(state.cluster.profile, "profile"))
         self.form.addRow(tr("Running:"), label(_capitalised(running(state.cluster)), "running"))
-        self.form.addRow(tr("This machine:"), label(self._machine(), "machine"))
+        if state.here:
+            self.form.addRow(tr("This machine:"), label(self._machine(), "machine"))
+        else:
+            self.form.addRow(tr("Where:"), label(tr("As the profile's configuration says"), "machine"))
         self.form.addRow(tr("&Engines to start:"), self.count)
         self.column.addLayout(self.form)
         self.finish(tr("&Start"))
@@ -154,12 +163,13 @@ class NeedDialog(_EnginesForm):
 
     def __init__(self, parent: QWidget | None, state: StartState) -> None:
         super().__init__(parent, tr("Start a Cluster?"), state)
-        text = tr(
-            "The Map needs engines to run on, and none are running for the profile '{profile}'. Start some on this "
-            "machine? They end when VisTrails does.",
+        need = tr(
+            "The Map needs engines to run on, and none are running for the profile '{profile}'.",
             profile=state.cluster.profile,
         )
-        self.column.addWidget(label(text, "text"))
+        start = tr("Start some on this machine?") if state.here else tr("Start some where its configuration says?")
+        end = tr("They run on when VisTrails ends.") if state.stay else tr("They end when VisTrails does.")
+        self.column.addWidget(label(f"{need} {start} {end}", "text"))
         self.form.addRow(tr("&Engines to start:"), self.count)
         self.remember = QCheckBox(tr("Do not ask &again: start them whenever a Map needs them"))
         self.remember.setObjectName("remember")

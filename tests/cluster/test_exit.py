@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from parallelflow.cluster import Cancelled, ClusterError, Orphan, OrphanAnswer, Session
+from parallelflow.cluster import Cancelled, ClusterError, Need, Orphan, OrphanAnswer, Session
 from parallelflow.cluster.record import Entry, Record
 from parallelflow.cluster.tree import TOKENS, carriers, lives
 
@@ -147,7 +147,7 @@ def _child(process: psutil.Process, popen: subprocess.Popen[str]) -> bool:
 
 _ASKING = """
 class Silent:
-    def start_cluster(self, profile, engines):
+    def start_cluster(self, need):
         print("asked", flush=True)
         threading.Event().wait()
 
@@ -295,7 +295,7 @@ class Asked:
         self.answer = answer
         self.orphans_seen: Sequence[Orphan] = ()
 
-    def start_cluster(self, profile: str, engines: int) -> int | None:
+    def start_cluster(self, need: Need) -> int | None:
         raise AssertionError
 
     def orphans(self, orphans: Sequence[Orphan]) -> OrphanAnswer:

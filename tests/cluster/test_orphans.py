@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from parallelflow.cluster import ClusterError, Orphan, OrphanAnswer, Session
+from parallelflow.cluster import ClusterError, Need, Orphan, OrphanAnswer, Session
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.record import Record
 from parallelflow.cluster.tree import TOKENS, carriers
@@ -49,7 +49,7 @@ class Asked:
         self.answer = answer
         self.seen: Sequence[Orphan] = ()
 
-    def start_cluster(self, profile: str, engines: int) -> int | None:
+    def start_cluster(self, need: Need) -> int | None:
         raise AssertionError
 
     def orphans(self, orphans: Sequence[Orphan]) -> OrphanAnswer:

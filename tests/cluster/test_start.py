@@ -22,6 +22,7 @@ import pytest
 from parallelflow.cluster import (
     Cancelled,
     ClusterError,
+    Need,
     NoEngines,
     ProcessManager,
     Session,
@@ -79,8 +80,8 @@ def test_with_the_preference_ask_the_answer_counts(make_session: Make) -> None:
     class Asked:
         answers: ClassVar[list[int | None]] = [None, 1]
 
-        def start_cluster(self, profile: str, engines: int) -> int | None:
-            assert (profile, engines) == ("default", 2)
+        def start_cluster(self, need: Need) -> int | None:
+            assert need == Need("default", 2)
             return self.answers.pop(0)
 
         def orphans(self, orphans: Any) -> str:
@@ -91,6 +92,25 @@ def test_with_the_preference_ask_the_answer_counts(make_session: Make) -> None:
         session.client()
     assert ours() == []
     assert len(session.client().ids) == 1
+
+
+def test_who_is_asked_hears_where_engines_would_run_and_whether_they_would_stay(make_session: Make) -> None:
+    heard: list[Need] = []
+
+    class Asked:
+        def start_cluster(self, need: Need) -> int | None:
+            heard.append(need)
+            return None
+
+        def orphans(self, orphans: Any) -> str:
+            raise AssertionError
+
+    folder = profiles.create("batch")
+    (folder / "ipcluster_config.py").write_text("c.Cluster.engine_launcher_class = 'slurm'\n")
+    session = make_session(Asked(), if_no_engines="ask", at_exit="leave", profile="batch", engines=7)
+    with pytest.raises(NoEngines, match="none were to be started"):
+        session.client()
+    assert heard == [Need("batch", 7, here=False, stay=True)]
 
 
 def test_threads_that_want_a_client_at_the_same_moment_get_the_same_one(make_session: Make) -> None:

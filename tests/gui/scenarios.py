@@ -730,7 +730,7 @@ def _every_dialog(user: User) -> Generator[tuple[str, Any], None, None]:
     from parallelflow.cluster.state import ClusterState, EngineState, ProcessState
     from parallelflow.gui.cleanup_dialog import OrphansDialog
     from parallelflow.gui.shutdown_dialog import ShutdownDialog
-    from parallelflow.gui.start_dialog import StartDialog, StartState
+    from parallelflow.gui.start_dialog import NeedDialog, StartDialog, StartState
 
     spec = importlib.util.spec_from_file_location("make_screenshots", ROOT / "docs" / "make_screenshots.py")
     assert spec is not None
@@ -739,7 +739,11 @@ def _every_dialog(user: User) -> Generator[tuple[str, Any], None, None]:
     spec.loader.exec_module(screenshots)
     yield from screenshots.dialogs(user.builder)
     engines = tuple(EngineState(n, f"uuid-{n}") for n in range(4))
-    yield "start-full", StartDialog(user.builder, StartState(ClusterState("default", engines=engines), 4))
+    full = ClusterState("default", engines=engines)
+    yield "start-full", StartDialog(user.builder, StartState(full, 4))
+    elsewhere = StartState(full, 4, here=False, stay=True)
+    yield "start-elsewhere", StartDialog(user.builder, elsewhere)
+    yield "need-elsewhere", NeedDialog(user.builder, elsewhere)
     ours = tuple(ProcessState("engine", pid, "here") for pid in (1, 2))
     yield "shutdown-without-controller", ShutdownDialog(user.builder, ClusterState("default", processes=ours))
     yield "orphan", OrphansDialog(user.builder, [Orphan("engine", 18025, "here", 0.0)])
