@@ -530,9 +530,8 @@ class Scheduler:
         while self._pending and time.monotonic() < end and not self._connection.lost:
             # An engine that has not answered yet may be importing; what is interrupted there stays half imported, for good.
             late = time.monotonic() > begin + CANCEL_TIMEOUT / 2
-            breaking_off.interrupt(
-                [chunk for chunk in self._pending.values() if late or chunk.engine_now in self._hosts]
-            )
+            ready = self._holders | self._hosts.keys()
+            breaking_off.interrupt([chunk for chunk in self._pending.values() if late or chunk.engine_now in ready])
             yield from self._collect_until(min(end, time.monotonic() + TICK))
         while not breaking_off.is_delivered() and time.monotonic() < end and not self._connection.lost:
             self._pause()
