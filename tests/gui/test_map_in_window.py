@@ -50,8 +50,7 @@ def test_a_map_shows_progress_and_can_be_cancelled_and_run_again(play: Callable[
     assert seen["colours"][-1][0] > 0.5
     assert seen["errors"] == []
     assert seen["done"] == ["Map", "PythonSource", "StandardOutput"]
-    # An element would have taken 30 s.
-    assert seen["seconds to cancel"] < 10
+    assert seen["seconds to cancel"] < 2.0  # the contract; an element would have taken 30 s
     assert seen["cancelled"] == ["Uncaught exception: AbortExecution: Execution aborted by user"]
     assert seen["engines after cancelling"] == 3
     assert seen["reopened"] == ["Map", "PythonSource", "StandardOutput"]
