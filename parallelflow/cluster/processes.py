@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import socket
 import subprocess
 import threading
@@ -20,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -31,18 +30,17 @@ from parallelflow.texts import tr
 
 from . import ipcluster, profile, threads
 from .connection import listening, listening_ports, no_ipc
-from .errors import ClusterError, FailedLog, ProfileError, StartError, StopError
+from .errors import ClusterError, ProfileError, StartError, StopError
+from .failures import failed, not_started
 from .launchers import Command, Job, controller_command, engine_command
+from .logs import Logs
 from .record import Entry, Record
 from .settings import Settings
+from .started import CONTROLLER, ENGINE, JOB, Started, reaper
 from .tree import Identity, Root, carriers, end, environment, members, own_identity, tokens_of
 from .waiting import Wait
 
 log = logging.getLogger(__name__)
-
-CONTROLLER = "controller"
-ENGINE = "engine"
-JOB = "job"
 
 # An engine counts as registered after one and a half heartbeats on average, and ipyparallel's own period
 # is 3 s. A silent engine is given up after 15 s (ipyparallel: 30 s), so that a Map whose last one it was, and which waits for
@@ -50,132 +48,11 @@ JOB = "job"
 _HEARTBEAT_MS = 500
 _HEARTBEAT_MISSES = 30
 
-_REAP_EVERY = 0.5  # seconds
-_TAIL_LINES = 15
-_TAIL_BYTES = 8192
-_KEEP_LOGS = 20
-_LOG_LIMIT = 32 * 2**20  # bytes
-_TRIM_EVERY = 10.0  # seconds
 _LAUNCHERS_SHARE = 0.8  # of the time limit for stopping: what the launchers of jobs may take
 _KEEP_DIED = 100
-_MOST_LOGS = 3  # that an error shows the ends of
-_MOST_PIDS = 10  # that a sentence names
-
-# What differs between two logs that say the same: times, process ids, addresses, uuids.
-_DIFFERENT = re.compile(r"\b(?:0x)?[0-9a-f]*[0-9][0-9a-f]*\b")
 
 # These would make a process join another cluster than the profile's.
 _FOREIGN = ("IPP_CONNECTION_INFO", "IPP_CLUSTER_ID", "IPP_PROFILE_DIR")
-
-
-@dataclass
-class Started:
-    """One process that we started, or found on record and took over; or one job.
-
-    :param entry: what is on record about it
-    :param popen: our handle on it, if this process is its parent
-    :param job: the job, if it is one
-    :param registered: whether it became ready
-    :param only_shown: whether somebody else is to deal with it
-    :param exit_status: as ``subprocess`` has it, once it is known
-    """
-
-    entry: Entry
-    popen: subprocess.Popen[bytes] | None = None
-    job: Job | None = None
-    registered: bool = False
-    only_shown: bool = False
-    exit_status: int | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether its leader runs at this moment, as far as can be known."""
-        if self.job is not None:
-            return not self.job.ended
-        if self.popen is not None:
-            status = self.popen.poll()
-            if status is not None:
-                self.exit_status = status
-            return status is None
-        identity = self.entry.identity
-        if identity is None:
-            return True  # it is just being started
-        return identity.process(self.entry.token) is not None
-
-    @property
-    def number(self) -> int:
-        """The signal or the exit status with which it ended, 0 if neither is known."""
-        return abs(self.exit_status or 0)
-
-    def by_status(self, ended: str, killed: str, exited: str) -> str:
-        """Choose what to say about its end.
-
-        :param ended: if nothing more is known
-        :param killed: if a signal ended it
-        :param exited: if it ended by itself
-        """
-        if self.exit_status is None:
-            return ended
-        return killed if self.exit_status < 0 else exited
-
-    @property
-    def ending(self) -> str:
-        """How it ended, as the end of a sentence."""
-        return self.by_status(
-            tr("ended"),
-            tr("was killed by signal {number}", number=self.number),
-            tr("ended with exit status {number}", number=self.number),
-        )
-
-    @property
-    def root(self) -> Root:
-        """What is to be ended with it."""
-        return Root(self.entry.token, self.entry.identity, self.popen is not None and self.popen.poll() is None)
-
-    @property
-    def log_path(self) -> Path | None:
-        """Its log, if it has one."""
-        return Path(self.entry.log_path) if self.entry.log_path else None
-
-    @property
-    def uuids(self) -> set[str]:
-        """The identities at the hub of the engines that it is."""
-        if self.job is not None:
-            return self.job.uuids
-        return {self.entry.uuid} if self.entry.uuid else set()
-
-
-class _Reaper:
-    """Collects children that have ended, in a thread that lives while there are any.
-
-    To others, such as ``ipcluster stop``, a child that nobody has collected looks as if it still ran.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._children: list[subprocess.Popen[bytes]] = []
-        self._pid = 0
-
-    def add(self, child: subprocess.Popen[bytes]) -> None:
-        """Collect a child when it ends."""
-        with self._lock:
-            if self._pid != os.getpid():
-                self._children, self._pid = [], os.getpid()
-            self._children.append(child)
-            if len(self._children) == 1:
-                threading.Thread(target=self._run, name="parallelflow-reaper", daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            time.sleep(_REAP_EVERY)
-            with self._lock:
-                self._children = [child for child in self._children if child.poll() is None]
-                if not self._children:
-                    return
-
-
-_reaper = _Reaper()
-os.register_at_fork(after_in_child=_reaper.__init__)  # type: ignore[misc]
 
 
 class ProcessManager:
@@ -189,13 +66,13 @@ class ProcessManager:
         self.profile_dir = profile_dir
         self.settings = settings
         self.record = Record(profile_dir)
+        self.logs = Logs(profile_dir)
         self._started: dict[str, Started] = {}
         self._stopping: Counter[str] = Counter()  # tokens, and how many want that
         self._giving_up: set[str] = set()  # tokens
         self._died: list[Started] = []
         self._unswept: list[Started] = []
         self._lock = threading.RLock()
-        self._trimmed = time.monotonic()
         self._owner = own_identity()
 
     # Know
@@ -214,6 +91,11 @@ class ProcessManager:
         """What was ours and ended without being told to, the latest last."""
         with self._lock:
             return list(self._died)
+
+    @property
+    def all_let_go(self) -> bool:
+        """Whether nothing is left that is to be stopped at the end."""
+        return all(started.entry.let_go for started in self.started)
 
     def alive(self) -> list[Started]:
         """What is ours and lives at this moment, and is not being stopped."""
@@ -237,7 +119,7 @@ class ProcessManager:
                 del self._started[started.entry.token]
             self._died = (self._died + dead)[-_KEEP_DIED:]
             self._unswept += dead
-        self._trim_logs()
+        self.logs.trim(self.started)
         for started in dead:
             if started.job is not None:
                 log.warning("%s ended", started.job.name)
@@ -304,23 +186,6 @@ class ProcessManager:
     def remaining(self) -> list[psutil.Process]:
         """Every process on this machine that is left of what is ours, leaders and descendants."""
         return members(started.root for started in self.started)[0]
-
-    def log_tail(self, started: Started) -> str:
-        """The last lines of a process's log, with every connection key blanked out.
-
-        :param started: the process; of a job, it is the engines' output
-        """
-        text = ""
-        if started.job is not None:
-            text = started.job.output()
-        elif started.log_path is not None:
-            with suppress(OSError), open(started.log_path, "rb") as file:
-                file.seek(0, os.SEEK_END)
-                file.seek(max(0, file.tell() - _TAIL_BYTES))
-                text = file.read().decode("utf-8", "replace")
-        for secret in profile.secrets(self.profile_dir):
-            text = text.replace(secret, "(key)")
-        return "\n".join(text.rstrip().splitlines()[-_TAIL_LINES:])
 
     # Start
 
@@ -402,13 +267,12 @@ class ProcessManager:
 
     def _entry(self, kind: str, identity: str = "") -> Entry:
         token = uuid.uuid4().hex
-        path = profile.log_dir(self.profile_dir) / f"parallelflow-{kind}-{token[:12]}.log"
         return Entry(
             token=token,
             kind=kind,
             host=socket.gethostname(),
             uuid=identity,
-            log_path="" if kind == JOB else str(path),
+            log_path="" if kind == JOB else str(self.logs.path(kind, token)),
             started=time.time(),
             owner_pid=self._owner.pid,
             owner_create_time=self._owner.create_time,
@@ -422,7 +286,7 @@ class ProcessManager:
         uuids: Sequence[str],
         umask: int = -1,
     ) -> list[Started]:
-        self._prune_logs()
+        self.logs.prune({entry.log_path for entry in self.record.read()})
         # Known by their tokens from before they start, so that an interruption at any moment leaves none behind.
         batch = [Started(self._entry(kind, identity)) for identity in uuids]
         self.record.put(*(started.entry for started in batch))
@@ -431,7 +295,7 @@ class ProcessManager:
         try:
             for started, own in zip(batch, options, strict=True):
                 started.popen = self._popen(started.entry, how, own, umask)
-                _reaper.add(started.popen)
+                reaper.add(started.popen)
                 pid = started.popen.pid
                 identity = Identity.of(pid) or Identity(pid, time.time())
                 started.entry = replace(started.entry, pid=pid, create_time=identity.create_time)
@@ -517,15 +381,14 @@ class ProcessManager:
                     tr("The controller was killed by signal {number} before it was ready.", number=controller.number),
                     tr("The controller ended with exit status {number} before it was ready.", number=controller.number),
                 )
-                raise self.failure(sentence, controller)
+                raise failed(sentence, controller, self.logs)
             if self._is_up(controller):
                 controller.registered = True
                 return
             if wait.over:
                 seconds = round(wait.timeout)
-                raise self.failure(
-                    tr("The controller was not ready within {seconds} seconds.", seconds=seconds), controller
-                )
+                sentence = tr("The controller was not ready within {seconds} seconds.", seconds=seconds)
+                raise failed(sentence, controller, self.logs)
             wait.pause(tr("Starting the controller"), 0.1)
 
     def _is_up(self, controller: Started) -> bool:
@@ -579,78 +442,12 @@ class ProcessManager:
                 for engine in missing:
                     if engine.job is not None:
                         self._save_job(engine)
-                raise self._not_started(
-                    dead, [e for e in missing if e not in dead], wanted - ready, wanted, wait.timeout
-                )
+                late = [engine for engine in missing if engine not in dead]
+                raise not_started(dead, late, wanted - ready, wanted, wait.timeout, self.logs)
             wait.pause(
                 tr("Starting engines: {ready} of {wanted} ready", ready=ready, wanted=wanted),
                 0.3 + 0.7 * ready / wanted,
             )
-
-    def _not_started(
-        self, dead: Sequence[Started], late: Sequence[Started], missing: int, wanted: int, timeout: float
-    ) -> StartError:
-        """The error about engines that did not start, with the end of each one's log, and what many say said once."""
-        alike: dict[tuple[str, str], list[Started]] = {}
-        tails: dict[str, str] = {}
-        for engine in (*dead, *late):
-            tail = self.log_tail(engine)
-            tails[engine.entry.token] = tail
-            how = engine.job.name if engine.job is not None else engine.ending if engine in dead else ""
-            alike.setdefault((how, _DIFFERENT.sub("#", tail)), []).append(engine)
-        logs = [
-            FailedLog(
-                tails[group[0].entry.token],
-                group[0].log_path,
-                _what_happened(group, timeout, ended=group[0] in dead),
-                same=len(group) - 1,
-            )
-            for group in list(alike.values())[:_MOST_LOGS]
-        ]
-        others = sum(len(group) for group in list(alike.values())[_MOST_LOGS:])
-        if others:
-            folder = profile.log_dir(self.profile_dir)
-            about = (
-                tr("The log of one more engine is in {folder}.", folder=folder)
-                if others == 1
-                else tr("The logs of {others} more engines are in {folder}.", others=others, folder=folder)
-            )
-            logs.append(FailedLog(about=about))
-        if wanted == 1:
-            return StartError(tr("The engine did not start."), *logs)
-        return StartError(
-            tr("{missing} of {wanted} engines did not start.", missing=missing, wanted=wanted),
-            *logs,
-        )
-
-    def failure(self, message: str, started: Started) -> StartError:
-        """An error about a process, with the end of its log.
-
-        :param message: what happened, a sentence
-        :param started: the process
-        """
-        return StartError(message, FailedLog(self.log_tail(started), started.log_path))
-
-    def _prune_logs(self) -> None:
-        """Remove all but the newest logs of processes that are gone."""
-        in_use = {entry.log_path for entry in self.record.read()}
-        with suppress(OSError):
-            logs = [
-                path for path in profile.log_dir(self.profile_dir).glob("parallelflow-*.log") if str(path) not in in_use
-            ]
-            logs.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-            for path in logs[_KEEP_LOGS:]:
-                path.unlink(missing_ok=True)
-
-    def _trim_logs(self) -> None:
-        """Empty logs that have become too long: a controller writes some lines for every task."""
-        if time.monotonic() - self._trimmed < _TRIM_EVERY:
-            return
-        self._trimmed = time.monotonic()
-        for started in self.started:
-            with suppress(OSError):
-                if started.log_path is not None and started.log_path.stat().st_size > _LOG_LIMIT:
-                    os.truncate(started.log_path, 0)  # its process appends, so it goes on at the new end
 
     def show_to_ipcluster(self) -> None:
         """Write the file by which ``ipcluster list`` and ``ipcluster stop`` see what is ours, if the controller is."""
@@ -774,7 +571,7 @@ class ProcessManager:
                 self._remove_connection_files()
                 ipcluster.remove(self.profile_dir, started.entry)
                 with suppress(OSError):
-                    (profile.log_dir(self.profile_dir) / "engines.json").unlink()
+                    (self.logs.folder / "engines.json").unlink()
         self.record.remove(*tokens)
 
     def _remove_connection_files(self) -> None:
@@ -862,43 +659,6 @@ class ProcessManager:
 
         self.record.change(lambda old: [claim(entry) for entry in old])
         return claimed
-
-
-def _what_happened(group: Sequence[Started], timeout: float, ended: bool) -> str:
-    """A sentence on engines that did not start, which all failed in the same way.
-
-    :param group: the engines, or one job
-    :param timeout: seconds that they had
-    :param ended: whether they ended by themselves
-    """
-    first, seconds = group[0], round(timeout)
-    if first.job is not None and ended:
-        return tr("{launcher} ended.", launcher=first.job.name)
-    if first.job is not None and first.job.queued:
-        return tr(
-            "{launcher} had not registered after {seconds} seconds. If the job was still waiting in its queue, give it more"
-            " time with the preference start_timeout.",
-            launcher=first.job.name,
-            seconds=seconds,
-        )
-    if first.job is not None:
-        return tr("{launcher} had not registered after {seconds} seconds.", launcher=first.job.name, seconds=seconds)
-    pids = ", ".join([str(engine.entry.pid) for engine in group[:_MOST_PIDS]] + ["..."] * (len(group) > _MOST_PIDS))
-    if not ended and len(group) == 1:
-        return tr("Process {pid} had not registered after {seconds} seconds.", pid=pids, seconds=seconds)
-    if not ended:
-        return tr("Processes {pids} had not registered after {seconds} seconds.", pids=pids, seconds=seconds)
-    if len(group) == 1:
-        return first.by_status(
-            tr("Process {pid} ended.", pid=pids),
-            tr("Process {pid} was killed by signal {number}.", pid=pids, number=first.number),
-            tr("Process {pid} ended with exit status {number}.", pid=pids, number=first.number),
-        )
-    return first.by_status(
-        tr("Processes {pids} ended.", pids=pids),
-        tr("Processes {pids} were killed by signal {number}.", pids=pids, number=first.number),
-        tr("Processes {pids} ended with exit status {number}.", pids=pids, number=first.number),
-    )
 
 
 def _cancel(job: Job, timeout: float, problems: list[str]) -> None:

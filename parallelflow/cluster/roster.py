@@ -19,7 +19,7 @@ import psutil
 import zmq
 
 from .connection import Connection
-from .processes import Started
+from .started import Started
 from .state import EngineState
 from .tree import Identity, descendants
 

@@ -24,13 +24,16 @@ from . import hub
 from . import profile as profiles
 from .connection import Connection, connect
 from .errors import ClusterError, ConnectError, ControllerLost, NoEngines, SettingsError, StartError, StopError
+from .failures import failed
 from .guard import Guard
 from .launchers import engine_command
-from .processes import CONTROLLER, JOB, ProcessManager, Started
-from .questions import BatchQuestions, Need, Orphan, Questions
-from .record import Entry, Record, locked
+from .leftovers import Leftovers, lives, owned
+from .processes import ProcessManager
+from .questions import BatchQuestions, Need, Questions
+from .record import Record, locked
 from .roster import Roster
 from .settings import Settings
+from .started import CONTROLLER, Started
 from .state import (
     LEFT,
     OTHER_VISTRAILS,
@@ -41,7 +44,7 @@ from .state import (
     EngineState,
     ProcessState,
 )
-from .tree import Identity, end, own_identity
+from .tree import Identity
 from .waiting import Cancel, Progress, Wait
 
 log = logging.getLogger(__name__)
@@ -72,6 +75,7 @@ class Session:
         self._settings = settings
         self._questions: Questions = questions or BatchQuestions(settings)
         self._guard = Guard(self._last_act)
+        self._leftovers = Leftovers(lambda: self._settings(), lambda: self._questions, lambda: self._guard.arm())
         self._forget()
         _sessions.add(self)
 
@@ -365,9 +369,9 @@ class Session:
                 try:
                     connection = self._connect(wait)
                 except (ConnectError, ControllerLost) as error:
-                    raise manager.failure(str(error), controller) from error
+                    raise failed(str(error), controller, manager.logs) from error
                 if connection is None:
-                    raise manager.failure(tr("The controller started but does not answer."), controller)
+                    raise failed(tr("The controller started but does not answer."), controller, manager.logs)
             if not engines:
                 wait.report(tr("Starting engines"), 0.2)
                 self._check_engine_file(connection, folder)
@@ -556,7 +560,7 @@ class Session:
                 mine = {n: identity for n, identity in engines.items() if identity in own | jobs}
                 hub.unregister(connection, mine)
                 manager.show_to_ipcluster()
-            if _all_let_go(manager):
+            if manager.all_let_go:
                 self._disarm()
 
     def shutdown_cluster(self) -> None:
@@ -633,7 +637,7 @@ class Session:
         """
         with self._locked(self._wait(self._settings().start_timeout)):
             entries = [
-                entry for entry in Record(self._open()).read() if _lives(entry) and (entry.let_go or not _owned(entry))
+                entry for entry in Record(self._open()).read() if lives(entry) and (entry.let_go or not owned(entry))
             ]
             self._record_settled = True
             taken = self.processes.adopt(entries, let_go=False)
@@ -645,7 +649,7 @@ class Session:
         """Know what was let go, and change nothing."""
         if not self._record_settled:
             self._record_settled = True
-            entries = [entry for entry in Record(folder).read() if entry.here and entry.let_go and _lives(entry)]
+            entries = [entry for entry in Record(folder).read() if entry.here and entry.let_go and lives(entry)]
             self.processes.know(entries)
 
     def settle(self) -> None:
@@ -665,7 +669,7 @@ class Session:
         with self._locked(wait):
             managers: dict[str, ProcessManager] = {}
             for name in profiles.profiles():
-                left = [e for e in Record(profiles.folder_of(name)).read() if e.here and not e.let_go and not _owned(e)]
+                left = [e for e in Record(profiles.folder_of(name)).read() if e.here and not e.let_go and not owned(e)]
                 if not left or name in self._others or (name == self.profile and self._record_settled):
                     continue
                 try:
@@ -676,9 +680,9 @@ class Session:
                         managers[name] = ProcessManager(profiles.locate(name), self._settings())
                 except ClusterError as error:
                     problems.append(error)
-            problems += self._settle(list(managers.values()), wait)
+            problems += self._leftovers.settle(list(managers.values()), self._manager, wait)
             for name, manager in managers.items():
-                if manager is not self._manager and not _all_let_go(manager):
+                if manager is not self._manager and not manager.all_let_go:
                     self._others[name] = manager
         if problems:
             raise problems[0]
@@ -688,90 +692,9 @@ class Session:
         if self._record_settled:
             return
         self._record_settled = True
-        problems = self._settle([self.processes], wait)
+        problems = self._leftovers.settle([self.processes], self.processes, wait)
         if problems:
             raise problems[0]
-
-    def _settle(self, managers: Sequence[ProcessManager], wait: Wait) -> list[ClusterError]:
-        """Deal with what is on record: forget what is gone, know what was let go, ask about orphans.
-
-        :returns: what went wrong
-        """
-        orphans: list[tuple[ProcessManager, list[Entry]]] = []
-        problems: list[ClusterError] = []
-        for manager in managers:
-            try:
-                found = self._without_gone(manager)
-                if found:
-                    orphans.append((manager, found))
-            except ClusterError as error:
-                problems.append(error)
-        if not orphans:
-            return problems
-        answer = self._what_about(orphans, wait)
-        for manager, found in orphans:
-            try:
-                self._deal_with(manager, found, answer)
-            except ClusterError as error:
-                problems.append(error)
-        return problems
-
-    def _without_gone(self, manager: ProcessManager) -> list[Entry]:
-        """Forget what is gone, know what was let go, and return what a VisTrails that is gone left running."""
-        me = own_identity()
-        mine = {started.entry.token for started in manager.started}
-        entries = [
-            entry
-            for entry in manager.record.read()
-            if entry.here and entry.token not in mine and (entry.let_go or entry.owner != me)
-        ]
-        gone = [entry for entry in entries if not _lives(entry) and (entry.let_go or not _owned(entry))]
-        if gone:
-            # Descendants may be left, and what a VisTrails was starting when it was killed.
-            end([entry.root for entry in gone], manager.settings.stop_timeout)
-            manager.record.remove(*(entry.token for entry in gone))
-        left = [entry for entry in entries if entry not in gone]
-        if manager is self._manager:  # those of other profiles are no business of ours until one is chosen
-            manager.adopt([entry for entry in left if entry.let_go], let_go=True)
-        return [entry for entry in left if not entry.let_go and not _owned(entry)]
-
-    def _what_about(self, orphans: Sequence[tuple[ProcessManager, list[Entry]]], wait: Wait) -> str:
-        """What becomes of orphans, by the preferences or the user's answer."""
-        found = [
-            Orphan(entry.kind, entry.pid, entry.host, entry.started, profiles.name_of(manager.profile_dir))
-            for manager, entries in orphans
-            for entry in entries
-        ]
-        count = f"{len(found)} process{'es' if len(found) > 1 else ''}"
-        log.warning("Found %s that a VisTrails left running which crashed or was killed", count)
-        answer = orphans[0][0].settings.after_crash
-        if answer == "ask":
-            with wait.suspended():
-                return self._questions.orphans(found)
-        return answer
-
-    def _deal_with(self, manager: ProcessManager, orphans: Sequence[Entry], answer: str) -> None:
-        if answer == "undecided":
-            return
-        if answer == "leave":
-            log.warning("Leaving them as they are")
-            manager.adopt(orphans, let_go=True)
-            return
-        taken = manager.adopt(orphans, let_go=False)
-        # Engines whose controller is gone are of no use to anybody.
-        if answer == "stop" or not self._answers(manager.profile_dir):
-            log.warning("Stopping them")
-            manager.stop(taken)
-        else:
-            log.warning("Taking them back: they are used, and end with this session")
-            self._guard.arm()
-
-    def _answers(self, folder: Path) -> bool:
-        try:
-            connect(folder, self._settings().connect_timeout).close()
-        except ConnectError as error:
-            return not error.gone
-        return True
 
     # Change, close
 
@@ -813,28 +736,26 @@ class Session:
         try:
             if manager is None:
                 return
-            with suppress(SettingsError):
-                manager.settings = self._settings()
-            if manager.settings.at_exit == "leave":
-                manager.let_go()
-            else:
-                self._stop_ours([s for s in manager.started if not s.entry.let_go])
+            self._let_go_or_stop(manager, self._stop_ours)
         finally:
             self._disconnect()
-            if manager is None or _all_let_go(manager):
+            if manager is None or manager.all_let_go:
                 self._reset()
+
+    def _let_go_or_stop(self, manager: ProcessManager, stop: Callable[[Sequence[Started]], None]) -> None:
+        with suppress(SettingsError):
+            manager.settings = self._settings()
+        if manager.settings.at_exit == "leave":
+            manager.let_go()
+        else:
+            stop([started for started in manager.started if not started.entry.let_go])
 
     def _close_others(self) -> None:
         """End what was taken back of other profiles; engines that others started there end when their controller is gone."""
         problems: list[ClusterError] = []
         for name, manager in list(self._others.items()):
             try:
-                with suppress(SettingsError):
-                    manager.settings = self._settings()
-                if manager.settings.at_exit == "leave":
-                    manager.let_go()
-                else:
-                    manager.stop([started for started in manager.started if not started.entry.let_go])
+                self._let_go_or_stop(manager, manager.stop)
                 del self._others[name]
             except ClusterError as error:
                 problems.append(error)
@@ -902,22 +823,6 @@ def inside_engine() -> bool:
 def _rest(limit: float, begin: float) -> float:
     """What is left of a time limit for stopping, and never so little that nothing could be done in it."""
     return max(_LEAST_SHARE * limit, limit - (time.monotonic() - begin))
-
-
-def _lives(entry: Entry) -> bool:
-    if entry.kind == JOB:
-        return entry.job is not None
-    return entry.identity is not None and entry.identity.process(entry.token) is not None
-
-
-def _all_let_go(manager: ProcessManager) -> bool:
-    """Whether nothing is left that is to be stopped at the end."""
-    return all(started.entry.let_go for started in manager.started)
-
-
-def _owned(entry: Entry) -> bool:
-    """Whether the VisTrails that is to stop it still runs, or cannot be looked at from here."""
-    return not entry.here or entry.owner.process() is not None
 
 
 def _process_state(started: Started, ending: str = "") -> ProcessState:

@@ -29,6 +29,7 @@ from parallelflow.cluster import (
     Settings,
     StartError,
     inside_engine,
+    logs,
     processes,
 )
 from parallelflow.cluster import profile as profiles
@@ -366,7 +367,7 @@ def test_keys_are_blanked_out_of_messages(profile: Path) -> None:
     assert controller.log_path is not None
     with open(controller.log_path, "a") as file:
         file.write(f"\nthe key is {key}, says somebody\n")
-    assert manager.log_tail(controller).endswith("the key is (key), says somebody")
+    assert manager.logs.tail(controller).endswith("the key is (key), says somebody")
     manager.stop()
     nothing_left(profile)
 
@@ -391,8 +392,8 @@ def test_a_log_does_not_grow_without_end(make_session: Make, monkeypatch: pytest
     assert controller is not None
     assert controller.log_path is not None
     before = controller.log_path.stat().st_size
-    monkeypatch.setattr(processes, "_LOG_LIMIT", 100)
-    monkeypatch.setattr(processes, "_TRIM_EVERY", 0.0)
+    monkeypatch.setattr(logs, "_LIMIT", 100)
+    monkeypatch.setattr(logs, "_TRIM_EVERY", 0.0)
     session.state()
     assert controller.log_path.stat().st_size < before
     session.client()[:].apply_sync(os.getpid)

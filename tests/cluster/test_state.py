@@ -15,9 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from parallelflow.cluster import EngineState, Session, processes
+from parallelflow.cluster import EngineState, Session
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.record import Entry
+from parallelflow.cluster.started import reaper
 from parallelflow.cluster.tree import TOKENS, carriers, environment, lives, tokens_of
 
 BUSY = "while not stop: sum(range(1000))"
@@ -146,7 +147,7 @@ def test_an_engine_that_is_killed_leaves_the_table_and_is_told_to_have_died(heal
 def test_an_engine_that_has_ended_is_told_to_have_died_although_nobody_has_collected_it(
     make_session: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes._reaper, "add", lambda child: None)
+    monkeypatch.setattr(reaper, "add", lambda child: None)
     session = make_session(engines=1)
     session.client()
     (engine,) = (process for process in session.state().processes if process.kind == "engine")

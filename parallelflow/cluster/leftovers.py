@@ -1,0 +1,141 @@
+"""What is on record with profiles from before: what a VisTrails let go, and what one left behind that crashed or was killed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from . import profile as profiles
+from .connection import connect
+from .errors import ClusterError, ConnectError
+from .processes import ProcessManager
+from .questions import Orphan, Questions
+from .record import Entry
+from .settings import Settings
+from .started import JOB
+from .tree import end, own_identity
+from .waiting import Wait
+
+log = logging.getLogger(__name__)
+
+
+def lives(entry: Entry) -> bool:
+    """Whether what is on record still runs.
+
+    :param entry: what is on record about it
+    """
+    if entry.kind == JOB:
+        return entry.job is not None
+    return entry.identity is not None and entry.identity.process(entry.token) is not None
+
+
+def owned(entry: Entry) -> bool:
+    """Whether the VisTrails that is to stop it still runs, or cannot be looked at from here.
+
+    :param entry: what is on record about it
+    """
+    return not entry.here or entry.owner.process() is not None
+
+
+class Leftovers:
+    """Settles what is on record.
+
+    :param settings: returns the preferences
+    :param questions: returns who answers what is to become of orphans
+    :param taken_back: called when something was taken back that is to end with this session
+    """
+
+    def __init__(
+        self, settings: Callable[[], Settings], questions: Callable[[], Questions], taken_back: Callable[[], None]
+    ) -> None:
+        self._settings = settings
+        self._questions = questions
+        self._taken_back = taken_back
+
+    def settle(
+        self, managers: Sequence[ProcessManager], in_use: ProcessManager | None, wait: Wait
+    ) -> list[ClusterError]:
+        """Deal with what is on record: forget what is gone, know what was let go, ask about orphans.
+
+        :param managers: those of the profiles whose records are to be dealt with
+        :param in_use: that of the profile in use; what was let go on others is no business of ours until one is chosen
+        :param wait: suspended while the user is asked
+        :returns: what went wrong
+        """
+        orphans: list[tuple[ProcessManager, list[Entry]]] = []
+        problems: list[ClusterError] = []
+        for manager in managers:
+            try:
+                found = self._without_gone(manager, manager is in_use)
+                if found:
+                    orphans.append((manager, found))
+            except ClusterError as error:
+                problems.append(error)
+        if not orphans:
+            return problems
+        answer = self._what_about(orphans, wait)
+        for manager, found in orphans:
+            try:
+                self._deal_with(manager, found, answer)
+            except ClusterError as error:
+                problems.append(error)
+        return problems
+
+    @staticmethod
+    def _without_gone(manager: ProcessManager, in_use: bool) -> list[Entry]:
+        """Forget what is gone, know what was let go, and return what a VisTrails that is gone left running."""
+        me = own_identity()
+        mine = {started.entry.token for started in manager.started}
+        entries = [
+            entry
+            for entry in manager.record.read()
+            if entry.here and entry.token not in mine and (entry.let_go or entry.owner != me)
+        ]
+        gone = [entry for entry in entries if not lives(entry) and (entry.let_go or not owned(entry))]
+        if gone:
+            # Descendants may be left, and what a VisTrails was starting when it was killed.
+            end([entry.root for entry in gone], manager.settings.stop_timeout)
+            manager.record.remove(*(entry.token for entry in gone))
+        left = [entry for entry in entries if entry not in gone]
+        if in_use:
+            manager.adopt([entry for entry in left if entry.let_go], let_go=True)
+        return [entry for entry in left if not entry.let_go and not owned(entry)]
+
+    def _what_about(self, orphans: Sequence[tuple[ProcessManager, list[Entry]]], wait: Wait) -> str:
+        """What becomes of orphans, by the preferences or the user's answer."""
+        found = [
+            Orphan(entry.kind, entry.pid, entry.host, entry.started, profiles.name_of(manager.profile_dir))
+            for manager, entries in orphans
+            for entry in entries
+        ]
+        count = f"{len(found)} process{'es' if len(found) > 1 else ''}"
+        log.warning("Found %s that a VisTrails left running which crashed or was killed", count)
+        answer = orphans[0][0].settings.after_crash
+        if answer == "ask":
+            with wait.suspended():
+                return self._questions().orphans(found)
+        return answer
+
+    def _deal_with(self, manager: ProcessManager, orphans: Sequence[Entry], answer: str) -> None:
+        if answer == "undecided":
+            return
+        if answer == "leave":
+            log.warning("Leaving them as they are")
+            manager.adopt(orphans, let_go=True)
+            return
+        taken = manager.adopt(orphans, let_go=False)
+        # Engines whose controller is gone are of no use to anybody.
+        if answer == "stop" or not self._answers(manager.profile_dir):
+            log.warning("Stopping them")
+            manager.stop(taken)
+        else:
+            log.warning("Taking them back: they are used, and end with this session")
+            self._taken_back()
+
+    def _answers(self, folder: Path) -> bool:
+        try:
+            connect(folder, self._settings().connect_timeout).close()
+        except ConnectError as error:
+            return not error.gone
+        return True
