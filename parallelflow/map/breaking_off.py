@@ -22,10 +22,12 @@ from ipyparallel import error as ipp_error
 
 _log = logging.getLogger(__name__)
 
-# How long, in seconds, a chunk may go on until it is interrupted again; twice as long each time.
+# How long, in seconds, a chunk may go on until it is interrupted again, twice as long each time; and how often in all. What
+# has arrived once need not be sent again: compiled code ends when it returns to Python, however long that takes.
 AGAIN = 0.5
+MOST_TIMES = 5
 
-# For how many seconds chunks that did not end in time are still interrupted, and how often they are looked at.
+# For how many seconds it is looked whether chunks that did not end in time have begun or ended, and how often.
 LATE = 60.0
 _LOOK_EVERY = 0.1
 
@@ -43,7 +45,7 @@ class Running(Protocol):
 @dataclass
 class _Interrupted:
     due: float = 0.0  # when it is interrupted next, on the monotonic clock
-    wait: float = AGAIN
+    times: int = 0
 
 
 @dataclass
@@ -76,9 +78,9 @@ class BreakingOff:
             if engine_id not in there or chunk.result.done():
                 continue
             seen = self._chunks.setdefault(chunk.result.msg_ids[0], _Interrupted())
-            if now < seen.due:
+            if now < seen.due or seen.times == MOST_TIMES:
                 continue
-            seen.due, seen.wait = now + seen.wait, 2 * seen.wait
+            seen.due, seen.times = now + AGAIN * 2**seen.times, seen.times + 1
             with _as_far_as_possible():
                 self._signals.append(self.client.send_signal(signal.SIGINT, targets=engine_id, block=False))
 
