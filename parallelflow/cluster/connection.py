@@ -52,6 +52,7 @@ _PARTS = {
     "iopub": "output relay",
     "broadcast": "broadcast scheduler",
 }
+_HEART = "heart monitor"
 
 
 def _part_name(part: str) -> str:
@@ -63,6 +64,7 @@ def _part_name(part: str) -> str:
         "control scheduler": tr("control scheduler"),
         "output relay": tr("output relay"),
         "broadcast scheduler": tr("broadcast scheduler"),
+        _HEART: tr("heart monitor"),
     }.get(part, part)
 
 
@@ -538,12 +540,25 @@ class Connection:
         )
 
     def _addresses(self) -> dict[str, str]:
-        """The address that each of the client's sockets is connected to, by name of the controller's part."""
+        """The address of each of the controller's parts, by its name."""
         config = self.client._config
         urls = {part: str(config[key]) for key, part in _PARTS.items()}
         if config.get("task_scheme") == "none":
             del urls[_PARTS["task"]]
-        return urls
+        return {**urls, **self._heart_monitor()}
+
+    def _heart_monitor(self) -> dict[str, str]:
+        """The address of the part that engines alone are connected to; without it they give up after a while."""
+        host, _, port = self.url.rpartition(":")
+        if not self.here or self._tunnel is not None:
+            return {}
+        with suppress(ConnectError):
+            info = read_connection_file(profile.engine_file(self.profile_dir, self.cluster_id)) or {}
+            pong = info.get("hb_pong")
+            if str(info.get("registration")) == port and isinstance(pong, int):
+                interface = str(info["interface"])
+                return {_HEART: f"{host if '*' in interface or '0.0.0.0' in interface else interface}:{pong}"}
+        return {}
 
     @property
     def controller(self) -> Identity | None:
@@ -674,7 +689,10 @@ class Connection:
                         seconds=_PING_ROUNDS,
                     )
                 )
-            self.each_round()
+            try:
+                self.each_round()
+            except Exception:  # nothing that is done beside it may keep the watch from going on
+                log.exception("A round of the watch")
             rounds += 1
             stop.wait(_EVERY)
 

@@ -364,14 +364,16 @@ class Session:
                     engines = manager.launch_engines(n, waiting_file)
                     batch += engines
                 manager.wait_for_controller(controller, wait)
-                if waiting_file is not None:
-                    self._show_engines(waiting_file, profiles.engine_file(folder))
                 try:
                     connection = self._connect(wait)
                 except (ConnectError, ControllerLost) as error:
                     raise failed(str(error), controller, manager.logs) from error
                 if connection is None:
                     raise failed(tr("The controller started but does not answer."), controller, manager.logs)
+                if waiting_file is not None:
+                    # Not before all parts of the controller run: its task scheduler would count an engine twice that
+                    # registers while it starts, and lose every task when that engine dies.
+                    self._show_engines(waiting_file, profiles.engine_file(folder))
             if not engines:
                 wait.report(tr("Starting engines"), 0.2)
                 self._check_engine_file(connection, folder)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import tempfile
 import time
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -33,17 +34,20 @@ class Tunnel:
         command = ["ssh", *(word for option in options for word in ("-o", option)), *(("-p", port) if port else ())]
         for name in far:
             command += ["-L", f"127.0.0.1:{self._ports[name]}:{address}:{far[name]}"]
+        # No pipe: what ssh has started may keep that open after its end, and whoever reads would wait for that.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed when ssh has ended
         # Over there, cat reads from this process and so ends with it, however it ends.
         try:
             self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
                 [*command, self.server, "cat"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
+                stderr=self._stderr,
                 start_new_session=True,
             )
         except OSError as error:
             self._process = None
+            self._stderr.close()
             self._said = tr("ssh cannot be started: {reason}", reason=error.strerror or error)
 
     def near(self, info: dict[str, Any]) -> dict[str, Any]:
@@ -60,9 +64,9 @@ class Tunnel:
             return self._said
         if self._process.poll() is None:
             return ""
-        stderr = self._process.stderr
-        lines = stderr.read().decode("utf-8", "replace").split("\n") if stderr is not None else []
-        self._close_pipes()
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode("utf-8", "replace").split("\n")
+        self._close_files()
         self._said = "; ".join(line.strip().rstrip(".") for line in lines if line.strip()) or tr("ssh ended")
         self._process = None
         return self._said
@@ -88,11 +92,10 @@ class Tunnel:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            self._close_pipes()
+            self._close_files()
             self._process, self._said = None, tr("it was closed")
 
-    def _close_pipes(self) -> None:
-        assert self._process is not None
-        for pipe in (self._process.stdin, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
+    def _close_files(self) -> None:
+        self._stderr.close()
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()

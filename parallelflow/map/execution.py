@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from vistrails.core.modules.vistrails_module import (
 )
 
 from parallelflow.cluster.errors import ClusterError, ControllerLost
-from parallelflow.cluster.session import get_session
+from parallelflow.cluster.session import Session, get_session
 from parallelflow.map import connected, garbage, progress, stand_ins, values
 from parallelflow.map.needs import environment
 from parallelflow.map.outcomes import ChunkOutcome, Failure, Host, IterationRecord, Jobs, ModuleOutputs, Suspension
@@ -36,6 +37,7 @@ from parallelflow.texts import tr
 if TYPE_CHECKING:
     from parallelflow.map.module import Map
 
+_log = logging.getLogger(__name__)
 
 # After how many seconds in which nothing of a Map runs it is said that all engines are busy.
 _BUSY_AFTER = 5.0
@@ -196,7 +198,11 @@ class Execution:
             self.started = time.time()
             with connection.watched(), garbage.in_steps() as collect:
                 scheduler = Scheduler(
-                    connection, work, lambda scheduler: self._tick(scheduler, collect), self._breaking_off
+                    connection,
+                    work,
+                    lambda scheduler: self._tick(scheduler, collect),
+                    self._breaking_off,
+                    lambda engine_id: _stop_engine(session, engine_id),
                 )
                 for report in scheduler.run():
                     self._take(report)
@@ -387,6 +393,13 @@ def _one_of_each_kind(elements: list[Any]) -> list[Any]:
                 seen.add(kind)
         found.append(element)
     return found
+
+
+def _stop_engine(session: Session, engine_id: int) -> None:
+    try:
+        session.stop_engines([engine_id])
+    except ClusterError as error:
+        _log.warning("%s", error)
 
 
 class _InOrder:

@@ -2,7 +2,8 @@
 
 Cancel interrupts engines at any moment. What an interrupted import leaves is half a module, for good; an interrupt
 while a finished chunk is packed would lose what it did; and an engine that is interrupted while it sends its answer owes
-the task scheduler that answer for good, and never gets another task.
+the task scheduler that answer for good, and never gets another task. An interrupt can be late, too, or somebody else's, and
+find another Map's elements on the engine: only a task that whoever asked for it has dropped is ended.
 
 May import IPython and the standard library.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -24,39 +25,57 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._arrived = False
-        self._before: Callable[[int, FrameType | None], Any] | int | None = None
+        self._ending = False  # SIGTERM has arrived: the engine is to end, and waits for the element that runs
+        self._before: dict[int, Any] = {}
         # Python delivers signals in the main thread only, which is where engines run their tasks.
         self._works = threading.current_thread() is threading.main_thread()
+        self._kernel = getattr(get_ipython(), "kernel", None)
+        self._task = self._kernel.get_parent("shell")["header"]["msg_id"] if self._kernel is not None else ""
+
+    def _is_meant(self) -> bool:
+        """Whether an interrupt is for the task that runs."""
+        return self._kernel is None or self._ending or self._task in self._kernel.aborted
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self._arrived = True
 
-    def _hold(self) -> None:
-        if self._works:
-            self._before = signal.signal(signal.SIGINT, self._note)
+    def _obey(self, signum: int, frame: FrameType | None) -> None:
+        if self._is_meant():
+            raise KeyboardInterrupt
 
-    def _release(self) -> None:
-        if self._works:
-            signal.signal(signal.SIGINT, self._before)
+    def _end(self, signum: int, frame: FrameType | None) -> None:
+        self._ending = True
+        self._before[signal.SIGTERM](signum, frame)
 
-    def _end(self) -> None:
-        # A kernel sets SIGINT back by itself, but only when it has sent the answer.
-        if getattr(get_ipython(), "kernel", None) is None:
-            self._release()
+    def _begin(self) -> None:
+        if self._works:
+            self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._note)
+            if self._kernel is not None and callable(signal.getsignal(signal.SIGTERM)):
+                self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._end)
+
+    def _finish(self) -> None:
+        before = dict(self._before)
+        if self._kernel is not None:
+            # A kernel sets SIGINT back by itself, but only when it has sent the answer.
+            before.pop(signal.SIGINT, None)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     @contextmanager
     def let_through(self) -> Iterator[None]:
-        """Let SIGINT do what it did before, beginning with one that is being held back.
+        """Let SIGINT end what runs if it is meant for that, beginning with one that is being held back.
 
-        :raises KeyboardInterrupt: when SIGINT arrived or arrives.
+        :raises KeyboardInterrupt: when it arrived or arrives.
         """
-        self._release()
+        if self._works:
+            signal.signal(signal.SIGINT, self._obey)
         try:
-            if self._arrived:
+            if self._arrived and self._is_meant():
                 raise KeyboardInterrupt
             yield
         finally:
-            self._hold()
+            if self._works:
+                signal.signal(signal.SIGINT, self._note)
 
 
 @contextmanager
@@ -66,8 +85,8 @@ def held_back() -> Iterator[Interrupts]:
     What arrives and is not let through is dropped in the end: what it was to end is over.
     """
     interrupts = Interrupts()
-    interrupts._hold()
+    interrupts._begin()
     try:
         yield interrupts
     finally:
-        interrupts._end()
+        interrupts._finish()

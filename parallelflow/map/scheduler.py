@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import ipyparallel
 from ipyparallel import error as ipp_error
@@ -116,6 +117,7 @@ class Chunk:
     result: Any = None
     engine: int | None = None
     since: float = 0.0  # when it was sent, in seconds since the epoch
+    sent: float = 0.0  # the same on the monotonic clock, which nobody sets
 
     @property
     def stop(self) -> int:
@@ -127,7 +129,10 @@ class Chunk:
         """The id of the engine that it runs or ran on, None while it waits; engines announce the start of each task."""
         # Not from the client's own table: an entry leaves that as soon as its task is done. The answer for a dead engine
         # brings no id any more, so the last one is kept.
-        engine_id = self.result.metadata["engine_id"]
+        metadata = self.result.metadata
+        engine_id = metadata["engine_id"]
+        if engine_id is None:  # it may have begun before the client had heard of the engine
+            engine_id = self.result._client._engines.get(metadata["engine_uuid"])
         if engine_id is not None:
             self.engine = engine_id
         return self.engine
@@ -138,6 +143,18 @@ class _Install:
     engine: int
     result: Any
     began: float | None = None  # on the monotonic clock; before that it waits for what others have the engine do
+
+
+@dataclass
+class _Earlier:
+    engine: int
+    name: str  # of the message
+    began: float
+
+
+# Plans that engines were still making ready when the Map that sent them ended, by client. An engine that hangs in that gives
+# no answer to the next Map either, and takes its chunks all the same.
+_unfinished: WeakKeyDictionary[Any, list[_Earlier]] = WeakKeyDictionary()
 
 
 @dataclass
@@ -160,6 +177,7 @@ class Scheduler:
     :param work: the elements and the plan.
     :param tick: called at least every `TICK` seconds; what it raises ends the Map.
     :param pause: called as often while what runs is broken off, when `tick` no longer is; must not raise.
+    :param stop: stops an engine that cannot be interrupted, given its id; called in another thread, must not raise.
     """
 
     def __init__(
@@ -168,6 +186,7 @@ class Scheduler:
         work: Work,
         tick: Callable[[Scheduler], None],
         pause: Callable[[], None] = lambda: None,
+        stop: Callable[[int], None] = lambda engine_id: None,
     ):
         self._connection = connection
         self._client: ipyparallel.Client = connection.client
@@ -175,6 +194,7 @@ class Scheduler:
         self._work = work
         self._tick = tick
         self._pause = pause
+        self._stop = stop
         known = self._known = experience.recall(self._client, work.identity)
         self._policy = ChunkPolicy(work.count, *((known.cost, known.spread, known.nbytes) if known else ()))
         self._next = 0
@@ -183,13 +203,14 @@ class Scheduler:
         self._again: deque[Chunk] = deque()
         self._pending: dict[str, Chunk] = {}
         self._installs: dict[str, _Install] = {}
+        self._earlier = _unfinished.setdefault(self._client, [])
         self._arrived: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._done = 0
         self._deaths: dict[int, list[str]] = {}  # by element, the engines that died with it
         self._hosts: dict[int, str] = {}
         self._numbers: dict[str, int] = {}  # engines' ids by their identity at the hub, of those that died as well
         self._holders: set[int] = set(known.engines if known else ())  # engines that hold the plan
-        self._ready_since: dict[int, float] = {}  # by engine, when it made the plan ready, in seconds since the epoch
+        self._ready_since: dict[int, float] = {}  # by engine, when it made the plan ready, on the monotonic clock
         self._alone_since: float | None = None
         self._done_with = Forgetting(self._client)
         self._moved = time.monotonic()  # when a chunk was last seen to run or to have run
@@ -216,7 +237,7 @@ class Scheduler:
     @property
     def prepares(self) -> bool:
         """Whether an engine is making the plan ready, for which the first time it starts VisTrails."""
-        return any(install.began is not None for install in self._installs.values())
+        return bool(self._earlier) or any(install.began is not None for install in self._installs.values())
 
     @cached_property
     def _environment(self) -> bytes:
@@ -255,6 +276,11 @@ class Scheduler:
             finally:
                 self._done_with.forget(hub=not self._connection.lost)
                 self._done_with.forget_when_answered([*self._pending, *self._installs])
+                self._earlier += [
+                    _Earlier(install.engine, name, install.began)
+                    for name, install in self._installs.items()
+                    if install.began is not None
+                ]
                 self._remember()
 
     def _remember(self) -> None:
@@ -309,7 +335,7 @@ class Scheduler:
         self._policy.weighed(chunk.count, values.size(packed))
         arguments = (work.identity, chunk.first, work.run)
         chunk.result = self._view.apply_async(engine.run, *arguments, *packed)
-        chunk.engine, chunk.since = None, time.time()
+        chunk.engine, chunk.since, chunk.sent = None, time.time(), time.monotonic()
         self._pending[chunk.result.msg_ids[0]] = chunk
         self._call_when_done(chunk.result)
 
@@ -323,7 +349,7 @@ class Scheduler:
         arguments = (work.identity, parallelflow.__version__, self._environment)
         try:
             result = self._client.direct_view(engine_id).apply_async(engine.install, *arguments, *work.plan)
-        except IndexError:
+        except (LookupError, ipp_error.NoEnginesRegistered):
             return  # gone in this very moment
         self._installs[result.msg_ids[0]] = _Install(engine_id, result)
         self._call_when_done(result)
@@ -370,13 +396,15 @@ class Scheduler:
 
     def _plan_missing(self, chunk: Chunk, host: str) -> None:
         """Hand a chunk out again whose engine lacks the plan, and send the plan there."""
+        if not self._limit:
+            return  # nothing is to begin any more
         self._again.append(chunk)
         if chunk.engine is None:
             return  # it has gone since
         self._hosts[chunk.engine] = host
         self._holders.discard(chunk.engine)
         # An answer from before the plan was there may come in after the word that it is: two ways, two schedulers.
-        if chunk.since > self._ready_since.get(chunk.engine, 0.0):
+        if chunk.sent > self._ready_since.get(chunk.engine, 0.0):
             self._send_plan(chunk.engine)
 
     def _answer(self, result: Any) -> Any:
@@ -437,7 +465,7 @@ class Scheduler:
             )
         if isinstance(answer, PlanReady):
             self._hosts[install.engine] = answer.host.name
-            self._ready_since[install.engine] = time.time()
+            self._ready_since[install.engine] = time.monotonic()
 
     # ------------------------------------------------------------ when things die
 
@@ -476,12 +504,16 @@ class Scheduler:
         for install in self._installs.values():
             if install.began is None and install.result.metadata["engine_id"] is not None:
                 install.began = now
-            if install.began is not None and now > install.began + INSTALL_TIMEOUT:
+        there = self._client.ids
+        self._earlier[:] = [old for old in self._earlier if old.name in self._client._futures and old.engine in there]
+        began = [(install.engine, install.began) for install in self._installs.values() if install.began is not None]
+        for engine_id, since in (*began, *((old.engine, old.began) for old in self._earlier)):
+            if now > since + INSTALL_TIMEOUT:
                 raise MapError(
                     tr(
                         "{engine} did not get ready within {limit:.0f} seconds, in which it was to start VisTrails and load"
                         " packages. Look into its log, or stop that engine and start another.",
-                        engine=self._where(install.engine),
+                        engine=self._where(engine_id),
                         limit=INSTALL_TIMEOUT,
                     )
                 )
@@ -521,8 +553,8 @@ class Scheduler:
         self._again.clear()
         self._rests.clear()
         self._next = self._limit = 0
-        breaking_off = BreakingOff(self._client)
-        breaking_off.drop(list(self._pending))
+        breaking_off = BreakingOff(self._client, list(self._pending), self._stop)
+        breaking_off.drop()
         yield from self._collect_until(time.monotonic() + grace)
         begin = time.monotonic()
         end = begin + CANCEL_TIMEOUT
@@ -531,6 +563,7 @@ class Scheduler:
             # An engine that has not answered yet may be importing; what is interrupted there stays half imported, for good.
             late = time.monotonic() > begin + CANCEL_TIMEOUT / 2
             ready = self._holders | self._hosts.keys()
+            breaking_off.find(self._pending.values())
             breaking_off.interrupt([chunk for chunk in self._pending.values() if late or chunk.engine_now in ready])
             yield from self._collect_until(min(end, time.monotonic() + TICK))
         while not breaking_off.is_delivered() and time.monotonic() < end and not self._connection.lost:

@@ -319,6 +319,24 @@ def test_a_stopped_engine_is_not_a_lost_controller(healthy_cluster: Session) -> 
         os.kill(engine.entry.pid, signal.SIGCONT)
 
 
+def test_a_mistake_in_what_is_done_beside_the_watch_does_not_end_it(healthy_cluster: Session) -> None:
+    connection = healthy_cluster.connection
+    assert connection is not None
+    rounds = 0
+
+    def mistaken() -> None:
+        nonlocal rounds
+        rounds += 1
+        raise RuntimeError("can't start new thread")
+
+    before, connection.each_round = connection.each_round, mistaken
+    try:
+        with connection.watched():
+            until(lambda: rounds >= 2, 10)
+    finally:
+        connection.each_round = before
+
+
 @pytest.mark.parametrize(
     ("part", "sentence"),
     [

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import stand_ins
 
@@ -18,6 +19,7 @@ from parallelflow.cluster import ConnectError, ProfileError, Session, StartError
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.record import Record
 from parallelflow.cluster.tree import TOKENS, carriers
+from parallelflow.cluster.tunnel import Tunnel
 
 Make = Callable[..., Session]
 
@@ -201,6 +203,22 @@ def test_a_gateway_that_is_not_reached_is_reported(
     with pytest.raises(ConnectError, match=f"cannot be reached by ssh through {gateway}: .*{why}.*ssh {gateway}"):
         connect(elsewhere(healthy_cluster, gateway), 1)
     assert carriers([os.environ[TOKENS]]) == []
+
+
+def test_what_ssh_leaves_running_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ssh").write_text(
+        f"#!/bin/sh\necho 'No route to host.' >&2\nsleep 60 &\necho $! > {tmp_path}/pid\nexit 255\n"
+    )
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    tunnel = Tunnel("gate", "192.0.2.1", {"registration": 1})
+    said = tunnel.wait(30.0)
+    left = psutil.Process(int((tmp_path / "pid").read_text()))
+    try:
+        assert said == "No route to host"
+        assert left.is_running()
+    finally:
+        left.kill()
 
 
 @pytest.mark.parametrize("kind", ["ssh", "slurm"])

@@ -10,7 +10,7 @@ import pytest
 from ipyparallel import error
 
 from parallelflow.map import breaking_off
-from parallelflow.map.breaking_off import MOST_TIMES, BreakingOff
+from parallelflow.map.breaking_off import MOST_TIMES, OBEY_TIMEOUT, BreakingOff
 
 
 class Clock:
@@ -23,14 +23,20 @@ class Clock:
 
 
 class Client:
-    """Stands for a client: notes down which engines are interrupted."""
+    """Stands for a client: notes down which engines are told what is dropped, and which are interrupted."""
+
+    _query_stream = None
 
     def __init__(self) -> None:
         self.ids = [0, 1]
+        self.told: list[tuple[list[str], list[int]]] = []
         self.interrupted: list[int] = []
         self.answers: list[Future[Any]] = []
+        self.asked: list[Future[Any]] = []
 
-    def abort(self, names: list[str], block: bool) -> Future[Any]:
+    def abort(self, names: list[str], targets: list[int], block: bool) -> Future[Any]:
+        assert not block
+        self.told.append((names, targets))
         self.answers.append(Future())
         return self.answers[-1]
 
@@ -40,14 +46,23 @@ class Client:
         self.answers.append(Future())
         return self.answers[-1]
 
+    def _send(self, stream: object, kind: str, content: dict[str, Any]) -> Future[Any]:
+        assert (kind, content) == ("queue_request", {"targets": "all", "verbose": True})
+        self.asked.append(Future())
+        return self.asked[-1]
+
 
 class Chunk:
     """Stands for a chunk on an engine."""
 
     def __init__(self, name: str, engine: int | None):
-        self.engine_now = engine
+        self.engine = engine
         self.result: Any = Future()
         self.result.msg_ids = [name]
+
+    @property
+    def engine_now(self) -> int | None:
+        return self.engine
 
 
 @pytest.fixture
@@ -57,47 +72,71 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_what_runs_is_interrupted_at_once_and_then_ever_more_seldom(clock: Clock) -> None:
-    client = Client()
-    broken_off = BreakingOff(client)
+@pytest.fixture
+def client() -> Client:
+    return Client()
+
+
+@pytest.fixture
+def stopped() -> list[int]:
+    return []
+
+
+@pytest.fixture
+def broken_off(clock: Clock, client: Client, stopped: list[int]) -> BreakingOff:
+    """A Map that is being broken off, of which engines have heard already."""
+    broken_off = BreakingOff(client, ["a", "b"], stopped.append)
+    broken_off.drop()
+    return broken_off
+
+
+def pass_time(broken_off: BreakingOff, clock: Clock, seconds: float, *chunks: Chunk) -> None:
+    end = clock.now + seconds
+    while clock.now < end:
+        broken_off.interrupt(chunks)
+        clock.now += 0.125  # which binary floating point has exactly
+
+
+def test_what_runs_is_interrupted_soon_and_then_ever_more_seldom(
+    broken_off: BreakingOff, clock: Clock, client: Client
+) -> None:
     chunk = Chunk("a", 1)
     times = []
-    for _ in range(1000):
+    begin = clock.now
+    while clock.now < begin + 100:
         broken_off.interrupt([chunk])
         if len(client.interrupted) > len(times):
-            times.append(clock.now - 100.0)
-        clock.now += 0.125  # which binary floating point has exactly
+            times.append(clock.now - begin)
+        clock.now += 0.125
     assert client.interrupted == [1] * MOST_TIMES
-    assert times == [0.0, 0.5, 1.5, 3.5, 7.5]
+    assert times == [0.125, 0.625, 1.625, 3.625, 7.625]
 
 
-def test_neither_what_waits_nor_what_has_ended_nor_a_dead_engine_is_interrupted(clock: Clock) -> None:
-    client = Client()
-    broken_off = BreakingOff(client)
+def test_neither_what_waits_nor_what_has_ended_nor_a_dead_engine_is_interrupted(
+    broken_off: BreakingOff, clock: Clock, client: Client
+) -> None:
     waits, ended, dead = Chunk("a", None), Chunk("b", 0), Chunk("c", 7)
     ended.result.set_result("what it gave")
-    broken_off.interrupt([waits, ended, dead])
+    pass_time(broken_off, clock, 10.0, waits, ended, dead)
     assert client.interrupted == []
-    waits.engine_now = 0
-    broken_off.interrupt([waits, ended, dead])
+    waits.engine = 0
+    pass_time(broken_off, clock, 0.25, waits, ended, dead)
     assert client.interrupted == [0]
 
 
-def test_the_next_one_on_the_same_engine_is_interrupted_at_once(clock: Clock) -> None:
-    client = Client()
-    broken_off = BreakingOff(client)
-    broken_off.interrupt([Chunk("a", 0)])
-    broken_off.interrupt([Chunk("b", 0)])
+def test_the_next_one_on_the_same_engine_is_interrupted_as_soon(
+    broken_off: BreakingOff, clock: Clock, client: Client
+) -> None:
+    pass_time(broken_off, clock, 0.25, Chunk("a", 0))
+    pass_time(broken_off, clock, 0.25, Chunk("b", 0))
     assert client.interrupted == [0, 0]
 
 
-def test_it_is_known_what_engines_have_heard(clock: Clock) -> None:
-    client = Client()
-    broken_off = BreakingOff(client)
-    broken_off.drop(["a", "b"])
+def test_it_is_known_what_engines_have_heard(broken_off: BreakingOff, clock: Clock, client: Client) -> None:
+    assert client.told == [(["a", "b"], [0, 1])]
     assert not broken_off.is_dropped()
     assert broken_off.is_delivered()
-    broken_off.interrupt([Chunk("a", 0)])
+    pass_time(broken_off, clock, 0.25, Chunk("a", 0))
     assert not broken_off.is_delivered()
     for answer in client.answers:
         answer.set_result("ok")
@@ -105,16 +144,58 @@ def test_it_is_known_what_engines_have_heard(clock: Clock) -> None:
     assert broken_off.is_delivered()
 
 
-def test_engines_that_are_gone_are_nothing_to_wait_for(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = Client()
+def test_an_engine_that_joins_later_hears_what_is_dropped_before_it_is_interrupted(
+    broken_off: BreakingOff, clock: Clock, client: Client
+) -> None:
+    client.ids.append(2)
+    broken_off.interrupt([Chunk("a", 2)])
+    assert client.told[1:] == [(["a", "b"], [2])]
+    assert client.interrupted == []
+    pass_time(broken_off, clock, 0.25, Chunk("a", 2))
+    assert client.interrupted == [2]
 
+
+def test_where_a_chunk_runs_of_which_no_engine_says_so_the_hub_is_asked(
+    broken_off: BreakingOff, client: Client
+) -> None:
+    runs, waits, known = Chunk("a", None), Chunk("b", None), Chunk("c", 1)
+    broken_off.find([known])
+    assert client.asked == []
+    broken_off.find([runs, waits, known])
+    broken_off.find([runs, waits, known])
+    assert len(client.asked) == 1
+    queues = {"queue": [], "completed": ["b"], "tasks": ["a", "another's"]}
+    client.asked[0].set_result({"content": {"status": "ok", "0": queues, "unassigned": ["b"]}})
+    broken_off.find([runs, waits, known])
+    assert [chunk.engine for chunk in (runs, waits, known)] == [0, None, 1]
+
+
+def test_an_engine_whose_nanny_does_not_answer_is_found_out(
+    broken_off: BreakingOff, clock: Clock, client: Client
+) -> None:
+    obeys, deaf = Chunk("a", 0), Chunk("b", 1)
+    pass_time(broken_off, clock, 0.25, obeys, deaf)
+    client.answers[1].set_result("ok")
+    assert client.interrupted == [0, 1]
+    clock.now += OBEY_TIMEOUT / 2
+    assert broken_off.disobedient([obeys, deaf]) == []
+    clock.now += OBEY_TIMEOUT
+    assert broken_off.disobedient([obeys, deaf]) == [1]
+
+
+def test_engines_that_are_gone_are_nothing_to_wait_for(
+    clock: Clock, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def gone(*_: object, **__: object) -> None:
         raise error.NoEnginesRegistered("none")
 
     monkeypatch.setattr(client, "abort", gone)
     monkeypatch.setattr(client, "send_signal", gone)
-    broken_off = BreakingOff(client)
-    broken_off.drop(["a"])
-    broken_off.interrupt([Chunk("a", 0)])
+    monkeypatch.setattr(client, "_send", gone)
+    broken_off = BreakingOff(client, ["a"], lambda engine_id: None)
+    broken_off.drop()
+    broken_off.find([Chunk("b", None)])
+    pass_time(broken_off, clock, 10.0, Chunk("a", 0))
     assert broken_off.is_dropped()
     assert broken_off.is_delivered()
+    assert broken_off.disobedient([Chunk("a", 0)]) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -23,10 +24,10 @@ from vistrails.core.utils import DummyView
 from vistrails.tests.utils import intercept_result
 from workflows import OURS, Flow
 
-from parallelflow.cluster import Session
+from parallelflow.cluster import Session, profile
 from parallelflow.cluster import session as session_module
 from parallelflow.cluster.connection import listening_ports
-from parallelflow.map import engine_vistrails, execution, needs, scheduler
+from parallelflow.map import breaking_off, engine_vistrails, execution, needs, scheduler
 from parallelflow.map.module import Map
 from parallelflow.map.outcomes import PlanRefused
 
@@ -95,12 +96,12 @@ def controller_processes(session: Session) -> list[psutil.Process]:
     return [hub, *hub.children(recursive=True)]
 
 
-def task_scheduler(session: Session) -> psutil.Process:
-    """The one process of the controller that hands tasks out."""
+def part_of_controller(session: Session, name: str) -> psutil.Process:
+    """The one process of the controller that listens at a port, by the port's name in the engines' connection file."""
     assert session.connection is not None
-    port = int(session.connection.client._config["task"].rpartition(":")[2])
-    _, *schedulers = controller_processes(session)
-    (found,) = [process for process in schedulers if port in listening_ports(process)]
+    info = json.loads(profile.engine_file(session.connection.profile_dir).read_text())
+    _, *parts = controller_processes(session)
+    (found,) = [process for process in parts if info[name] in listening_ports(process)]
     return found
 
 
@@ -237,7 +238,9 @@ def test_a_map_that_loses_all_engines_ends_with_an_error_and_the_next_run_works(
     assert run_map(SLOW, [1, 2, 3]).results == [1, 4, 9]
 
 
-@pytest.mark.parametrize("part", ["the whole tree", "the hub", "the schedulers", "the task scheduler"])
+@pytest.mark.parametrize(
+    "part", ["the whole tree", "the hub", "the schedulers", "the task scheduler", "the heart monitor"]
+)
 def test_a_map_that_loses_its_controller_ends_within_its_time_and_the_next_run_works(
     session: Session, marks: Path, part: str
 ) -> None:
@@ -246,7 +249,8 @@ def test_a_map_that_loses_its_controller_ends_within_its_time_and_the_next_run_w
         "the whole tree": [hub, *schedulers],
         "the hub": [hub],
         "the schedulers": schedulers,
-        "the task scheduler": [task_scheduler(session)],
+        "the task scheduler": [part_of_controller(session, "task")],
+        "the heart monitor": [part_of_controller(session, "hb_pong")],
     }[part]
 
     def kill() -> None:
@@ -362,7 +366,16 @@ def test_cancel_twice_in_a_row_works(session: Session, marks: Path) -> None:
 def test_what_begins_after_all_although_it_was_to_be_dropped_is_interrupted_too(
     session: Session, marks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session.client(), "abort", lambda *_, **__: None)  # the word comes too late
+    abort = session.client().abort
+    late: list[threading.Timer] = []
+
+    def hear_late(names: list[str], **options: Any) -> Any:
+        """The first two run already; of the others engines hear when they have begun them."""
+        late.append(threading.Timer(0.5, abort, [names[2:]], options))
+        late[-1].start()
+        return abort(names[:2], **options)
+
+    monkeypatch.setattr(session.client(), "abort", hear_late)
     view = View()
 
     def cancel_when_running() -> None:
@@ -374,6 +387,7 @@ def test_what_begins_after_all_although_it_was_to_be_dropped_is_interrupted_too(
     assert time.monotonic() - view.aborted_at < 2.0
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
     assert len(list(marks.iterdir())) == 4  # those that waited at ipyparallel's scheduler
+    late[0].join(WITHIN)
 
 
 def test_what_does_not_end_in_time_is_still_interrupted_afterwards(
@@ -403,6 +417,73 @@ def test_an_element_that_an_interrupt_misses_is_interrupted_again(session: Sessi
     assert view.aborted_at is not None
     assert time.monotonic() - view.aborted_at < 2.0
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
+
+
+def test_a_late_interrupt_does_not_hit_the_next_run(session: Session, marks: Path) -> None:
+    with once_written(marks, 2, lambda: [os.kill(pid, signal.SIGINT) for pid in engine_pids(session)]):
+        outcome = run_map(marked(marks, SLOW), list(range(20)))
+    assert outcome.results == [i * i for i in range(20)]
+
+
+def test_engines_whose_nannies_are_gone_are_stopped_when_they_cannot_be_interrupted(
+    session: Session, marks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaking_off, "OBEY_TIMEOUT", 1.0)
+    engines = [psutil.Process(pid) for pid in engine_pids(session)]
+    nannies = [child for engine in engines for child in engine.children() if "nanny" in " ".join(child.cmdline())]
+    assert len(nannies) == 2
+    view = View()
+
+    def cancel_without_nannies() -> None:
+        for nanny in nannies:
+            nanny.kill()
+        view.action = view.cancel
+
+    with once_written(marks, 2, cancel_without_nannies):
+        run_map(marked(marks, "time.sleep(3600)"), list(range(100)), view)
+    assert view.aborted_at is not None
+    assert time.monotonic() - view.aborted_at < 2.0
+    psutil.wait_procs(engines, WITHIN)
+    assert not any(engine.is_running() for engine in engines)
+    assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
+
+
+def test_an_engine_that_hangs_while_it_gets_ready_does_not_make_later_runs_wait(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.stop_engines([session.client().ids[0]])
+    monkeypatch.setattr(hang, "__module__", "__main__")  # travels as it is, not by its name
+    session.client()[:].apply_sync(hang)
+    monkeypatch.setattr(scheduler, "INSTALL_TIMEOUT", 2.0)
+    for added in (1, 2):
+        outcome = run_map(f"o = i + {added}", [1, 2, 3])
+        assert "did not get ready within 2 seconds" in outcome.message
+
+
+def hang() -> None:
+    """Have plans never get ready; runs on an engine."""
+    import time
+
+    from parallelflow.map import engine
+
+    engine._make_ready = lambda *_: time.sleep(3600)
+
+
+def test_an_engine_that_dies_in_the_moment_it_is_to_get_the_plan_does_no_harm(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe, victim = execution.environment, engine_pids(session)
+
+    def meanwhile() -> bytes:
+        if victim:
+            os.kill(victim.pop(), signal.SIGKILL)
+            end = time.monotonic() + WITHIN
+            while len(session.client().ids) > 1 and time.monotonic() < end:
+                time.sleep(0.01)
+        return describe()
+
+    monkeypatch.setattr(execution, "environment", meanwhile)
+    assert run_map(SLOW, list(range(6))).results == [i * i for i in range(6)]
 
 
 def test_cancel_before_engines_are_ready_works(session: Session) -> None:
