@@ -99,6 +99,10 @@ def run(identity: str, first: int, occasion: bytes, *packed: Any) -> list[Any] |
         outcome = plan.run(first, occasion, packed, interrupts)
         if plan.is_spoilt():
             del _plans[identity]
+        if interrupts.ended_with_engine and outcome.failure is not None:
+            # It is not the element's fault, which is to run elsewhere.
+            outcome.records = [record for record in outcome.records if record.iteration != outcome.failure.index]
+            outcome.failure, outcome.gives_back = None, True
         return _packed_outcome(outcome, plan.content.output_port)
 
 

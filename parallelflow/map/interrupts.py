@@ -26,11 +26,17 @@ class Interrupts:
     def __init__(self) -> None:
         self._arrived = False
         self._ending = False  # SIGTERM has arrived: the engine is to end, and waits for the element that runs
+        self._obeyed = False
         self._before: dict[int, Any] = {}
         # Python delivers signals in the main thread only, which is where engines run their tasks.
         self._works = threading.current_thread() is threading.main_thread()
         self._kernel = getattr(get_ipython(), "kernel", None)
         self._task = self._kernel.get_parent("shell")["header"]["msg_id"] if self._kernel is not None else ""
+
+    @property
+    def ended_with_engine(self) -> bool:
+        """Whether something was interrupted because the engine is to end, and not because it is not wanted any more."""
+        return self._ending and self._obeyed
 
     def _is_meant(self) -> bool:
         """Whether an interrupt is for the task that runs."""
@@ -41,6 +47,7 @@ class Interrupts:
 
     def _obey(self, signum: int, frame: FrameType | None) -> None:
         if self._is_meant():
+            self._obeyed = True
             raise KeyboardInterrupt
 
     def _end(self, signum: int, frame: FrameType | None) -> None:
@@ -50,8 +57,10 @@ class Interrupts:
     def _begin(self) -> None:
         if self._works:
             self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._note)
-            if self._kernel is not None and callable(signal.getsignal(signal.SIGTERM)):
-                self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._end)
+            ends = signal.getsignal(signal.SIGTERM)
+            if self._kernel is not None and callable(ends):
+                self._before[signal.SIGTERM] = ends
+                signal.signal(signal.SIGTERM, self._end)
 
     def _finish(self) -> None:
         before = dict(self._before)
@@ -70,8 +79,8 @@ class Interrupts:
         if self._works:
             signal.signal(signal.SIGINT, self._obey)
         try:
-            if self._arrived and self._is_meant():
-                raise KeyboardInterrupt
+            if self._arrived:
+                self._obey(signal.SIGINT, None)
             yield
         finally:
             if self._works:

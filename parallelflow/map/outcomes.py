@@ -132,11 +132,11 @@ class ChunkOutcome:
     """What became of a chunk.
 
     `values` maps the index of each element that completed to its result. An element that is in none of `values`,
-    `suspended` and `failure` was not run; `gives_back` says that this was because the chunk had lasted long enough. `first`
-    is the index of the chunk's first element, `executed` how often each module of the plan has run to its end, by its id
-    in the user's pipeline. `records` are the elements' executions, `beside` those of modules that run once for all of
-    them (the branches of an If). `seconds` is the time that the elements took together, `jobs` what VisTrails' job
-    monitor has learnt there, `output` and `errors` what was printed.
+    `suspended` and `failure` was not run; `gives_back` says that this was because the chunk had lasted long enough, or
+    because the engine is to end. `first` is the index of the chunk's first element, `executed` how often each module of the
+    plan has run to its end, by its id in the user's pipeline. `records` are the elements' executions, `beside` those of
+    modules that run once for all of them (the branches of an If). `seconds` is the time that the elements took together,
+    `jobs` what VisTrails' job monitor has learnt there, `output` and `errors` what was printed.
     """
 
     host: Host

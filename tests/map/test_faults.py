@@ -419,6 +419,17 @@ def test_an_element_that_an_interrupt_misses_is_interrupted_again(session: Sessi
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
 
 
+def test_what_an_engine_computes_that_is_stopped_is_computed_elsewhere(session: Session, marks: Path) -> None:
+    number, identity = next(iter(session.client()._engines.items()))
+    engine = session.processes.engines()[identity]
+    with once_written(marks, 6, lambda: session.stop_engines([number])):
+        outcome = run_map(marked(marks, "time.sleep(0.1 if i < 4 else 3.0)\no = i * i"), list(range(6)))
+    assert outcome.errors == {}
+    assert outcome.results == [i * i for i in range(6)]
+    assert engine.exit_status not in (None, -signal.SIGKILL)  # it ended by itself
+    assert len(list(marks.iterdir())) == 7  # one element began on both
+
+
 def test_a_late_interrupt_does_not_hit_the_next_run(session: Session, marks: Path) -> None:
     with once_written(marks, 2, lambda: [os.kill(pid, signal.SIGINT) for pid in engine_pids(session)]):
         outcome = run_map(marked(marks, SLOW), list(range(20)))
