@@ -81,9 +81,9 @@ class BreakingOff:
         """Have engines drop the messages when they come to them, those as well that have joined since they were told last."""
         new = [engine for engine in list(self._client.ids) if engine not in self._told]
         if new:
-            self._told.update(new)
             with _as_far_as_possible():
                 self._drops.append(self._client.abort(self._names, targets=new, block=False))
+                self._told.update(new)
 
     def is_dropped(self) -> bool:
         """Whether every engine has heard what is dropped."""
