@@ -31,7 +31,8 @@ class Interrupts:
         # Python delivers signals in the main thread only, which is where engines run their tasks.
         self._works = threading.current_thread() is threading.main_thread()
         self._kernel = getattr(get_ipython(), "kernel", None)
-        self._task = self._kernel.get_parent("shell")["header"]["msg_id"] if self._kernel is not None else ""
+        parent = self._kernel.get_parent("shell") if self._kernel is not None else {}
+        self._task = parent.get("header", {}).get("msg_id", "")
 
     @property
     def ended_with_engine(self) -> bool:
