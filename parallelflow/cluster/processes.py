@@ -43,10 +43,10 @@ from .waiting import Wait
 log = logging.getLogger(__name__)
 
 # An engine counts as registered after one and a half heartbeats on average, and ipyparallel's own period
-# is 3 s. A silent engine is given up after 15 s (ipyparallel: 30 s), so that a Map whose last one it was, and which waits for
+# is 3 s. A silent engine is given up after 12 s (ipyparallel: 30 s), so that a Map whose last one it was, and which waits for
 # another for 10 s, ends within half a minute.
 _HEARTBEAT_MS = 500
-_HEARTBEAT_MISSES = 30
+_HEARTBEAT_MISSES = 24
 
 _LAUNCHERS_SHARE = 0.8  # of the time limit for stopping: what the launchers of jobs may take
 _KEEP_DIED = 100

@@ -277,7 +277,7 @@ class Session:
         return None
 
     def _report_dead_engines(self, connection: Connection) -> None:
-        """Tell the hub which engines of ours are dead. It would notice after 15 s if their nannies died too.
+        """Tell the hub which engines of ours are dead. It would notice after 12 s if their nannies died too.
 
         And learn from it which jobs have ended.
         """
