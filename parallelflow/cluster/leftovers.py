@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from .tree import end, own_identity
 from .waiting import Wait
 
 log = logging.getLogger(__name__)
+
+_BEGIN_WITHIN = 0.5  # seconds from a process's fork until it carries its token
 
 
 def lives(entry: Entry) -> bool:
@@ -94,7 +97,10 @@ class Leftovers:
         ]
         gone = [entry for entry in entries if not lives(entry) and (entry.let_go or not owned(entry))]
         if gone:
-            # Descendants may be left, and what a VisTrails was starting when it was killed.
+            # Descendants may be left, and what a VisTrails was starting when it was killed. Between the fork and the program's
+            # begin such a process cannot be told from others.
+            if any(entry.identity is None and entry.kind != JOB for entry in gone):
+                time.sleep(_BEGIN_WITHIN)
             end([entry.root for entry in gone], manager.settings.stop_timeout)
             manager.record.remove(*(entry.token for entry in gone))
         left = [entry for entry in entries if entry not in gone]
