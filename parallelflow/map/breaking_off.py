@@ -1,8 +1,8 @@
 """Ends what is still on the cluster when a Map ends early: has what waits dropped, and what runs interrupted.
 
 Three things take care. An interrupted engine begins the next task at once, so it must have heard before that this one is
-dropped; and it obeys an interrupt only in a task that is, see `parallelflow.map.interrupts`. A single interrupt can miss. And
-an engine is reached only through its nanny, which can be gone, and nobody notices.
+dropped; and an element that an interrupt hits which is not dropped runs again. A single interrupt can miss. And an engine is
+reached only through its nanny, which can be gone, and nobody notices.
 
 May import ipyparallel and the standard library.
 """

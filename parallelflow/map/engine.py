@@ -99,10 +99,11 @@ def run(identity: str, first: int, occasion: bytes, *packed: Any) -> list[Any] |
         outcome = plan.run(first, occasion, packed, interrupts)
         if plan.is_spoilt():
             del _plans[identity]
-        if interrupts.ended_with_engine and outcome.failure is not None:
-            # It is not the element's fault, which is to run elsewhere.
-            outcome.records = [record for record in outcome.records if record.iteration != outcome.failure.index]
-            outcome.failure, outcome.gives_back = None, True
+        if interrupts.hit_what_is_wanted and outcome.failure is not None:
+            if interrupts.ending:
+                outcome.give_back_failed()  # it runs elsewhere
+            else:
+                outcome.interrupted = True
         return _packed_outcome(outcome, plan.content.output_port)
 
 

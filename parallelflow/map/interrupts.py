@@ -3,7 +3,7 @@
 Cancel interrupts engines at any moment. What an interrupted import leaves is half a module, for good; an interrupt
 while a finished chunk is packed would lose what it did; and an engine that is interrupted while it sends its answer owes
 the task scheduler that answer for good, and never gets another task. An interrupt can be late, too, or somebody else's, and
-find another Map's elements on the engine: only a task that whoever asked for it has dropped is ended.
+find an element on the engine that it was not meant for: whoever asked for that has not dropped it.
 
 May import IPython and the standard library.
 """
@@ -35,21 +35,21 @@ class Interrupts:
         self._task = parent.get("header", {}).get("msg_id", "")
 
     @property
-    def ended_with_engine(self) -> bool:
-        """Whether something was interrupted because the engine is to end, and not because it is not wanted any more."""
-        return self._ending and self._obeyed
+    def ending(self) -> bool:
+        """Whether the engine is to end."""
+        return self._ending
 
-    def _is_meant(self) -> bool:
-        """Whether an interrupt is for the task that runs."""
-        return self._kernel is None or self._ending or self._task in self._kernel.aborted
+    @property
+    def hit_what_is_wanted(self) -> bool:
+        """Whether something was interrupted although whoever asked for it has not dropped it."""
+        return self._obeyed and self._kernel is not None and self._task not in self._kernel.aborted
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self._arrived = True
 
     def _obey(self, signum: int, frame: FrameType | None) -> None:
-        if self._is_meant():
-            self._obeyed = True
-            raise KeyboardInterrupt
+        self._obeyed = True
+        raise KeyboardInterrupt
 
     def _end(self, signum: int, frame: FrameType | None) -> None:
         self._ending = True
@@ -73,7 +73,7 @@ class Interrupts:
 
     @contextmanager
     def let_through(self) -> Iterator[None]:
-        """Let SIGINT end what runs if it is meant for that, beginning with one that is being held back.
+        """Let SIGINT end what runs, beginning with one that is being held back.
 
         :raises KeyboardInterrupt: when it arrived or arrives.
         """

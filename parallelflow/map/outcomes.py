@@ -133,10 +133,11 @@ class ChunkOutcome:
 
     `values` maps the index of each element that completed to its result. An element that is in none of `values`,
     `suspended` and `failure` was not run; `gives_back` says that this was because the chunk had lasted long enough, or
-    because the engine is to end. `first` is the index of the chunk's first element, `executed` how often each module of the
-    plan has run to its end, by its id in the user's pipeline. `records` are the elements' executions, `beside` those of
-    modules that run once for all of them (the branches of an If). `seconds` is the time that the elements took together,
-    `jobs` what VisTrails' job monitor has learnt there, `output` and `errors` what was printed.
+    because the engine is to end. `interrupted` says that the failed element was interrupted, though it was not dropped.
+    `first` is the index of the chunk's first element, `executed` how often each module of the plan has run to its end, by its
+    id in the user's pipeline. `records` are the elements' executions, `beside` those of modules that run once for all of
+    them (the branches of an If). `seconds` is the time that the elements took together, `jobs` what VisTrails' job
+    monitor has learnt there, `output` and `errors` what was printed.
     """
 
     host: Host
@@ -146,12 +147,19 @@ class ChunkOutcome:
     suspended: dict[int, list[Suspension]] = field(default_factory=dict)
     failure: Failure | None = None
     gives_back: bool = False
+    interrupted: bool = False
     records: list[IterationRecord] = field(default_factory=list)
     beside: list[ExecutionRecord] = field(default_factory=list)
     executed: dict[int, int] = field(default_factory=dict)
     jobs: Jobs = field(default_factory=dict)
     output: str = ""
     errors: str = ""
+
+    def give_back_failed(self) -> None:
+        """Have the failed element run again, with those after it: it is not its own fault."""
+        assert self.failure is not None
+        self.records = [record for record in self.records if record.iteration != self.failure.index]
+        self.failure, self.gives_back = None, True
 
     def __getstate__(self) -> dict[str, Any]:
         # Records are plain data and many. What packs the values asks Python about each object; this does not.

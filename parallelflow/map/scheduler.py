@@ -207,6 +207,7 @@ class Scheduler:
         self._arrived: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._done = 0
         self._deaths: dict[int, list[str]] = {}  # by element, the engines that died with it
+        self._interrupted: set[int] = set()  # elements that an interrupt has hit which was not meant for them
         self._hosts: dict[int, str] = {}
         self._numbers: dict[str, int] = {}  # engines' ids by their identity at the hub, of those that died as well
         self._holders: set[int] = set(known.engines if known else ())  # engines that hold the plan
@@ -447,6 +448,10 @@ class Scheduler:
         if done:
             self._policy.weighed(done, values.size(answer))
         self._policy.measured(done, outcome.seconds)
+        if outcome.interrupted and outcome.failure is not None and outcome.failure.index not in self._interrupted:
+            # Perhaps another user's Cancel, or a late one; if it interrupts itself, it will do so again.
+            self._interrupted.add(outcome.failure.index)
+            outcome.give_back_failed()
         if outcome.failure is not None:
             self._limit = min(self._limit, outcome.failure.index)
         elif outcome.gives_back:

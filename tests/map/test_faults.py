@@ -430,6 +430,15 @@ def test_what_an_engine_computes_that_is_stopped_is_computed_elsewhere(session: 
     assert len(list(marks.iterdir())) == 7  # one element began on both
 
 
+def test_an_element_that_interrupts_itself_fails_as_in_the_serial_map(session: Session, marks: Path) -> None:
+    source = marked(marks, "if i == 3:\n    os.kill(os.getpid(), 2)\n    time.sleep(60)\no = i")
+    outcome = run_map(source, list(range(6)))
+    assert "Interrupted by user" in outcome.message
+    assert "element 3 (3)" in outcome.message
+    assert outcome.seconds < WITHIN
+    assert len(list(marks.glob("3-*"))) <= 2
+
+
 def test_a_late_interrupt_does_not_hit_the_next_run(session: Session, marks: Path) -> None:
     with once_written(marks, 2, lambda: [os.kill(pid, signal.SIGINT) for pid in engine_pids(session)]):
         outcome = run_map(marked(marks, SLOW), list(range(20)))

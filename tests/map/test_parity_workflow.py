@@ -750,6 +750,8 @@ SOURCES = {
     "depth": "o = (self.list_depth, self.in_pipeline, self.is_while)",
     "pipeline": "o = self.moduleInfo['pipeline'].modules[self.moduleInfo['moduleId']].name",
     "warnings": "import warnings\nwarnings.warn('careful')\no = i",
+    "interrupts itself": "import _thread\ntry:\n    _thread.interrupt_main()\n    while True: pass\n"
+    "except KeyboardInterrupt:\n    o = 'caught'",
     "interpreter": "o = type(self.interpreter).__name__ in ('CachedInterpreter', 'Interpreter')",
     "file pool": "f = self.interpreter.filePool.create_file()\no = f",
     "thread": "import threading\nr = []\nt = threading.Thread(target=lambda: r.append(i))\nt.start(); t.join()\no = r",
