@@ -62,8 +62,7 @@ class Forgetting:
         client = self._client
 
         def forget(name: str) -> None:
-            client.results.pop(name, None)
-            client.metadata.pop(name, None)
+            client.purge_local_results([name])
             _tell_hub(client, [name])
 
         for name in names:

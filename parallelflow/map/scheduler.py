@@ -145,16 +145,9 @@ class _Install:
     began: float | None = None  # on the monotonic clock; before that it waits for what others have the engine do
 
 
-@dataclass
-class _Earlier:
-    engine: int
-    name: str  # of the message
-    began: float
-
-
-# Plans that engines were still making ready when the Map that sent them ended, by client. An engine that hangs in that gives
-# no answer to the next Map either, and takes its chunks all the same.
-_unfinished: WeakKeyDictionary[Any, list[_Earlier]] = WeakKeyDictionary()
+# Engines that were still making a plan ready when the Map that sent it ended, by client and message, with when they began. An
+# engine that hangs in that gives no answer to the next Map either, and takes its chunks all the same.
+_unfinished: WeakKeyDictionary[Any, dict[str, tuple[int, float]]] = WeakKeyDictionary()
 
 
 @dataclass
@@ -203,7 +196,7 @@ class Scheduler:
         self._again: deque[Chunk] = deque()
         self._pending: dict[str, Chunk] = {}
         self._installs: dict[str, _Install] = {}
-        self._earlier = _unfinished.setdefault(self._client, [])
+        self._earlier = _unfinished.setdefault(self._client, {})
         self._arrived: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._done = 0
         self._deaths: dict[int, list[str]] = {}  # by element, the engines that died with it
@@ -277,12 +270,16 @@ class Scheduler:
             finally:
                 self._done_with.forget(hub=not self._connection.lost)
                 self._done_with.forget_when_answered([*self._pending, *self._installs])
-                self._earlier += [
-                    _Earlier(install.engine, name, install.began)
-                    for name, install in self._installs.items()
-                    if install.began is not None
-                ]
+                self._keep_unfinished()
                 self._remember()
+
+    def _keep_unfinished(self) -> None:
+        earlier = self._earlier
+        for name, install in self._installs.items():
+            if install.began is not None:
+                earlier[name] = install.engine, install.began
+                # Without a reference to the client, in ipyparallel's own thread.
+                install.result.add_done_callback(lambda _, name=name: earlier.pop(name, None))
 
     def _remember(self) -> None:
         """Keep what the next run of the same plan may go by; engines drop a plan of which a module has failed."""
@@ -509,11 +506,10 @@ class Scheduler:
         for install in self._installs.values():
             if install.began is None and install.result.metadata["engine_id"] is not None:
                 install.began = now
-        there = self._client.ids
-        self._earlier[:] = [old for old in self._earlier if old.name in self._client._futures and old.engine in there]
+        there = set(self._client.ids)
         began = [(install.engine, install.began) for install in self._installs.values() if install.began is not None]
-        for engine_id, since in (*began, *((old.engine, old.began) for old in self._earlier)):
-            if now > since + INSTALL_TIMEOUT:
+        for engine_id, since in (*began, *tuple(self._earlier.values())):
+            if engine_id in there and now > since + INSTALL_TIMEOUT:
                 raise MapError(
                     tr(
                         "{engine} did not get ready within {limit:.0f} seconds, in which it was to start VisTrails and load"

@@ -472,21 +472,46 @@ def test_an_engine_that_hangs_while_it_gets_ready_does_not_make_later_runs_wait(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session.stop_engines([session.client().ids[0]])
-    monkeypatch.setattr(hang, "__module__", "__main__")  # travels as it is, not by its name
-    session.client()[:].apply_sync(hang)
+    monkeypatch.setattr(delay, "__module__", "__main__")  # travels as it is, not by its name
+    session.client()[:].apply_sync(delay, 3600)
     monkeypatch.setattr(scheduler, "INSTALL_TIMEOUT", 2.0)
     for added in (1, 2):
         outcome = run_map(f"o = i + {added}", [1, 2, 3])
         assert "did not get ready within 2 seconds" in outcome.message
 
 
-def hang() -> None:
-    """Have plans never get ready; runs on an engine."""
+def test_engines_that_get_ready_after_cancel_are_not_taken_for_hanging(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = scheduler.Scheduler._check_health
+
+    def cancel(self: scheduler.Scheduler) -> None:
+        check(self)
+        if self.prepares:
+            raise AbortExecution
+
+    monkeypatch.setattr(delay, "__module__", "__main__")  # travels as it is, not by its name
+    session.client()[:].apply_sync(delay, 2.0)
+    monkeypatch.setattr(scheduler.Scheduler, "_check_health", cancel)
+    assert run_map("o = i", [1, 2, 3]).results is None
+    unfinished = scheduler._unfinished[session.client()]
+    assert unfinished
+    monkeypatch.setattr(scheduler.Scheduler, "_check_health", check)
+    assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
+    end = time.monotonic() + WITHIN
+    while unfinished and time.monotonic() < end:
+        time.sleep(0.05)
+    assert unfinished == {}
+
+
+def delay(seconds: float) -> None:
+    """Have plans get ready only after some time; runs on an engine."""
     import time
 
     from parallelflow.map import engine
 
-    engine._make_ready = lambda *_: time.sleep(3600)
+    make_ready = engine._make_ready
+    engine._make_ready = lambda *arguments: (time.sleep(seconds), make_ready(*arguments))[1]
 
 
 def test_an_engine_that_dies_in_the_moment_it_is_to_get_the_plan_does_no_harm(
