@@ -19,6 +19,7 @@ import ipyparallel
 import psutil
 import pytest
 import zmq
+from helpers import until
 
 from parallelflow.cluster import ClusterError, ConnectError, Connection, ControllerLost, Session, connect
 from parallelflow.cluster import connection as connections
@@ -26,13 +27,6 @@ from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.connection import find_controller, listening, listening_ports
 from parallelflow.cluster.survey import survey
 from parallelflow.cluster.tree import TOKENS, Identity, Root, carriers, end, environment, lives
-
-
-def until(condition: Callable[[], object], seconds: float) -> None:
-    end_of_time = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end_of_time, "not within the deadline"
-        time.sleep(0.01)
 
 
 def free_port() -> int:

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
+from helpers import ours, until
 
 from parallelflow.cluster import Cancelled, ProfileError, Session, StartError, StopError, connect
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.record import Record
-from parallelflow.cluster.tree import TOKENS, carriers, lives
+from parallelflow.cluster.tree import lives
 
 Make = Callable[..., Session]
 
@@ -41,17 +41,6 @@ try:
 except ProcessLookupError:
     sys.exit("scancel: error: Kill job error on job id " + sys.argv[1] + ": Invalid job id specified")
 """
-
-
-def ours() -> list[psutil.Process]:
-    return carriers([os.environ[TOKENS]])
-
-
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    end_of_time = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end_of_time, "not within the deadline"
-        time.sleep(0.02)
 
 
 @pytest.fixture

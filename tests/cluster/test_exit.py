@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
+from helpers import until
 
 from parallelflow.cluster import Cancelled, ClusterError, Need, Orphan, OrphanAnswer, Session
 from parallelflow.cluster.record import Entry, Record
@@ -49,13 +49,6 @@ Start = Callable[..., subprocess.Popen[str]]
 
 def ours() -> list[psutil.Process]:
     return [process for process in carriers([os.environ[TOKENS]]) if "-c" not in process.cmdline()]
-
-
-def until(condition: Callable[[], object], seconds: float = 15) -> None:
-    end_of_time = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end_of_time, "not within the deadline"
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import psutil
 import pytest
+from helpers import ours
 
 from parallelflow.cluster import ClusterError, Need, Orphan, OrphanAnswer, Session
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.record import Record
-from parallelflow.cluster.tree import TOKENS, carriers
 
 Make = Callable[..., Session]
 
@@ -27,10 +25,6 @@ for session in sessions:
     session.client()
 os.kill(os.getpid(), 9)
 """
-
-
-def ours() -> list[psutil.Process]:
-    return carriers([os.environ[TOKENS]])
 
 
 def crash(*names: str) -> None:

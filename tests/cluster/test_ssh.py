@@ -7,18 +7,18 @@ import os
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 import stand_ins
+from helpers import ours, until
 
 from parallelflow.cluster import ConnectError, ProfileError, Session, StartError, connect
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.record import Record
-from parallelflow.cluster.tree import TOKENS, carriers
+from parallelflow.cluster.tree import TOKENS, carriers, lives
 from parallelflow.cluster.tunnel import Tunnel
 
 Make = Callable[..., Session]
@@ -40,7 +40,7 @@ def machines(profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def nothing_left(profile: Path) -> bool:
-    return carriers([os.environ[TOKENS]]) == [] and Record(profile).read() == []
+    return ours() == [] and Record(profile).read() == []
 
 
 def test_each_machine_has_its_own_port_and_shared_files_stay_whole(
@@ -144,13 +144,8 @@ def test_engines_that_a_vistrails_was_starting_on_another_machine_when_it_was_ki
     with open(profile / "ipcluster_config.py", "a") as file:
         file.write("c.SSHEngineSetLauncher.delay = 600\n")  # before the second one
     popen = subprocess.Popen([sys.executable, "-c", _START])
-    end_of_time = time.monotonic() + 30
-    while not any((entry.job or {}).get("state", {}).get("engines") for entry in Record(profile).read()):
-        assert time.monotonic() < end_of_time
-        time.sleep(0.02)
-    while not logs(tmp_path / "alpha"):
-        assert time.monotonic() < end_of_time
-        time.sleep(0.02)
+    until(lambda: any((entry.job or {}).get("state", {}).get("engines") for entry in Record(profile).read()))
+    until(lambda: logs(tmp_path / "alpha"))
     popen.kill()
     popen.wait()
     make_session(profile="test", after_crash="stop").connect()
@@ -218,7 +213,8 @@ def test_what_ssh_leaves_running_keeps_nobody_waiting(tmp_path: Path, monkeypatc
         assert said == "No route to host"
         assert left.is_running()
     finally:
-        left.kill()
+        left.kill()  # it belongs to init by now, and does not end at once
+        until(lambda: not lives(left), 5)
 
 
 @pytest.mark.parametrize("kind", ["ssh", "slurm"])

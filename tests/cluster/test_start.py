@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import psutil
 import pytest
+from helpers import ours
 
 from parallelflow.cluster import (
     Cancelled,
@@ -34,15 +35,9 @@ from parallelflow.cluster import (
 )
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.record import Record
-from parallelflow.cluster.tree import TOKENS, carriers
 from parallelflow.cluster.waiting import Wait
 
 Make = Callable[..., Session]
-
-
-def ours() -> list[psutil.Process]:
-    """Whatever runs with this test's token."""
-    return carriers([os.environ[TOKENS]])
 
 
 def nothing_left(profile: Path) -> None:

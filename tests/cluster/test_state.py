@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from helpers import until
 
 from parallelflow.cluster import EngineState, Session
 from parallelflow.cluster import profile as profiles
@@ -22,13 +23,6 @@ from parallelflow.cluster.started import reaper
 from parallelflow.cluster.tree import TOKENS, carriers, environment, lives, tokens_of
 
 BUSY = "while not stop: sum(range(1000))"
-
-
-def until(condition: Callable[[], object], seconds: float = 15) -> None:
-    end_of_time = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end_of_time, "not within the deadline"
-        time.sleep(0.05)
 
 
 def engines(session: Session) -> tuple[EngineState, ...]:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from helpers import ours, until
 
 from parallelflow.cluster import ControllerLost, Session, Settings
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.connection import listening_ports
 from parallelflow.cluster.record import Record
-from parallelflow.cluster.tree import TOKENS, carriers, environment, lives
+from parallelflow.cluster.tree import environment, lives
 
 Make = Callable[..., Session]
 
@@ -36,17 +37,6 @@ DEAF = (
     "        while True: sum(range(1000))\n"
     "    except BaseException: pass\n"
 )
-
-
-def ours() -> list[psutil.Process]:
-    return carriers([os.environ[TOKENS]])
-
-
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    end_of_time = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end_of_time, "not within the deadline"
-        time.sleep(0.02)
 
 
 def occupy(session: Session, code: str, engines: int) -> None:

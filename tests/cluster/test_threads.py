@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
+from helpers import until
 
 from parallelflow.cluster import threads
 
@@ -50,7 +50,4 @@ def test_dismissed_threads_end() -> None:
     threads.reserve(3)
     assert reserved() == before + 3
     threads.dismiss(3)
-    deadline = time.monotonic() + 10
-    while reserved() > before:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: reserved() == before)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from helpers import until
 
 from parallelflow.cluster.tree import Identity, Root, carriers, descendants, end, environment, lives, tokens_of
 
@@ -27,13 +28,6 @@ time.sleep(600)
 _DEAF = "[signal.signal(s, signal.SIG_IGN) for s in (signal.SIGTERM, signal.SIGINT)]"
 
 Start = Callable[..., tuple[Root, int]]
-
-
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    end_of_time = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end_of_time, "not within the deadline"
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import platform
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from helpers import ours, until
 
 import parallelflow
 from parallelflow.cluster import Session
@@ -232,10 +232,7 @@ def test_doctor_finds_the_engine_that_differs(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    end = time.monotonic() + 30
-    while len(client.ids) < 2:
-        assert time.monotonic() < end, "the engine did not come"
-        time.sleep(0.02)
+    until(lambda: len(client.ids) >= 2)
     code, content = answer("doctor --profile test")
     assert code == 1
     (wrong,) = [check for check in content["checks"] if check["result"] == "wrong"]
@@ -327,10 +324,7 @@ def test_ctrl_c_while_starting_leaves_nothing(profile: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    end = time.monotonic() + 20
-    while len(carriers([os.environ[TOKENS]])) < 3:
-        assert time.monotonic() < end, "nothing was started"
-        time.sleep(0.02)
+    until(lambda: len(ours()) >= 3)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130

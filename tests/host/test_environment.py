@@ -8,12 +8,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from helpers import until
 
 from host import SetupError, debian, environment
 
@@ -340,17 +340,10 @@ def test_what_a_killed_setup_has_left_running_is_waited_for(monkeypatch: pytest.
     with ThreadPoolExecutor() as threads, open(tmp_path / "lock", "w", encoding="utf-8") as another:
         with environment._lock():
             pip = threads.submit(environment._run, ["sh", "-c", script], "it failed")
-            wait_until(running.exists)
+            until(running.exists)
         # The setup has let go of the lock, as when it is killed; its pip has not.
         with pytest.raises(BlockingIOError):
             fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
         go.touch()
         pip.result(timeout=30)
         fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

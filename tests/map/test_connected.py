@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from helpers import until
 
 from parallelflow.cluster import NoEngines, Session, Settings
 from parallelflow.map import connected, progress
@@ -52,10 +53,7 @@ def test_cancel_gives_control_back_and_leaves_nothing(own_session: Session, wind
         connected.wait_for_engines(own_session, report)
     assert time.monotonic() - begin < 2.0
     assert "Stopping again what was started" in window
-    end = time.monotonic() + WITHIN
-    while own_session.processes.remaining() and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not own_session.processes.remaining()
+    until(lambda: not own_session.processes.remaining())
 
 
 def test_what_goes_wrong_is_told_in_the_thread_that_waits(window: list[object]) -> None:

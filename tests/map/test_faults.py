@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
+from helpers import until
 from vistrails.core.interpreter.base import AbortExecution
 from vistrails.core.interpreter.noncached import Interpreter
 from vistrails.core.utils import DummyView
@@ -114,7 +115,7 @@ class Answered:
 
 
 def until_written(folder: Path, count: int) -> None:
-    """Wait until elements have left `count` files in a folder."""
+    """Wait until elements have left `count` files in a folder, or too long: what is to be done then ends the run."""
     deadline = time.monotonic() + WITHIN
     while time.monotonic() < deadline and len(list(folder.iterdir())) < count:
         time.sleep(0.01)
@@ -498,10 +499,7 @@ def test_engines_that_get_ready_after_cancel_are_not_taken_for_hanging(
     assert unfinished
     monkeypatch.setattr(scheduler.Scheduler, "_check_health", check)
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
-    end = time.monotonic() + WITHIN
-    while unfinished and time.monotonic() < end:
-        time.sleep(0.05)
-    assert unfinished == {}
+    until(lambda: not unfinished)
 
 
 def delay(seconds: float) -> None:
@@ -522,9 +520,7 @@ def test_an_engine_that_dies_in_the_moment_it_is_to_get_the_plan_does_no_harm(
     def meanwhile() -> bytes:
         if victim:
             os.kill(victim.pop(), signal.SIGKILL)
-            end = time.monotonic() + WITHIN
-            while len(session.client().ids) > 1 and time.monotonic() < end:
-                time.sleep(0.01)
+            until(lambda: len(session.client().ids) == 1)
         return describe()
 
     monkeypatch.setattr(execution, "environment", meanwhile)

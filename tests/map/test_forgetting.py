@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 import pytest
+from helpers import until
 from ipyparallel.client.futures import MessageFuture
 
 from parallelflow.map import forgetting
@@ -38,10 +38,7 @@ class Client:
 
 
 def until_nobody_waits() -> None:
-    end = time.monotonic() + WITHIN
-    while any(thread.name == "parallelflow-purge" for thread in threading.enumerate()):
-        assert time.monotonic() < end, "somebody waits for the hub"
-        time.sleep(0.01)
+    until(lambda: all(thread.name != "parallelflow-purge" for thread in threading.enumerate()))
 
 
 @pytest.fixture(autouse=True)

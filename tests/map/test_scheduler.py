@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from helpers import until
 from vistrails.core.interpreter.noncached import Interpreter
 from workflows import OURS, Flow
 
@@ -33,13 +32,6 @@ def execute(source: str, elements: list[Any]) -> tuple[Any, Any]:
     the_map = flow.map(function, "i", "o", repr(elements))
     done = Interpreter.get().execute(flow.build(OURS))
     return done.errors, None if done.errors else done.objects[the_map].get_output("Result")
-
-
-def until(look: Callable[[], Any]) -> None:
-    end = time.monotonic() + WITHIN
-    while not look():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.05)
 
 
 def kept_by_hub(client: Any) -> set[str]:
