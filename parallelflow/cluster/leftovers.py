@@ -1,4 +1,4 @@
-"""What is on record with profiles from before: what a VisTrails let go, and what one left behind that crashed or was killed."""
+"""Settles what profiles have on record from before: what a VisTrails let go, and what one left that crashed or was killed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .connection import connect
 from .errors import ClusterError, ConnectError
 from .processes import ProcessManager
 from .questions import Orphan, Questions
-from .record import Entry
+from .record import Entry, Record
 from .settings import Settings
 from .started import JOB
 from .tree import end, own_identity
@@ -42,7 +42,7 @@ def owned(entry: Entry) -> bool:
 
 
 class Leftovers:
-    """Settles what is on record.
+    """What is on record from before with the profile in use, and with other profiles.
 
     :param settings: returns the preferences
     :param questions: returns who answers what is to become of orphans
@@ -55,22 +55,98 @@ class Leftovers:
         self._settings = settings
         self._questions = questions
         self._taken_back = taken_back
+        self._settled: ProcessManager | None = None  # that of the profile in use, once its record has been dealt with
+        self.others: dict[str, ProcessManager] = {}
+        """What was taken back of profiles that are not in use, by their names."""
 
-    def settle(
-        self, managers: Sequence[ProcessManager], in_use: ProcessManager | None, wait: Wait
-    ) -> list[ClusterError]:
-        """Deal with what is on record: forget what is gone, know what was let go, ask about orphans.
+    def settle(self, manager: ProcessManager, wait: Wait) -> None:
+        """Deal with what is on record with the profile in use, once: forget what is gone, know what was let go, ask about orphans.
 
-        :param managers: those of the profiles whose records are to be dealt with
-        :param in_use: that of the profile in use; what was let go on others is no business of ours until one is chosen
+        :param manager: the profile's processes
         :param wait: suspended while the user is asked
-        :returns: what went wrong
+        :raises ClusterError: if the record cannot be written, or something still lives after the time limit
         """
+        if manager is self._settled:
+            return
+        self._settled = manager
+        problems = self._settle([manager], wait)
+        if problems:
+            raise problems[0]
+
+    def settle_all(self, in_use: str, processes: Callable[[], ProcessManager], wait: Wait) -> None:
+        """Deal with the records of all profiles that name something which a VisTrails left that crashed or was killed.
+
+        :param in_use: the name of the profile in use
+        :param processes: returns that profile's processes; called only if its record is to be dealt with
+        :param wait: suspended while the user is asked
+        :raises ClusterError: as for :meth:`settle`; the other records have been dealt with all the same
+        """
+        managers: dict[str, ProcessManager] = {}
+        problems: list[ClusterError] = []
+        for name in profiles.profiles():
+            on_record = Record(profiles.folder_of(name)).read()
+            if name in self.others or not any(e.here and not e.let_go and not owned(e) for e in on_record):
+                continue
+            try:
+                if name != in_use:
+                    managers[name] = ProcessManager(profiles.locate(name), self._settings())
+                elif (manager := processes()) is not self._settled:
+                    managers[name] = self._settled = manager
+            except ClusterError as error:
+                problems.append(error)
+        problems += self._settle(list(managers.values()), wait)
+        for name, manager in managers.items():
+            if name != in_use and not manager.all_let_go:
+                self.others[name] = manager
+        if problems:
+            raise problems[0]
+
+    def know(self, manager: ProcessManager) -> None:
+        """Know what was let go on the profile in use, and leave its record as it is.
+
+        :param manager: the profile's processes
+        """
+        if manager is not self._settled:
+            self._settled = manager
+            manager.know([e for e in manager.record.read() if e.here and e.let_go and lives(e)])
+
+    def take_back(self, manager: ProcessManager) -> int:
+        """Make what was left running on the profile in use ours again.
+
+        :param manager: the profile's processes
+        :returns: how many processes were taken back
+        :raises ClusterError: if the record cannot be written
+        """
+        self._settled = manager
+        left = [e for e in manager.record.read() if lives(e) and (e.let_go or not owned(e))]
+        taken = manager.adopt(left, let_go=False)
+        if taken:
+            self._taken_back()
+        return len(taken)
+
+    def close(self) -> None:
+        """End what was taken back of other profiles; engines that others started there end when their controller is gone.
+
+        :raises ClusterError: if something still lives after the time limit, or a record cannot be written; it is still in
+            :attr:`others` then
+        """
+        problems: list[ClusterError] = []
+        for name, manager in list(self.others.items()):
+            try:
+                manager.close(self._settings)
+                del self.others[name]
+            except ClusterError as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]
+
+    def _settle(self, managers: Sequence[ProcessManager], wait: Wait) -> list[ClusterError]:
+        """Deal with some records, and return what went wrong."""
         orphans: list[tuple[ProcessManager, list[Entry]]] = []
         problems: list[ClusterError] = []
         for manager in managers:
             try:
-                found = self._without_gone(manager, manager is in_use)
+                found = self._without_gone(manager)
                 if found:
                     orphans.append((manager, found))
             except ClusterError as error:
@@ -85,8 +161,7 @@ class Leftovers:
                 problems.append(error)
         return problems
 
-    @staticmethod
-    def _without_gone(manager: ProcessManager, in_use: bool) -> list[Entry]:
+    def _without_gone(self, manager: ProcessManager) -> list[Entry]:
         """Forget what is gone, know what was let go, and return what a VisTrails that is gone left running."""
         me = own_identity()
         mine = {started.entry.token for started in manager.started}
@@ -104,7 +179,7 @@ class Leftovers:
             end([entry.root for entry in gone], manager.settings.stop_timeout)
             manager.record.remove(*(entry.token for entry in gone))
         left = [entry for entry in entries if entry not in gone]
-        if in_use:
+        if manager is self._settled:  # what was let go on others is no business of ours until one is in use
             manager.adopt([entry for entry in left if entry.let_go], let_go=True)
         return [entry for entry in left if not entry.let_go and not owned(entry)]
 

@@ -30,7 +30,7 @@ from parallelflow.texts import tr
 
 from . import ipcluster, profile, threads
 from .connection import listening, listening_ports, no_ipc
-from .errors import ClusterError, ProfileError, StartError, StopError
+from .errors import ClusterError, ProfileError, SettingsError, StartError, StopError
 from .failures import failed, not_started
 from .launchers import Command, Job, controller_command, engine_command
 from .logs import Logs
@@ -600,6 +600,21 @@ class ProcessManager:
             tokens = set(self._started)
             self._started.clear()
         self.record.change(lambda old: [replace(e, let_go=True) if e.token in tokens else e for e in old])
+
+    def close(self, settings: Callable[[], Settings], stop: Callable[[Sequence[Started]], None] | None = None) -> None:
+        """Stop what is to be stopped at the end or let it go, as the preference ``at_exit`` says.
+
+        :param settings: returns the preferences; if they are not valid, those from before hold
+        :param stop: stops some of :attr:`started`; default: :meth:`stop`
+        :raises StopError: if something still lives when the time limit is over
+        :raises ClusterError: if the record cannot be written
+        """
+        with suppress(SettingsError):  # stopping must not fail because of a preference
+            self.settings = settings()
+        if self.settings.at_exit == "leave":
+            self.let_go()
+        else:
+            (stop or self.stop)([started for started in self.started if not started.entry.let_go])
 
     def know(self, entries: Iterable[Entry]) -> None:
         """Show processes that are on record as ours, and leave the record as it is.

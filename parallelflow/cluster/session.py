@@ -27,7 +27,7 @@ from .errors import ClusterError, ConnectError, ControllerLost, NoEngines, Setti
 from .failures import failed
 from .guard import Guard
 from .launchers import engine_command
-from .leftovers import Leftovers, lives, owned
+from .leftovers import Leftovers
 from .processes import ProcessManager
 from .questions import BatchQuestions, Need, Questions
 from .record import Record, locked
@@ -75,7 +75,6 @@ class Session:
         self._settings = settings
         self._questions: Questions = questions or BatchQuestions(settings)
         self._guard = Guard(self._last_act)
-        self._leftovers = Leftovers(lambda: self._settings(), lambda: self._questions, lambda: self._guard.arm())
         self._forget()
         _sessions.add(self)
 
@@ -90,8 +89,7 @@ class Session:
         self._manager: ProcessManager | None = None
         self._connection: Connection | None = None
         self._roster: Roster | None = None
-        self._record_settled = False
-        self._others: dict[str, ProcessManager] = {}  # of other profiles, with what was taken back of these
+        self._leftovers = Leftovers(lambda: self._settings(), lambda: self._questions, lambda: self._guard.arm())
 
     # What there is
 
@@ -114,7 +112,7 @@ class Session:
         with self._making:  # not the lock of actions, which may take a minute
             if self._manager is None:
                 folder = self._open()
-                taken_back = self._others.pop(profiles.name_of(folder), None)
+                taken_back = self._leftovers.others.pop(profiles.name_of(folder), None)
                 self._manager = taken_back or ProcessManager(folder, self._settings())
             return self._manager
 
@@ -142,7 +140,7 @@ class Session:
             if not settle:
                 self._profile_dir = profiles.find(self.profile)
                 self._chosen = self.profile
-                self._read_record(self._profile_dir)
+                self._leftovers.know(self.processes)
             return self._connect(wait)
 
     def client(
@@ -234,7 +232,7 @@ class Session:
             damaged = self._connection.url
             self._disconnect()
         folder = self._open()
-        self._settle_record(wait)
+        self._leftovers.settle(self.processes, wait)
         patience = self._settings().connect_timeout
         try:
             connection = wait.call(
@@ -527,7 +525,7 @@ class Session:
         """
         wait = self._wait(self._settings().start_timeout)
         with self._locked(wait):
-            self._settle_record(wait)
+            self._leftovers.settle(self.processes, wait)
             self._stop_ours(self.processes.started)
 
     def _stop_ours(self, which: Sequence[Started]) -> None:
@@ -562,8 +560,7 @@ class Session:
                 mine = {n: identity for n, identity in engines.items() if identity in own | jobs}
                 hub.unregister(connection, mine)
                 manager.show_to_ipcluster()
-            if manager.all_let_go:
-                self._disarm()
+            self._disarm()
 
     def shutdown_cluster(self) -> None:
         """Stop the profile's whole cluster, whoever started it: every engine, then the controller.
@@ -638,21 +635,7 @@ class Session:
         :raises ClusterError: as for :meth:`let_go`
         """
         with self._locked(self._wait(self._settings().start_timeout)):
-            entries = [
-                entry for entry in Record(self._open()).read() if lives(entry) and (entry.let_go or not owned(entry))
-            ]
-            self._record_settled = True
-            taken = self.processes.adopt(entries, let_go=False)
-            if taken:
-                self._guard.arm()
-            return len(taken)
-
-    def _read_record(self, folder: Path) -> None:
-        """Know what was let go, and change nothing."""
-        if not self._record_settled:
-            self._record_settled = True
-            entries = [entry for entry in Record(folder).read() if entry.here and entry.let_go and lives(entry)]
-            self.processes.know(entries)
+            return self._leftovers.take_back(self.processes)
 
     def settle(self) -> None:
         """Deal with what a VisTrails that crashed or was killed left running, on whichever profile, as the preferences say.
@@ -666,37 +649,9 @@ class Session:
         """
         if inside_engine():
             return  # whoever started it deals with what was left
-        problems: list[ClusterError] = []
         wait = self._wait(self._settings().connect_timeout)
         with self._locked(wait):
-            managers: dict[str, ProcessManager] = {}
-            for name in profiles.profiles():
-                left = [e for e in Record(profiles.folder_of(name)).read() if e.here and not e.let_go and not owned(e)]
-                if not left or name in self._others or (name == self.profile and self._record_settled):
-                    continue
-                try:
-                    if name == self.profile:
-                        self._record_settled = True
-                        managers[name] = self.processes
-                    else:
-                        managers[name] = ProcessManager(profiles.locate(name), self._settings())
-                except ClusterError as error:
-                    problems.append(error)
-            problems += self._leftovers.settle(list(managers.values()), self._manager, wait)
-            for name, manager in managers.items():
-                if manager is not self._manager and not manager.all_let_go:
-                    self._others[name] = manager
-        if problems:
-            raise problems[0]
-
-    def _settle_record(self, wait: Wait) -> None:
-        """Deal with what is on record with the profile in use, once."""
-        if self._record_settled:
-            return
-        self._record_settled = True
-        problems = self._leftovers.settle([self.processes], self.processes, wait)
-        if problems:
-            raise problems[0]
+            self._leftovers.settle_all(self.profile, lambda: self.processes, wait)
 
     # Change, close
 
@@ -727,55 +682,34 @@ class Session:
             try:
                 self._close()
             finally:
-                self._close_others()
+                self._leftovers.close()
         finally:
             self._closers.remove(threading.current_thread())
+            self._disarm()
             if held:
                 self._lock.release()
 
     def _close(self) -> None:
         manager = self._manager
         try:
-            if manager is None:
-                return
-            self._let_go_or_stop(manager, self._stop_ours)
+            if manager is not None:
+                manager.close(self._settings, self._stop_ours)
         finally:
             self._disconnect()
             if manager is None or manager.all_let_go:
                 self._reset()
 
-    def _let_go_or_stop(self, manager: ProcessManager, stop: Callable[[Sequence[Started]], None]) -> None:
-        with suppress(SettingsError):
-            manager.settings = self._settings()
-        if manager.settings.at_exit == "leave":
-            manager.let_go()
-        else:
-            stop([started for started in manager.started if not started.entry.let_go])
-
-    def _close_others(self) -> None:
-        """End what was taken back of other profiles; engines that others started there end when their controller is gone."""
-        problems: list[ClusterError] = []
-        for name, manager in list(self._others.items()):
-            try:
-                self._let_go_or_stop(manager, manager.stop)
-                del self._others[name]
-            except ClusterError as error:
-                problems.append(error)
-        if self._manager is None:
-            self._disarm()
-        if problems:
-            raise problems[0]
-
-    def _disarm(self) -> None:
-        if not self._others:
-            self._guard.disarm()
-
     def _reset(self) -> None:
-        self._disarm()
         self._manager = None
         self._profile_dir = None
         self._chosen = None
-        self._record_settled = False
+        self._disarm()
+
+    def _disarm(self) -> None:
+        """Do nothing at the end of the process any more, unless something is left that is to be stopped then."""
+        manager = self._manager
+        if not self._leftovers.others and (manager is None or manager.all_let_go):
+            self._guard.disarm()
 
     def _last_act(self) -> None:
         """At the end of the process."""
