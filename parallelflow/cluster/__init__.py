@@ -6,11 +6,13 @@ an answer is a :class:`Questions` that the layer above hands in.
 
 - `session` is what everything above uses: it connects, starts, stops, lets go. `state` is what it shows, `settings` and
   `questions` what it goes by, `errors` what it raises.
-- `processes` starts and stops what runs on this machine, and `launchers` has a profile's own launcher start engines elsewhere,
-  by SSH or a batch system; `elsewhere` is the part of that which runs on the other machine. `started` is one process or job of
-  ours, `logs` are their logs, `failures` says why engines did not start.
-- `record` has on file what was started, and `leftovers` deals with what is on it from before; `guard` ends everything with
-  VisTrails, `tree` finds and ends processes with all their descendants, `ipcluster` shows ours to IPython's own commands.
+- `processes` starts, knows and stops what is ours. `started` is one process or job of that, `logs` are their logs, `failures`
+  says why engines did not start.
+- `jobs` has a profile's own launcher start engines elsewhere, by SSH or a batch system. `launchers` is what the profile's
+  configuration says about that, and what the launcher of one job does; `elsewhere` adapts ipyparallel's launchers.
+- `record` has on file what was started, and `leftovers` settles what is on it from before, whichever profile it is; `guard` ends
+  everything with VisTrails, `tree` finds and ends processes with all their descendants, `ipcluster` shows ours to IPython's own
+  commands.
 - `connection` finds a controller, connects, and says when it is lost, `tunnel` does so through SSH; `hub` asks the controller's
   hub, `roster` keeps what is known of each engine.
 - `profile` deals with profiles' folders and files, `survey` looks which ones have a cluster running.

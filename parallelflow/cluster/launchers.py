@@ -308,13 +308,15 @@ class Job:
         self._seen = self._seen or not left
         return left
 
-    def found(self, uuids: Collection[str]) -> None:
+    def found(self, known: Collection[str]) -> bool:
         """Note which engines of it have registered.
 
-        :param uuids: what they are known by at the hub
+        :param known: the uuids that the hub knows, without those of other engines of ours
+        :returns: whether all have
         """
-        self.uuids = set(uuids)
-        self._seen = self._seen or bool(uuids)
+        self.uuids = set(known) - self.strangers
+        self._seen = self._seen or bool(self.uuids)
+        return len(self.uuids) >= self.n
 
     def give_up(self, timeout: float) -> None:
         """End what may be left of a job that its engines have left.

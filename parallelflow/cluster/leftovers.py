@@ -125,7 +125,9 @@ class Leftovers:
         return len(taken)
 
     def close(self) -> None:
-        """End what was taken back of other profiles; engines that others started there end when their controller is gone.
+        """End what was taken back of other profiles or let it go, as the preferences say.
+
+        Engines that others started there end when their controller is gone.
 
         :raises ClusterError: if something still lives after the time limit, or a record cannot be written; it is still in
             :attr:`others` then

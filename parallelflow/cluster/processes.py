@@ -2,7 +2,8 @@
 
 Everything runs in a session of its own with a private log, carries a token that its descendants
 inherit, and is on record with the profile before it is started. Nothing here talks to the hub: who
-waits for registrations hands in a function that tells which uuids the hub knows.
+waits for registrations hands in a function that tells which uuids the hub knows. Jobs are among what is
+ours; how one is submitted and cancelled is up to `jobs`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent import futures
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -32,7 +32,8 @@ from . import ipcluster, profile, threads
 from .connection import listening, listening_ports, no_ipc
 from .errors import ClusterError, ProfileError, SettingsError, StartError, StopError
 from .failures import failed, not_started
-from .launchers import Command, Job, controller_command, engine_command
+from .jobs import LAUNCHERS_SHARE, Cancelling, Jobs
+from .launchers import Command, controller_command, engine_command
 from .logs import Logs
 from .record import Entry, Record
 from .settings import Settings
@@ -48,7 +49,6 @@ log = logging.getLogger(__name__)
 _HEARTBEAT_MS = 500
 _HEARTBEAT_MISSES = 24
 
-_LAUNCHERS_SHARE = 0.8  # of the time limit for stopping: what the launchers of jobs may take
 _KEEP_DIED = 100
 
 # These would make a process join another cluster than the profile's.
@@ -67,9 +67,9 @@ class ProcessManager:
         self.settings = settings
         self.record = Record(profile_dir)
         self.logs = Logs(profile_dir)
+        self._jobs = Jobs(profile_dir, self.record)
         self._started: dict[str, Started] = {}
         self._stopping: Counter[str] = Counter()  # tokens, and how many want that
-        self._giving_up: set[str] = set()  # tokens
         self._died: list[Started] = []
         self._unswept: list[Started] = []
         self._lock = threading.RLock()
@@ -124,7 +124,7 @@ class ProcessManager:
             if started.job is not None:
                 log.warning("%s ended", started.job.name)
                 # At once, for its number may become another job's.
-                self._in_background(self._bury, started)
+                threads.start(partial(self._bury, started), "parallelflow-job")
             else:
                 log.warning("The %s with process id %d %s", started.entry.kind, started.entry.pid, started.ending)
 
@@ -137,33 +137,8 @@ class ProcessManager:
         :param hub: tells that hub's controller from others
         """
         with self._lock:
-            left = [
-                started
-                for token, started in self._started.items()
-                if started.job is not None
-                and not started.only_shown
-                and token not in self._stopping
-                and token not in self._giving_up
-                and started.job.is_left(known, hub)
-            ]
-            self._giving_up.update(started.entry.token for started in left)
-        for started in left:
-            self._in_background(self._give_up, started)
-
-    @staticmethod
-    def _in_background(function: Callable[[Started], None], started: Started) -> None:
-        threads.start(partial(function, started), "parallelflow-job")
-
-    def _give_up(self, started: Started) -> None:
-        assert started.job is not None
-        try:
-            started.job.give_up(_LAUNCHERS_SHARE * self.settings.stop_timeout)
-        except StopError as error:
-            log.warning("%s", error)
-        finally:
-            with self._lock:
-                self._giving_up.discard(started.entry.token)
-        self.notice()
+            which = [s for token, s in self._started.items() if not s.only_shown and token not in self._stopping]
+        self._jobs.give_up(which, known, hub, self.settings.stop_timeout, self.notice)
 
     def _bury(self, started: Started) -> None:
         try:
@@ -249,7 +224,10 @@ class ProcessManager:
         """
         how = engine_command(self.profile_dir)
         if how is None:
-            return [self._launch_job(n, registered, wait or Wait(self.settings.start_timeout), cluster_id, hub)]
+            job = self._jobs.new(self._entry(JOB), cluster_id, hub)
+            with self._launching([job]):
+                self._jobs.submit(job, n, registered(), wait or Wait(self.settings.start_timeout))
+            return [job]
         path = connection_file or profile.engine_file(self.profile_dir, cluster_id)
         limit = self.settings.start_timeout
         uuids = [str(uuid.uuid4()) for _ in range(n)]
@@ -287,12 +265,8 @@ class ProcessManager:
         umask: int = -1,
     ) -> list[Started]:
         self.logs.prune({entry.log_path for entry in self.record.read()})
-        # Known by their tokens from before they start, so that an interruption at any moment leaves none behind.
         batch = [Started(self._entry(kind, identity)) for identity in uuids]
-        self.record.put(*(started.entry for started in batch))
-        with self._lock:
-            self._started.update((started.entry.token, started) for started in batch)
-        try:
+        with self._launching(batch):
             for started, own in zip(batch, options, strict=True):
                 started.popen = self._popen(started.entry, how, own, umask)
                 reaper.add(started.popen)
@@ -300,10 +274,20 @@ class ProcessManager:
                 identity = Identity.of(pid) or Identity(pid, time.time())
                 started.entry = replace(started.entry, pid=pid, create_time=identity.create_time)
             self.record.put(*(started.entry for started in batch))
+        return batch
+
+    @contextmanager
+    def _launching(self, batch: Sequence[Started]) -> Iterator[None]:
+        """While in this context, processes or jobs are started; if that fails, all of them are stopped."""
+        # Known by their tokens from before they start, so that an interruption at any moment leaves none behind.
+        self.record.put(*(started.entry for started in batch))
+        with self._lock:
+            self._started.update((started.entry.token, started) for started in batch)
+        try:
+            yield
         except BaseException:
             self.stop(batch, quick=True)
             raise
-        return batch
 
     def _popen(self, entry: Entry, how: Command, options: Sequence[str], umask: int) -> subprocess.Popen[bytes]:
         env = environment(entry.token)
@@ -333,38 +317,6 @@ class ProcessManager:
             ) from error
         finally:
             os.close(output)
-
-    def _launch_job(
-        self, n: int, registered: Callable[[], Collection[str]], wait: Wait, cluster_id: str, hub: str
-    ) -> Started:
-        entry = self._entry(JOB)
-        job = Job(self.profile_dir, entry.token, cluster_id=cluster_id, hub=hub)
-        # On record from the beginning, so that whoever comes after a crash can end what has been started by then.
-        started = Started(replace(entry, job=job.save()), job=job)
-        self.record.put(started.entry)
-        with self._lock:
-            self._started[entry.token] = started
-        job.strangers = set(registered())
-        limit = max(wait.left, 0.1)
-        try:
-            wait.call(
-                lambda: job.start(n, limit, lambda: self._save_job(started)),
-                tr("Starting engines with {launcher}", launcher=job.name),
-                0.3,
-            )
-            self._save_job(started)
-        except BaseException:
-            self.stop([started], quick=True)
-            raise
-        return started
-
-    def _save_job(self, started: Started) -> None:
-        assert started.job is not None
-        entry = replace(started.entry, job=started.job.save(), log_path=started.job.log_path)
-        if entry != started.entry:
-            started.entry = entry
-            # It may have been stopped meanwhile, and be off the record.
-            self.record.change(lambda old: [entry if e.token == entry.token else e for e in old])
 
     def wait_for_controller(self, controller: Started, wait: Wait) -> None:
         """Wait until a controller that was launched has written its connection files and listens.
@@ -426,22 +378,17 @@ class ProcessManager:
             for engine in engines:
                 if engine.job is not None:
                     others = {identity for s in self.started if s is not engine for identity in s.uuids}
-                    engine.job.found(known - engine.job.strangers - others)
-                    engine.registered = len(engine.job.uuids) >= engine.job.n
+                    engine.registered = engine.job.found(known - others)
                 else:
                     engine.registered = engine.registered or engine.entry.uuid in known
             missing = [engine for engine in engines if not engine.registered]
             if not missing:
-                for engine in engines:
-                    if engine.job is not None:
-                        self._save_job(engine)
+                self._jobs.save(engines)
                 return {identity for engine in engines for identity in engine.uuids}
             ready = len(known & {identity for engine in engines for identity in engine.uuids})
             dead = [engine for engine in missing if not engine.running]
             if wait.over or len(dead) == len(missing):
-                for engine in missing:
-                    if engine.job is not None:
-                        self._save_job(engine)
+                self._jobs.save(missing)
                 late = [engine for engine in missing if engine not in dead]
                 raise not_started(dead, late, wanted - ready, wanted, wait.timeout, self.logs)
             wait.pause(
@@ -518,30 +465,16 @@ class ProcessManager:
         :raises StopError: if something is left
         """
         begin = time.monotonic()
-        problems: list[str] = []
-        jobs = [started for started in chosen if started.job is not None]
-        cancels = [
-            threads.start(partial(_cancel, started.job, _LAUNCHERS_SHARE * limit, problems), "parallelflow-cancel")
-            for started in jobs
-            if started.job
-        ]
+        cancelling = Cancelling(chosen, limit)
         roots = [started.root for started in chosen if started.job is None]
         hub_stays = not any(started.entry.kind == CONTROLLER for started in chosen)
         left = end(roots, limit / 3 if quick else limit, pause, hub_stays=hub_stays)
         if left and quick:
             left = end(roots, limit - (time.monotonic() - begin), pause, hub_stays=hub_stays)
-        # Each has a time limit of its own; when Python ends, one may not even get a thread to begin in.
-        waiting = futures.wait(cancels, max(0.0, limit - (time.monotonic() - begin))).not_done
-        if waiting:
-            problems.append(
-                tr(
-                    "Not all jobs could be cancelled within {seconds} seconds; look for them in the batch system.",
-                    seconds=round(limit),
-                )
-            )
+        problems = cancelling.problems(max(0.0, limit - (time.monotonic() - begin)))
         # What a launcher does not end on this machine, we do.
-        rest = max((1 - _LAUNCHERS_SHARE) * limit, limit - (time.monotonic() - begin))
-        left += end([started.root for started in jobs], rest, pause, hub_stays=hub_stays)
+        rest = max((1 - LAUNCHERS_SHARE) * limit, limit - (time.monotonic() - begin))
+        left += end([started.root for started in chosen if started.job is not None], rest, pause, hub_stays=hub_stays)
         pids = {process.pid for process in left}
         for started in chosen:
             if started.popen is not None:
@@ -624,10 +557,8 @@ class ProcessManager:
         for entry in entries:
             started = Started(entry, registered=True, only_shown=True)
             if entry.kind == JOB:
-                try:
-                    started.job = Job(self.profile_dir, entry.token, entry.job or {})
-                except Exception as error:
-                    log.info("A job that is on record is over: %s", error)
+                started.job = self._jobs.recall(entry)
+                if started.job is None:
                     continue
             with self._lock:
                 self._started.setdefault(entry.token, started)
@@ -649,10 +580,8 @@ class ProcessManager:
             if known is not None:
                 started.popen, started.job = known.popen, known.job
             elif entry.kind == JOB:
-                try:
-                    started.job = Job(self.profile_dir, entry.token, entry.job or {})
-                except Exception as error:
-                    log.info("A job that an earlier VisTrails started is over: %s", error)
+                started.job = self._jobs.recall(entry)
+                if started.job is None:
                     end([Root(entry.token, None)], self.settings.stop_timeout)
                     self.record.remove(entry.token)
                     continue
@@ -674,11 +603,3 @@ class ProcessManager:
 
         self.record.change(lambda old: [claim(entry) for entry in old])
         return claimed
-
-
-def _cancel(job: Job, timeout: float, problems: list[str]) -> None:
-    """Have a launcher stop its engines."""
-    try:
-        job.stop(timeout)
-    except StopError as error:
-        problems.append(str(error))
