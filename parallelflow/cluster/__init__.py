@@ -13,13 +13,15 @@ an answer is a :class:`Questions` that the layer above hands in.
 - `record` has on file what was started, and `leftovers` settles what is on it from before, whichever profile it is; `guard` ends
   everything with VisTrails, `tree` finds and ends processes with all their descendants, `ipcluster` shows ours to IPython's own
   commands.
-- `connection` finds a controller, connects, and says when it is lost, `tunnel` does so through SSH; `hub` asks the controller's
-  hub, `roster` keeps what is known of each engine.
-- `profile` deals with profiles' folders and files, `survey` looks which ones have a cluster running.
+- `connecting` finds a profile's controller and connects, if need be through SSH, which is `tunnel`. The `connection` says when a
+  part of the controller is lost; `ports` looks who listens where.
+- `hub` asks the controller's hub, `roster` keeps what is known of each engine.
+- `profile` deals with profiles' folders and the files in them, `survey` looks which ones have a cluster running.
 - `waiting` is how anything is waited for, `threads` how something is done meanwhile.
 """
 
-from .connection import Connection, connect
+from .connecting import connect
+from .connection import Connection
 from .errors import (
     Cancelled,
     ClusterError,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import profile as profiles
-from .connection import connect
+from .connecting import connect
 from .errors import ClusterError, ConnectError
 from .processes import ProcessManager
 from .questions import Orphan, Questions

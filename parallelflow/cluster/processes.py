@@ -29,12 +29,13 @@ import psutil
 from parallelflow.texts import tr
 
 from . import ipcluster, profile, threads
-from .connection import listening, listening_ports, no_ipc
+from .connecting import no_ipc
 from .errors import ClusterError, ProfileError, SettingsError, StartError, StopError
 from .failures import failed, not_started
 from .jobs import LAUNCHERS_SHARE, Cancelling, Jobs
 from .launchers import Command, controller_command, engine_command
 from .logs import Logs
+from .ports import listening, listening_ports
 from .record import Entry, Record
 from .settings import Settings
 from .started import CONTROLLER, ENGINE, JOB, Started, reaper

@@ -10,8 +10,10 @@ import json
 import logging
 import os
 import re
+import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from IPython.core.application import ENV_CONFIG_DIRS, SYSTEM_CONFIG_DIRS
 from IPython.core.profiledir import ProfileDir
@@ -20,7 +22,7 @@ from traitlets.config.loader import Config, ConfigFileNotFound, JSONFileConfigLo
 
 from parallelflow.texts import tr
 
-from .errors import ProfileError
+from .errors import ConnectError, ProfileError
 
 log = logging.getLogger(__name__)
 
@@ -206,6 +208,33 @@ def engine_file(folder: Path, cluster_id: str = "") -> Path:
 
 def _connection_file(folder: Path, cluster_id: str, kind: str) -> Path:
     return security_dir(folder) / f"ipcontroller-{cluster_id}{'-' if cluster_id else ''}{kind}.json"
+
+
+def read_connection_file(path: Path) -> dict[str, Any] | None:
+    """What a connection file says.
+
+    :param path: the file
+    :returns: its content, or None if there is no such file
+    :raises ConnectError: if it cannot be read or is not a connection file (``gone`` is True: no controller wrote that)
+    """
+    for attempt in range(10):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConnectError(
+                tr("The connection file {path} cannot be read: {reason}.", path=path, reason=error.strerror)
+            ) from error
+        except ValueError:
+            if attempt == 9:
+                raise ConnectError(tr("The connection file {path} is damaged.", path=path), gone=True) from None
+            time.sleep(0.05)  # its controller may just be writing it
+        else:
+            break
+    if not isinstance(content, dict) or not {"interface", "registration", "location"} <= content.keys():
+        raise ConnectError(tr("The connection file {path} is not one of ipyparallel.", path=path), gone=True)
+    return content
 
 
 def other_clusters(folder: Path) -> list[str]:

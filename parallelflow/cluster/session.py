@@ -22,7 +22,8 @@ from parallelflow.texts import tr
 
 from . import hub
 from . import profile as profiles
-from .connection import Connection, connect
+from .connecting import connect
+from .connection import Connection
 from .errors import ClusterError, ConnectError, ControllerLost, NoEngines, SettingsError, StartError, StopError
 from .failures import failed
 from .guard import Guard

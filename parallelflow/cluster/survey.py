@@ -6,8 +6,8 @@ import socket
 from pathlib import Path
 
 from . import profile
-from .connection import listening, read_connection_file
 from .errors import ClusterError
+from .ports import listening
 from .state import ProfileState
 
 _WITHIN = 1.5  # seconds for all profiles together
@@ -37,7 +37,7 @@ def survey(names: list[str]) -> list[ProfileState]:
 def _place(path: Path) -> tuple[str, str] | None:
     """The address of the controller that a connection file names and the machine it runs on, if there seems to be one."""
     try:
-        info = read_connection_file(path)
+        info = profile.read_connection_file(path)
     except ClusterError:
         return None
     if info is None:

@@ -21,10 +21,9 @@ import pytest
 import zmq
 from helpers import until
 
-from parallelflow.cluster import ClusterError, ConnectError, Connection, ControllerLost, Session, connect
-from parallelflow.cluster import connection as connections
+from parallelflow.cluster import ClusterError, ConnectError, Connection, ControllerLost, Session, connect, ports
 from parallelflow.cluster import profile as profiles
-from parallelflow.cluster.connection import find_controller, listening, listening_ports
+from parallelflow.cluster.ports import find_controller, listening, listening_ports
 from parallelflow.cluster.survey import survey
 from parallelflow.cluster.tree import TOKENS, Identity, Root, carriers, end, environment, lives
 
@@ -149,7 +148,7 @@ def test_a_busy_hub_that_is_not_ours_to_look_at_is_not_taken_for_gone(
     profile: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A hub of another user greets, and its process cannot be read; here it can, so that must be kept from us.
-    monkeypatch.setattr(connections, "_sockets", lambda process: set())
+    monkeypatch.setattr(ports, "_sockets", lambda process: set())
     with zmq.Context() as context, context.socket(zmq.ROUTER) as hub:
         connection_file(profile, hub.bind_to_random_port("tcp://127.0.0.1"))
         with pytest.raises(ConnectError, match=r"not ours to look at.*has not answered.*remove ") as caught:

@@ -16,7 +16,7 @@ from helpers import ours, until
 
 from parallelflow.cluster import ControllerLost, Session, Settings
 from parallelflow.cluster import profile as profiles
-from parallelflow.cluster.connection import listening_ports
+from parallelflow.cluster.ports import listening_ports
 from parallelflow.cluster.record import Record
 from parallelflow.cluster.tree import environment, lives
 

@@ -27,7 +27,7 @@ from workflows import OURS, Flow
 
 from parallelflow.cluster import Session, profile
 from parallelflow.cluster import session as session_module
-from parallelflow.cluster.connection import listening_ports
+from parallelflow.cluster.ports import listening_ports
 from parallelflow.map import breaking_off, engine_vistrails, execution, needs, scheduler
 from parallelflow.map.module import Map
 from parallelflow.map.outcomes import PlanRefused

@@ -1,0 +1,258 @@
+"""Connects to a profile's controller, wherever it runs and whoever started it, and says why if that cannot be done."""
+
+from __future__ import annotations
+
+import functools
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import ipyparallel
+import psutil
+import zmq
+
+from parallelflow.texts import tr
+
+from . import profile
+from .connection import PARTS, Connection, destroy
+from .errors import ConnectError
+from .ports import PROBE, hub_among, listening, looks_like_a_controller, processes_at
+from .tunnel import Tunnel
+
+_LOOK_UP = 1.0  # seconds for the address of a machine
+_ANSWER = 1.5  # seconds for the hub on this machine to answer, before somebody looks who that is
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+_ANYWHERE = ("*", "0.0.0.0")
+
+
+def _look_up(location: str | None) -> tuple[bool, str]:
+    """Whether a controller's location is this machine for certain, and the location's address, '' if it is unknown."""
+    if not location or location in (socket.gethostname(), "localhost"):
+        return True, "127.0.0.1"
+    found: list[str] = []
+
+    def look_up() -> None:
+        with suppress(OSError):
+            found.append(socket.gethostbyname(location))
+
+    # A broken name service can hold a look-up for half a minute.
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(_LOOK_UP)
+    address = found[0] if found else ""
+    own = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
+    return address.startswith("127.") or address in own, address
+
+
+def no_ipc(name: str) -> str:
+    """The sentence for a controller that listens on files instead of ports.
+
+    ipyparallel's controller names them ``address-port``, and its client and engines look for ``address:port``.
+
+    :param name: the profile's name
+    """
+    return tr(
+        "The controller of the IPython profile '{name}' is configured for the transport ipc, by which ipyparallel's"
+        ' clients do not find it. Set c.IPController.transport = "tcp" in ipcontroller_config.py; on one machine it'
+        " is as private, and hardly slower.",
+        name=name,
+    )
+
+
+def connect(profile_dir: Path, timeout: float) -> Connection:
+    """Connect to the controller of a profile, wherever it runs and whoever started it.
+
+    A profile can have several clusters, see :func:`.profile.client_file`. The one with the id '' comes first, then the newest
+    one that answers. Connection files of this machine that nobody answers are recognised within 3 seconds.
+
+    :param profile_dir: the profile's folder
+    :param timeout: seconds that a controller which is known to run may take to answer
+    :returns: the connection, which the caller closes
+    :raises ConnectError: ``gone`` is True if it is certain that there is no controller
+    """
+    stale = {}
+    for path in (profile.client_file(profile_dir), profile.engine_file(profile_dir)):
+        with suppress(OSError):
+            stale[path] = path.read_bytes()
+    try:
+        return _connect(profile_dir, "", timeout)
+    except ConnectError as error:
+        if not error.gone:
+            raise
+        failure = error
+        failure.stale = stale
+    for cluster_id in _that_answer(profile_dir, profile.other_clusters(profile_dir)):
+        try:
+            return _connect(profile_dir, cluster_id, timeout)
+        except ConnectError as error:
+            if not error.gone and failure.gone:
+                failure = error
+    raise failure
+
+
+def _that_answer(profile_dir: Path, cluster_ids: list[str]) -> list[str]:
+    """Those of a profile's clusters at whose addresses somebody answers. Old ones must not take time one by one."""
+    urls = {}
+    look_up = functools.cache(_look_up)
+    for cluster_id in cluster_ids:
+        with suppress(ConnectError):
+            info = profile.read_connection_file(profile.client_file(profile_dir, cluster_id))
+            if info is not None:
+                urls[cluster_id] = _hub_url(info, *look_up(info.get("location")))
+    answers = listening(urls, PROBE)
+    return [cluster_id for cluster_id in cluster_ids if answers.get(cluster_id)]
+
+
+def _hub_url(info: dict[str, Any], here: bool, address: str) -> str:
+    """A hub's address as seen from here; '' if it cannot be reached, or through a gateway only.
+
+    :param info: the connection file's content
+    :param here: whether it is on this machine
+    :param address: the machine's address
+    """
+    scheme, _, interface = str(info["interface"]).partition("://")
+    if interface in _ANYWHERE:
+        interface = address
+    elif interface in _LOOPBACK and not here:
+        interface = ""
+    return f"{scheme}://{interface}:{info['registration']}" if interface else ""
+
+
+def _connect(profile_dir: Path, cluster_id: str, timeout: float) -> Connection:
+    """Connect to one of a profile's clusters, as :func:`connect` does."""
+    path = profile.client_file(profile_dir, cluster_id)
+    name = profile.name_of(profile_dir)
+    info = profile.read_connection_file(path)
+    if info is None:
+        raise ConnectError(tr("No controller runs for the IPython profile '{name}'.", name=name), gone=True)
+    scheme, _, interface = str(info["interface"]).partition("://")
+    if scheme == "ipc":
+        raise ConnectError(no_ipc(name))
+    here, address = _look_up(info.get("location"))
+    if info.get("ssh") and not here:
+        return _connect_by_ssh(profile_dir, cluster_id, info, timeout)
+    if not here and interface in _LOOPBACK:
+        raise ConnectError(
+            tr(
+                "The cluster of the IPython profile '{name}' runs on {host} and can be reached from there only. Start"
+                " VisTrails there, let that controller listen on a network address (c.IPController.ip), or choose another"
+                " profile. If that cluster is long gone, remove {path}.",
+                name=name,
+                host=info["location"],
+                path=path,
+            )
+        )
+    url = _hub_url(info, here, address)
+    answer = listening({"hub": url}, PROBE)["hub"]
+    if answer is False and here:
+        raise ConnectError(tr("The controller that {path} names no longer runs.", path=path), gone=True)
+    if not answer and not here:
+        # Not even a refusal is certain: it may be a firewall's.
+        raise ConnectError(
+            tr(
+                "The controller of the IPython profile '{name}' on {host} cannot be reached. Check the network, or choose"
+                " another profile; if that cluster is long gone, remove {path}.",
+                name=name,
+                host=info["location"],
+                path=path,
+            )
+        )
+    # The client need not look up anything.
+    seen = {**info, "interface": url.rpartition(":")[0], "location": None}
+    patience = _ANSWER if here else timeout
+    client = _client(seen, profile_dir, min(timeout, patience)) if answer else None
+    if client is None and here:
+        who = _who_listens(path, int(info["registration"]))
+        if who is None:
+            raise ConnectError(tr("Nobody answers at the address in the connection file {path}.", path=path), gone=True)
+        # It is busy, or stopped; either way its files must not be touched.
+        client = _client(seen, profile_dir, timeout - patience)
+        if client is None:
+            raise _silent(name, who, timeout, path)
+    if client is None:
+        raise _silent(name, tr("on {host}", host=info["location"]), timeout, path)
+    connection = Connection(profile_dir, client, info, here, cluster_id=cluster_id)
+    connection.controller  # noqa: B018 while it lives it can be found, and later its death be seen
+    return connection
+
+
+def _connect_by_ssh(profile_dir: Path, cluster_id: str, info: dict[str, Any], timeout: float) -> Connection:
+    address = str(info["interface"]).partition("://")[2]
+    if address in _ANYWHERE:
+        address = str(info["location"])
+    ports = {name: info[name] for name in (*PARTS, "notification") if isinstance(info.get(name), int)}
+    path = profile.client_file(profile_dir, cluster_id)
+    tunnel = Tunnel(str(info["ssh"]), address, ports)
+    try:
+        problem = tunnel.wait(timeout)
+        if problem:
+            raise ConnectError(
+                tr(
+                    "The controller of the IPython profile '{name}' on {host} cannot be reached by ssh through {gateway}:"
+                    " {problem}. Try in a terminal: ssh {gateway}. If that cluster is long gone, remove {path}.",
+                    name=profile.name_of(profile_dir),
+                    host=info["location"],
+                    gateway=info["ssh"],
+                    problem=problem,
+                    path=path,
+                )
+            )
+        client = _client(tunnel.near(info), profile_dir, timeout)
+        if client is None:
+            raise _silent(profile.name_of(profile_dir), tr("on {host}", host=info["location"]), timeout, path)
+        return Connection(profile_dir, client, info, False, tunnel, cluster_id)
+    except BaseException:
+        tunnel.close()
+        raise
+
+
+def _who_listens(path: Path, port: int) -> str | None:
+    """Who listens on a port of this machine, in words; None if that is certainly not the controller that wrote a file."""
+    holders = processes_at(port)
+    if not holders:
+        return tr("a process that is not ours to look at")
+    hub = hub_among({pid: process for pid, process in holders.items() if looks_like_a_controller(process)})
+    with suppress(OSError):
+        # The hub opens its sockets before it writes the file: a younger process took over its port.
+        if hub is not None and hub.create_time > path.stat().st_mtime + 1:
+            return None
+    return tr("process {pid}", pid=hub.pid) if hub is not None else None
+
+
+def _silent(name: str, who: str, timeout: float, path: Path) -> ConnectError:
+    return ConnectError(
+        tr(
+            "The controller of the IPython profile '{name}' ({who}) runs, but has not answered for {seconds} seconds. Wait"
+            " until it is less busy, or stop it, or choose another profile; if that cluster is long gone, remove {path}.",
+            name=name,
+            who=who,
+            seconds=round(timeout),
+            path=path,
+        )
+    )
+
+
+def _client(info: dict[str, Any], profile_dir: Path, timeout: float) -> Any | None:
+    """A client that is connected; None if there is no answer in time."""
+    # A context of its own: what is still unsent to a dead controller must hold up neither others nor the exit.
+    context = zmq.Context()
+    context.linger = 0
+    try:
+        # Tunnels are our business: the client's own ones end when ssh goes to the background. So is the profile: given
+        # one, the client would make folders there and change their modes, though it has all that it needs.
+        return ipyparallel.Client({**info, "ssh": ""}, profile_dir="", timeout=max(0.1, timeout), context=context)
+    except TimeoutError:
+        destroy(context)
+        return None
+    except Exception as error:
+        destroy(context)
+        raise ConnectError(
+            tr(
+                "The controller of the IPython profile '{name}' refused us: {reason}",
+                name=profile.name_of(profile_dir),
+                reason=error,
+            )
+        ) from error

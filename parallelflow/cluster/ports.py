@@ -1,0 +1,195 @@
+"""Who listens where: asked of an address itself, and looked up among this machine's processes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from .tree import Identity, lives
+
+PROBE = 1.0
+"""Seconds for one round of connection attempts; ZeroMQ greets in milliseconds."""
+
+_READS = 3  # of the kernel's tables of sockets, in which some can be missing while others come and go
+
+
+def listening(urls: dict[str, str], timeout: float) -> dict[str, bool | None]:
+    """Whether a ZeroMQ socket listens at each of some addresses.
+
+    ZeroMQ greets whoever connects, from a thread of its own and so even while its program is busy. That
+    the kernel accepts a connection says less: the hub's children hold its sockets open after its death.
+
+    :param urls: ZeroMQ addresses (tcp or ipc) by name
+    :param timeout: seconds for all of them together
+    :returns: by name True if it greets, False if the kernel there says that nobody listens, None if there
+        is no answer
+    """
+    answers: dict[str, bool | None] = dict.fromkeys(urls)
+    waiting: dict[int, tuple[str, socket.socket]] = {}
+    poller = select.poll()
+    try:
+        for name, url in urls.items():
+            with suppress(OSError, ValueError):
+                opened, code = _begin_connect(url)
+                if code in _REFUSED:
+                    answers[name] = False
+                    opened.close()
+                elif code == 0 or code in _IN_PROGRESS:
+                    waiting[opened.fileno()] = (name, opened)
+                    poller.register(opened, select.POLLIN)
+                else:
+                    opened.close()
+        end = time.monotonic() + timeout
+        while waiting and (left := end - time.monotonic()) > 0:
+            for descriptor, _ in poller.poll(left * 1000):
+                name, opened = waiting.pop(descriptor)
+                poller.unregister(descriptor)
+                answers[name] = _greeting(opened)
+                opened.close()
+    finally:
+        for _, opened in waiting.values():
+            opened.close()
+    return answers
+
+
+_IN_PROGRESS = (errno.EINPROGRESS, errno.EAGAIN)
+_REFUSED = (errno.ECONNREFUSED, errno.ENOENT)  # ENOENT: the file of an ipc address is gone
+
+
+def _begin_connect(url: str) -> tuple[socket.socket, int]:
+    scheme, _, address = url.partition("://")
+    if scheme == "ipc":
+        opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        target: Any = "\0" + address[1:] if address.startswith("@") else address
+    else:
+        host, _, port = address.rpartition(":")
+        host = host.strip("[]")
+        opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        target = (host, int(port))
+        # Close with a reset, so that looking every second does not fill the kernel's tables.
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    try:
+        opened.setblocking(False)
+        return opened, opened.connect_ex(target)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _greeting(opened: socket.socket) -> bool | None:
+    """The answer of an address whose socket has something to say."""
+    code = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        return False if code in _REFUSED else None
+    try:
+        # The first byte of ZMTP's greeting, https://rfc.zeromq.org/spec/23/
+        return True if opened.recv(1) == b"\xff" else None
+    except OSError as error:
+        return False if error.errno in _REFUSED else None
+
+
+def find_controller(port: int) -> Identity | None:
+    """The hub's process, if it runs on this machine and we may look at it.
+
+    :param port: the hub's TCP port
+    """
+    return hub_among(processes_at(port, looks_like_a_controller))
+
+
+def hub_among(controllers: dict[int, psutil.Process]) -> Identity | None:
+    """The hub among the processes of a controller.
+
+    :param controllers: the processes, by their process ids
+    :returns: None if it is dead, or if they are those of several controllers
+    """
+    # Its children have inherited its sockets. If it is dead, they are all that is left.
+    tops = [process for process in controllers.values() if _parent(process) not in controllers]
+    return Identity.of(tops[0].pid) if len(tops) == 1 else None
+
+
+def processes_at(
+    port: int, wanted: Callable[[psutil.Process], bool] = lambda process: True
+) -> dict[int, psutil.Process]:
+    """The processes that hold a socket which listens on a TCP port of this machine, as far as we may look at them.
+
+    :param port: the port
+    :param wanted: which processes to look at
+    :returns: the processes, by their process ids
+    """
+    sockets = _listening_sockets(port)
+    found = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if wanted(process) and (
+                port in listening_ports(process) if sockets is None else sockets & _sockets(process)
+            ):
+                found[process.pid] = process
+    return found
+
+
+def _listening_sockets(port: int) -> set[str] | None:
+    """The sockets that listen on a TCP port, as links to them read; None where Linux's tables are not to be had.
+
+    psutil names only one of the processes that share a socket, or reads all tables again for each process.
+    """
+    found: set[str] = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6") * _READS:
+        if found:
+            break
+        try:
+            lines = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            # https://docs.kernel.org/networking/proc_net_tcp.html; state 0A is LISTEN
+            _, address, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and int(address.rpartition(":")[2], 16) == port:
+                found.add(f"socket:[{inode}]")
+    return found if os.path.exists("/proc/net/tcp") else None
+
+
+def _sockets(process: psutil.Process) -> set[str]:
+    """What the file descriptors of a process lead to."""
+    found = set()
+    with suppress(OSError):
+        for entry in os.scandir(f"/proc/{process.pid}/fd"):
+            with suppress(OSError):
+                found.add(os.readlink(entry.path))
+    return found
+
+
+def listening_ports(process: psutil.Process) -> set[int]:
+    """The TCP ports that a process listens on.
+
+    :param process: a process of this machine
+    :raises psutil.Error: if it is gone, or not ours to look at
+    """
+    # psutil 6 renamed the method.
+    method = getattr(process, "net_connections", None) or process.connections
+    return {entry.laddr.port for entry in method("tcp") if entry.status == psutil.CONN_LISTEN}
+
+
+def _parent(process: psutil.Process) -> int:
+    with suppress(psutil.Error):
+        return int(process.ppid())
+    return 0
+
+
+def looks_like_a_controller(process: psutil.Process) -> bool:
+    """Whether a process seems to be a controller, or a part of one, and lives.
+
+    :param process: a process of this machine
+    """
+    with suppress(psutil.Error):
+        line = " ".join(process.cmdline())
+        return ("ipyparallel" in line or "ipcontroller" in line or "ipcluster" in line) and lives(process)
+    return False
