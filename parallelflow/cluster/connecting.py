@@ -166,7 +166,8 @@ def _connect(profile_dir: Path, cluster_id: str, timeout: float) -> Connection:
     client = _client(seen, profile_dir, min(timeout, patience)) if answer else None
     if client is None and here:
         who = _who_listens(path, int(info["registration"]))
-        if who is None:
+        # While its parts die one after the other, a controller still accepts, and then belongs to nobody.
+        if who is None or listening({"hub": url}, PROBE)["hub"] is False:
             raise ConnectError(tr("Nobody answers at the address in the connection file {path}.", path=path), gone=True)
         # It is busy, or stopped; either way its files must not be touched.
         client = _client(seen, profile_dir, timeout - patience)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from . import profile as profiles
@@ -15,12 +15,12 @@ from .questions import Orphan, Questions
 from .record import Entry, Record
 from .settings import Settings
 from .started import JOB
-from .tree import end, own_identity
+from .tree import carriers, end, own_identity
 from .waiting import Wait
 
 log = logging.getLogger(__name__)
 
-_BEGIN_WITHIN = 0.5  # seconds from a process's fork until it carries its token
+_BEGIN_WITHIN = 2.0  # seconds from a process's fork until it carries its token, on a busy machine
 
 
 def lives(entry: Entry) -> bool:
@@ -39,6 +39,13 @@ def owned(entry: Entry) -> bool:
     :param entry: what is on record about it
     """
     return not entry.here or entry.owner.process() is not None
+
+
+def _let_begin(tokens: Collection[str]) -> None:
+    """Wait until what was being started can be found, if it was: between fork and begin it cannot be told from others."""
+    over = time.monotonic() + _BEGIN_WITHIN
+    while not all(carriers([token]) for token in tokens) and time.monotonic() < over:
+        time.sleep(0.05)
 
 
 class Leftovers:
@@ -174,10 +181,8 @@ class Leftovers:
         ]
         gone = [entry for entry in entries if not lives(entry) and (entry.let_go or not owned(entry))]
         if gone:
-            # Descendants may be left, and what a VisTrails was starting when it was killed. Between the fork and the program's
-            # begin such a process cannot be told from others.
-            if any(entry.identity is None and entry.kind != JOB for entry in gone):
-                time.sleep(_BEGIN_WITHIN)
+            # Descendants may be left, and what a VisTrails was starting when it was killed.
+            _let_begin([entry.token for entry in gone if entry.identity is None and entry.kind != JOB])
             end([entry.root for entry in gone], manager.settings.stop_timeout)
             manager.record.remove(*(entry.token for entry in gone))
         left = [entry for entry in entries if entry not in gone]

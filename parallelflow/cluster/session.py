@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 _TRIES = 3  # ipcontroller picks free ports first and binds them later, so others can take them
 _SCHEDULERS_WITHIN = 5.0  # seconds from a hub that answers to schedulers that do
-_STARTED_UP_AFTER = 15.0  # seconds from a hub's start; what does not listen then is gone
+_STARTED_UP_AFTER = 15.0  # seconds from a hub's first sign of life; what does not listen then is gone
 _GLANCE = 0.3  # seconds that a look at the state waits for parts of the controller that do not answer
 _OTHERS_WITHIN = 3.0  # seconds for other threads to end what they do when the session is closed
 _ENGINES_SHARE = 0.5  # of the time limit for stopping: what engines may take that others started
@@ -268,12 +268,21 @@ class Session:
         patience = Wait(_SCHEDULERS_WITHIN)
         while not connection.ready():
             process = connection.controller
-            if process is not None and time.time() - process.create_time > _STARTED_UP_AFTER:
+            if process is not None and time.time() - self._up_since(connection, process) > _STARTED_UP_AFTER:
                 return connection.check()
             if patience.over:
                 return connection.check()
             wait.pause(tr("Waiting for the schedulers"), 0.2)
         return None
+
+    @staticmethod
+    def _up_since(connection: Connection, process: Identity) -> float:
+        """When a hub began to work, in seconds since the epoch: on a slow disk that is long after its process began."""
+        try:
+            written = profiles.client_file(connection.profile_dir, connection.cluster_id).stat().st_mtime
+        except OSError:
+            written = 0.0
+        return max(process.create_time, written)
 
     def _report_dead_engines(self, connection: Connection) -> None:
         """Tell the hub which engines of ours are dead. It would notice after 12 s if their nannies died too.

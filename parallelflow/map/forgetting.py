@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 EVERY = 32
 
 # How often the hub is told, and how long apart, in seconds: it refuses while it has not heard of a message's end.
-_TRIES = 4
+_TRIES = 10
 _AGAIN = 0.5
 
 # How long, in seconds, the hub may take to answer; one that has gone or hangs never does.

@@ -4,35 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import stand_ins
+from helpers import free_ports, ours
 
 from parallelflow.cluster import Session
 from parallelflow.cluster.record import Record
-from parallelflow.cluster.tree import TOKENS, carriers
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "profiles"
 PORTS = "range(10101, 10121)"
-
-
-def free_ports(count: int) -> range:
-    """Ports in a row that nobody has, below those that the kernel gives away."""
-    for first in range(20101, 30000, count):
-        ports = range(first, first + count)
-        with ExitStack() as stack:
-            try:
-                for port in ports:
-                    stack.enter_context(socket.socket()).bind(("", port))
-            except OSError:
-                continue
-            return ports
-    raise AssertionError
 
 
 def copy(kind: str, profile: Path) -> range:
@@ -70,7 +54,7 @@ def test_an_example_profile_starts_engines_and_leaves_nothing(
     assert session.connection is not None
     assert all(int(url.rpartition(":")[2]) in ports for url in session.connection._urls.values())
     session.close()
-    assert carriers([os.environ[TOKENS]]) == []
+    assert ours() == []
     assert Record(profile).read() == []
     assert list((profile / "log").iterdir()) == []
 

@@ -118,7 +118,7 @@ def test_a_signal_in_the_middle_of_a_start_leaves_nothing(profile: Path, number:
 
 def test_sigterm_in_the_middle_of_a_stop_leaves_nothing(start: Start, profile: Path, tmp_path: Path) -> None:
     deaf = tmp_path / "deaf"
-    popen = start("sys.stdin.readline(); session.close()", DEAF.format(path=str(deaf)))
+    popen = start("sys.stdin.readline(); session.close()", DEAF.format(path=str(deaf)), stop_timeout="20")
     until(deaf.exists)
     (leader,) = (
         process for process in ours() if "ipyparallel.controller" in process.cmdline() and _child(process, popen)

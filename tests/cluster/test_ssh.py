@@ -76,7 +76,7 @@ def test_each_machine_has_its_own_port_and_shared_files_stay_whole(
             r"'ssh nowhere' ended with exit status 1\. Correct [^ ]*ipcluster_config\.py.*not resolve",
         ),
         ("{}", 30, r"engines names no machines"),
-        ("{'silent': 2}", 3, r"SSHEngineSetLauncher, which .* did not return within \d seconds"),
+        ("{'silent': 2}", 8, r"SSHEngineSetLauncher, which .* did not return within \d seconds"),
     ],
 )
 def test_engines_that_cannot_be_started_are_reported(
@@ -189,14 +189,15 @@ def test_a_controller_behind_a_gateway_is_reached_by_one_ssh_process(
 
 
 @pytest.mark.parametrize(
-    ("gateway", "why"), [("nowhere", "Could not resolve hostname nowhere"), ("silent", "no answer within 1 seconds")]
+    ("gateway", "patience", "why"),
+    [("nowhere", 30, "Could not resolve hostname nowhere"), ("silent", 1, "no answer within 1 seconds")],
 )
 def test_a_gateway_that_is_not_reached_is_reported(
-    gateway: str, why: str, healthy_cluster: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gateway: str, patience: float, why: str, healthy_cluster: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_ins.install(tmp_path, monkeypatch)
     with pytest.raises(ConnectError, match=f"cannot be reached by ssh through {gateway}: .*{why}.*ssh {gateway}"):
-        connect(elsewhere(healthy_cluster, gateway), 1)
+        connect(elsewhere(healthy_cluster, gateway), patience)
     assert carriers([os.environ[TOKENS]]) == []
 
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import psutil
 import pytest
-from helpers import ours
+from helpers import free_ports, ours
 
 from parallelflow.cluster import (
     Cancelled,
@@ -242,9 +242,9 @@ def test_an_interruption_in_the_moment_of_a_start_leaves_nothing_behind(
 
 
 def test_the_time_in_which_a_user_thinks_does_not_count() -> None:
-    wait = Wait(0.2)
+    wait = Wait(1.0)
     with wait.suspended():
-        threading.Event().wait(0.3)
+        threading.Event().wait(1.2)
     assert not wait.over
 
 
@@ -305,7 +305,7 @@ for number, problem in enumerate([*problems, "it is raining"]):
 
 def test_each_engine_that_fails_is_reported_with_the_end_of_its_own_log(profile: Path, make_session: Make) -> None:
     (profile / "ipengine_config.py").write_text(_PROBLEMS.format(folder=str(profile)))
-    session = make_session(profile="test", start_timeout=8)
+    session = make_session(profile="test", start_timeout=15)
     with pytest.raises(StartError, match=r"5 of 5 engines did not start\.") as caught:
         session.start_engines(5)
     text = str(caught.value)
@@ -333,8 +333,8 @@ def test_a_controller_that_dies_while_starting_is_reported_with_the_end_of_its_l
 
 def test_an_engine_that_does_not_register_in_time_is_reported(profile: Path, make_session: Make) -> None:
     (profile / "ipengine_config.py").write_text("import time; time.sleep(600)\n")
-    with pytest.raises(StartError, match=r"The engine did not start\. Process \d+ had not registered after 4 seconds"):
-        make_session(profile="test", engines=1, start_timeout=4).client()
+    with pytest.raises(StartError, match=r"The engine did not start\. Process \d+ had not registered after 8 seconds"):
+        make_session(profile="test", engines=1, start_timeout=8).client()
     nothing_left(profile)
 
 
@@ -468,7 +468,9 @@ def test_a_controller_listens_on_the_network_if_the_profile_says_so(profile: Pat
 
 
 def test_connection_files_that_the_profile_wants_to_reuse_are_kept(profile: Path, make_session: Make) -> None:
-    (profile / "ipcontroller_config.py").write_text("c.IPController.reuse_files = True\n")
+    (profile / "ipcontroller_config.py").write_text(
+        f"c.IPController.reuse_files = True\nc.IPController.ports = {free_ports(20)}\n"
+    )
     contents = []
     for _ in range(2):
         session = make_session(profile="test", engines=1)

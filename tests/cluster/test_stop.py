@@ -8,17 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
-from helpers import ours, until
+from helpers import listener_at, ours, until
 
 from parallelflow.cluster import ControllerLost, Session, Settings
 from parallelflow.cluster import profile as profiles
-from parallelflow.cluster.ports import listening_ports
+from parallelflow.cluster import session as session_module
 from parallelflow.cluster.record import Record
-from parallelflow.cluster.tree import environment, lives
+from parallelflow.cluster.tree import carriers, environment, lives
 
 Make = Callable[..., Session]
 
@@ -42,8 +43,19 @@ DEAF = (
 def occupy(session: Session, code: str, engines: int) -> None:
     """Make all engines busy with some code."""
     view = session.client()[:]
+    processes = engine_processes(session)
+    idle = {process.pid: process.cpu_times().user for process in processes}
     view.execute(code, block=False)
-    until(lambda: sum(process.cpu_times().user > 0.3 for process in engine_processes(session)) == engines, 20)
+    until(lambda: sum(process.cpu_times().user > idle[process.pid] + 0.3 for process in processes) == engines)
+
+    if code == BUSY_WITH_CHILD:
+        until(lambda: len([p for p in ours() if "time.sleep(600)" in command_of(p)]) == engines)
+
+
+def command_of(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
 
 
 def engine_processes(session: Session) -> list[psutil.Process]:
@@ -55,8 +67,6 @@ def test_busy_engines_and_all_they_started_end_within_10_s(make_session: Make, c
     session = make_session()
     session.client()
     occupy(session, code, 2)
-    if code == BUSY_WITH_CHILD:
-        until(lambda: len([p for p in ours() if "time.sleep(600)" in " ".join(p.cmdline())]) == 2)
     begin = time.monotonic()
     session.stop_started()
     assert time.monotonic() - begin < 10
@@ -80,10 +90,10 @@ def test_what_a_killed_controller_and_killed_engines_left_ends_as_well(make_sess
     session = make_session()
     session.client()
     occupy(session, BUSY_WITH_CHILD, 2)
-    leaders = [started.entry.pid for started in session.processes.started]
-    for pid in leaders:
-        os.kill(pid, signal.SIGKILL)
-    until(lambda: not any(lives(psutil.Process(pid)) for pid in leaders if psutil.pid_exists(pid)))
+    leaders = [psutil.Process(started.entry.pid) for started in session.processes.started]
+    for leader in leaders:
+        leader.kill()
+    until(lambda: not any(map(lives, leaders)))
     assert len(ours()) >= 2 + 7  # the engines' children, and the schedulers
     begin = time.monotonic()
     session.close()
@@ -126,6 +136,7 @@ def test_engines_of_others_stop_when_asked_to_even_when_busy_or_stopped(make_ses
         assert client.ids[0] not in theirs
         for popen in strangers:
             popen.wait(5)
+        until(lambda: not carriers(["stranger"]))  # their nannies
     finally:
         for popen in strangers:
             popen.kill()
@@ -154,7 +165,7 @@ def test_when_our_controller_stops_every_engine_connected_to_it_ends(make_sessio
         session.close()
         assert time.monotonic() - begin < 10
         stranger.wait(5)
-        assert ours() == []
+        until(lambda: ours() == [])  # its nanny
     finally:
         stranger.kill()
         stranger.wait()
@@ -193,7 +204,9 @@ def test_a_cluster_that_ipcluster_started_shuts_down_whole(profile: Path, make_s
         ipcluster.wait()
 
 
-def test_a_damaged_cluster_of_somebody_else_can_be_shut_down(profile: Path, make_session: Make) -> None:
+def test_a_damaged_cluster_of_somebody_else_can_be_shut_down(
+    profile: Path, make_session: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = [sys.executable, "-m", "ipyparallel.controller", f"--profile-dir={profile}", "--HeartMonitor.period=500"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     controller = subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload]
@@ -204,12 +217,9 @@ def test_a_damaged_cluster_of_somebody_else_can_be_shut_down(profile: Path, make
         connection = session.connection
         assert connection is not None
         until(lambda: len(connection.client.ids) == 1, 30)
-        (scheduler,) = (
-            child
-            for child in psutil.Process(controller.pid).children()
-            if int(connection.client._config["task"].rpartition(":")[2]) in listening_ports(child)
-        )
-        scheduler.kill()
+        port = int(connection.client._config["task"].rpartition(":")[2])
+        listener_at(port, psutil.Process(controller.pid).children()).kill()
+        monkeypatch.setattr(session_module, "_STARTED_UP_AFTER", 0.0)  # what is missing is not taken for just starting
         until(lambda: session.state().lost)
         with pytest.raises(ControllerLost, match="must be stopped"):
             session.connect()

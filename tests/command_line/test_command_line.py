@@ -243,6 +243,7 @@ def test_doctor_finds_the_engine_that_differs(
     assert right["finding"].startswith("0: as here, ")
     session.shutdown_cluster()
     engine.wait(30)
+    until(lambda: not ours())  # its nanny
 
 
 def test_doctor_finds_what_is_wrong(clean_home: Path, profile: Path, answer: Run) -> None:

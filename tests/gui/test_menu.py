@@ -17,7 +17,10 @@ from parallelflow.cluster import Session, Settings
 
 def lives(pid: int) -> bool:
     """Whether a process runs; one that has ended and that nobody has asked about does not."""
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_engines_are_started_and_cleaned_up(play: Callable[..., Seen]) -> None:

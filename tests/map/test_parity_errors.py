@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import until
 from parity import TALLY, Seen, Stage, assert_same, both, differences
 from workflows import CONTROL, Flow
 
@@ -510,9 +511,8 @@ def test_jobs_are_submitted_once_looked_after_and_fetched(grouped: bool, tmp_pat
 
 
 def _finish_when_started(path: Path) -> None:
-    while "start" not in TALLY.read_text():
-        time.sleep(0.01)
-    time.sleep(0.2)  # so that the first look finds it running
+    until(lambda: "start" in TALLY.read_text())
+    time.sleep(1.0)  # so that the first look finds it running
     path.write_text("")
 
 
@@ -524,8 +524,11 @@ def test_without_a_window_vistrails_waits_for_jobs(tmp_path: Path) -> None:
     try:
         for side in ("serial", "ours"):
             (tmp_path / side).mkdir()
-            threading.Thread(target=_finish_when_started, args=[tmp_path / side / "done5"]).start()
+            TALLY.write_text("")  # what is in it is of the run before
+            finisher = threading.Thread(target=_finish_when_started, args=[tmp_path / side / "done5"])
+            finisher.start()
             seen = Stage(side).run(_submitting(tmp_path / side, "[5]", False))
+            finisher.join()
             assert seen.outputs[1] == {"Result": [50]}
             assert seen.printed == "Waiting for job: job,press Ctrl+C to suspend\n"
     finally:

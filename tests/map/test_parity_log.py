@@ -138,14 +138,14 @@ def test_times_are_from_the_engines_within_the_run_and_in_order(name: str) -> No
 def test_times_are_when_an_element_ran_not_when_it_came_back() -> None:
     flow = Flow()
     source = flow.python(
-        "import time, datetime\na = datetime.datetime.now()\ntime.sleep(0.1)\no = (a, datetime.datetime.now())",
+        "import time, datetime\na = datetime.datetime.now()\ntime.sleep(0.5)\no = (a, datetime.datetime.now())",
         {"i": "Integer"},
         {"o": "Variant"},
     )
     mapped = flow.map(source, "i", "o", "[1, 2, 3, 4, 5, 6]")
     seen = Stage("ours").run(flow)
     times = seen.outputs[mapped]["Result"]
-    near = datetime.timedelta(seconds=0.09)  # an element takes longer
+    near = datetime.timedelta(seconds=0.45)  # an element takes longer
     for iteration, (start, end) in zip(_iterations(seen), times, strict=True):
         (execution,) = iteration.item_execs
         for each in (iteration, execution):
@@ -310,7 +310,7 @@ def test_elements_that_were_running_when_the_user_cancelled_are_in_the_log() -> 
                 raise AbortExecution
 
     flow = Flow()
-    source = flow.python("import time\ntime.sleep(0.02 if i < 4 else 30)\no = i", {"i": "Integer"}, {"o": "Integer"})
+    source = flow.python("import time\ntime.sleep(0.3 if i < 4 else 30)\no = i", {"i": "Integer"}, {"o": "Integer"})
     flow.map(source, "i", "o", repr(list(range(10))))
     seen = Stage("ours").run(flow, view=Impatient())
     numbers = [each.iteration for each in _iterations(seen)]
