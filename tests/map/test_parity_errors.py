@@ -520,7 +520,7 @@ def test_without_a_window_vistrails_waits_for_jobs(tmp_path: Path) -> None:
     from vistrails.core.configuration import get_vistrails_configuration
 
     settings = get_vistrails_configuration()
-    before, settings.jobCheckInterval = settings.jobCheckInterval, 1
+    before, settings.jobCheckInterval = settings.jobCheckInterval, 2
     try:
         for side in ("serial", "ours"):
             (tmp_path / side).mkdir()
