@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 
 import psutil
 
@@ -25,20 +23,6 @@ def until(condition: Callable[[], object], seconds: float = 30) -> None:
 def ours() -> list[psutil.Process]:
     """Whatever runs that this test has started, directly or not."""
     return carriers([os.environ[TOKENS]])
-
-
-def free_ports(count: int) -> range:
-    """Ports in a row that nobody has, below those that the kernel gives away."""
-    for first in range(20101, 30000, count):
-        ports = range(first, first + count)
-        with ExitStack() as stack:
-            try:
-                for port in ports:
-                    stack.enter_context(socket.socket()).bind(("", port))
-            except OSError:
-                continue
-            return ports
-    raise AssertionError
 
 
 def listener_at(port: int, processes: Iterable[psutil.Process]) -> psutil.Process:

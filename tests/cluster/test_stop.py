@@ -19,7 +19,7 @@ from parallelflow.cluster import ControllerLost, Session, Settings
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster import session as session_module
 from parallelflow.cluster.record import Record
-from parallelflow.cluster.tree import carriers, environment, lives
+from parallelflow.cluster.tree import environment, lives, tokens_of
 
 Make = Callable[..., Session]
 
@@ -136,7 +136,7 @@ def test_engines_of_others_stop_when_asked_to_even_when_busy_or_stopped(make_ses
         assert client.ids[0] not in theirs
         for popen in strangers:
             popen.wait(5)
-        until(lambda: not carriers(["stranger"]))  # their nannies
+        until(lambda: not [process for process in ours() if "stranger" in tokens_of(process)])  # their nannies
     finally:
         for popen in strangers:
             popen.kill()
