@@ -12,8 +12,6 @@ from helpers import until
 from parallelflow.cluster import NoEngines, Session, Settings
 from parallelflow.map import connected, progress
 
-WITHIN = 30.0
-
 
 class Cancelled(BaseException):
     """What VisTrails raises when the user presses Cancel."""

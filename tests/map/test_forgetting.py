@@ -12,8 +12,6 @@ from ipyparallel.client.futures import MessageFuture
 from parallelflow.map import forgetting
 from parallelflow.map.forgetting import Forgetting
 
-WITHIN = 30.0
-
 
 class Client:
     """Stands for a client whose hub answers what it is told to, or never."""

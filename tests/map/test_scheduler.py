@@ -13,8 +13,6 @@ from workflows import OURS, Flow
 from parallelflow.cluster import Session
 from parallelflow.map import forgetting, scheduler, values
 
-WITHIN = 30.0
-
 
 @pytest.fixture
 def client(vistrails: Any, on_shared_cluster: Session) -> Any:
