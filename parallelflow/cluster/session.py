@@ -692,10 +692,12 @@ class Session:
             try:
                 self._close()
             finally:
-                self._leftovers.close()
+                try:
+                    self._leftovers.close()
+                finally:
+                    self._disarm()  # while other threads must not start anything, for which they would arm it
         finally:
             self._closers.remove(threading.current_thread())
-            self._disarm()
             if held:
                 self._lock.release()
 
