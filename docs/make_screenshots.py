@@ -262,7 +262,7 @@ def _alike(application: Any) -> None:
     here, name_of = socket.gethostname(), texts.host
     socket.gethostname = lambda: _HERE
     texts.host = lambda name: name_of(_HERE if name == here else name)
-    os.cpu_count = lambda: ENGINES
+    os.sched_getaffinity = lambda pid: set(range(ENGINES))
     font = application.font()
     font.setPointSize(9)
     application.setFont(font)

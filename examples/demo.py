@@ -94,6 +94,8 @@ def _demo(interrupts: Interrupts, folder: Path, output: Path, days: int, hours: 
     :param output: for the contact sheet
     :raises DemoError: if something is not as it should be
     """
+    from parallelflow.cluster.cores import usable_cores
+
     count = days * hours
     aliases = {"days": days, "hours": hours}
     sheet = output / "hillshade.png"
@@ -103,7 +105,7 @@ def _demo(interrupts: Interrupts, folder: Path, output: Path, days: int, hours: 
             vistrail = open_vistrail(HERE / "hillshade.vt")
             print(
                 f"Shading a terrain for {count} positions of the sun: a Group in VisTrails, run once per position.\n"
-                f"No cluster is running; Parallel Flow will start one with an engine for each of {os.cpu_count()} cores.\n",
+                f"No cluster is running; Parallel Flow will start one with an engine for each of {usable_cores()} cores.\n",
                 flush=True,
             )
             serial = _run(vistrail, "Serial", "Serial Map", count, aliases)

@@ -17,6 +17,7 @@ an answer is a :class:`Questions` that the layer above hands in.
   part of the controller is lost; `ports` looks who listens where.
 - `hub` asks the controller's hub, `roster` keeps what is known of each engine.
 - `profile` deals with profiles' folders and the files in them, `survey` looks which ones have a cluster running.
+- `cores` says how many cores this process may use.
 - `waiting` is how anything is waited for, `threads` how something is done meanwhile.
 """
 

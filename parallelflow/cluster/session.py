@@ -24,6 +24,7 @@ from . import hub
 from . import profile as profiles
 from .connecting import connect
 from .connection import Connection
+from .cores import usable_cores
 from .errors import ClusterError, ConnectError, ControllerLost, NoEngines, SettingsError, StartError, StopError
 from .failures import failed
 from .guard import Guard
@@ -169,7 +170,7 @@ class Session:
                 raise NoEngines(self._nothing(connection, settings))
             if inside_engine():
                 raise NoEngines(tr("This runs in an engine already, from where no other cluster is started."))
-            count: int | None = settings.engines or os.cpu_count() or 1
+            count: int | None = settings.engines or usable_cores()
             if settings.if_no_engines == "ask":
                 need = Need(self.profile, count or 1, self.starts_engines_here(), settings.at_exit == "leave")
                 with wait.suspended():

@@ -97,7 +97,9 @@ class Settings:
     )
     engines: int = _preference(
         0,
-        lambda: tr("How many engines are started when none are running; 0 means as many as this machine has cores."),
+        lambda: tr(
+            "How many engines are started when none are running; 0 means one for each core that VisTrails may use."
+        ),
         lambda: tr("a whole number from 0 to {most}", most=MOST_ENGINES),
         _count,
     )

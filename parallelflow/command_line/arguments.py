@@ -67,7 +67,7 @@ The processes run on when this command has ended. VisTrails finds them, uses the
 "python -m parallelflow stop" and "ipcluster stop". If a controller is running already, the engines join it.
 
 examples:
-  python -m parallelflow start             as many engines as the preferences say, or as there are cores
+  python -m parallelflow start             as many engines as the preferences say, or as there are cores for it
   python -m parallelflow start -n 4
   python -m parallelflow start -n 64 --profile slurm
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -22,6 +21,7 @@ from parallelflow.cluster import (
     Settings,
 )
 from parallelflow.cluster import profile as profile_files
+from parallelflow.cluster.cores import usable_cores
 from parallelflow.cluster.record import Entry, Record
 from parallelflow.cluster.survey import survey
 from parallelflow.command_line import user
@@ -99,7 +99,7 @@ def start(arguments: Arguments, output: Output) -> int:
     :raises ClusterError: if the engines do not all become ready; those that did run on
     """
     settings = user.settings(arguments.vistrails, arguments.profile)
-    wanted = arguments.engines or settings.engines or os.cpu_count() or 1
+    wanted = arguments.engines or settings.engines or usable_cores()
     with open_session(settings) as session:
         new = session.start_engines(wanted, output.progress)
         running = len(session.client(start=False).ids)

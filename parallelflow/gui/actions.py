@@ -13,6 +13,7 @@ from typing import Any
 from PyQt5.QtWidgets import QMessageBox, QWidget
 
 from parallelflow.cluster import profile as profiles
+from parallelflow.cluster.cores import usable_cores
 from parallelflow.cluster.errors import ClusterError, StartError
 from parallelflow.cluster.session import Session
 from parallelflow.cluster.state import ClusterState, ProfileState
@@ -69,7 +70,7 @@ class Actions:
             title,
             tr("Reading the configuration of the profile '{profile}'", profile=self._session.profile),
         )
-        count = yield Ask(StartDialog(self._window, StartState(cluster, os.cpu_count() or 1, here=here)))
+        count = yield Ask(StartDialog(self._window, StartState(cluster, usable_cores(), here=here)))
         if count is None:
             return
         self.stays_connected = True
@@ -229,7 +230,7 @@ class Actions:
         """Let the user change the preferences, and save them."""
         settings = self._preferences.read()
         names = yield from self._names(tr("Parallel Flow Preferences"), settings.profile, "default")
-        changed = yield Ask(PreferencesDialog(self._window, settings, names, os.cpu_count() or 1))
+        changed = yield Ask(PreferencesDialog(self._window, settings, names, usable_cores()))
         if not changed:
             return
         profile = changed.pop("profile", None)

@@ -82,7 +82,7 @@ class PreferencesDialog(Dialog):
     :param parent: the window that it belongs to
     :param settings: the values now
     :param profiles: the profiles that exist
-    :param cores: how many cores this machine has
+    :param cores: how many of this machine's cores VisTrails may use
     """
 
     def __init__(self, parent: QWidget | None, settings: Settings, profiles: Sequence[str], cores: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -13,6 +12,7 @@ from typing import TypeVar
 from PyQt5.QtCore import QObject, pyqtSignal
 from PyQt5.QtWidgets import QApplication, QDialog, QWidget
 
+from parallelflow.cluster.cores import usable_cores
 from parallelflow.cluster.questions import Need, Orphan, OrphanAnswer
 from parallelflow.cluster.state import ClusterState
 from parallelflow.gui.cleanup_dialog import Fate, OrphansDialog
@@ -59,7 +59,7 @@ class DialogQuestions(QObject):
         execution = self._execution()
         if execution is not None and execution is self._refused_in:
             return None
-        state = StartState(ClusterState(need.profile), os.cpu_count() or 1, need.engines, need.here, need.stay)
+        state = StartState(ClusterState(need.profile), usable_cores(), need.engines, need.here, need.stay)
         dialog = NeedDialog(self._parent(), state)
         if not self._run(dialog):
             self._refused_in = execution

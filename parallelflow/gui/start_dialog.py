@@ -18,7 +18,7 @@ class StartState:
     """What there is to know before engines are started.
 
     :param cluster: what runs already
-    :param cores: how many cores this machine has
+    :param cores: how many of this machine's cores VisTrails may use
     :param preferred: how many engines the preferences would start; 0 for as many as there are cores
     :param here: whether they would be started on this machine; else the profile starts them elsewhere
     :param stay: whether they would run on when VisTrails exits
@@ -67,7 +67,7 @@ def warning(count: int, present: int, cores: int) -> str:
 
     :param count: how many engines are to be started
     :param present: how many this machine has
-    :param cores: how many cores it has
+    :param cores: how many of its cores VisTrails may use
     """
     if count + present <= cores:
         return ""

@@ -34,6 +34,7 @@ from parallelflow.cluster import (
     processes,
 )
 from parallelflow.cluster import profile as profiles
+from parallelflow.cluster.cores import usable_cores
 from parallelflow.cluster.record import Record
 from parallelflow.cluster.waiting import Wait
 
@@ -61,7 +62,7 @@ def test_with_no_cluster_one_is_started_with_as_many_engines_as_the_preference_s
 
 
 def test_by_default_there_are_as_many_engines_as_cores(make_session: Make) -> None:
-    assert len(make_session(engines=0).client().ids) == os.cpu_count()
+    assert len(make_session(engines=0).client().ids) == usable_cores()
 
 
 def test_nothing_is_started_if_the_caller_or_the_preferences_say_so(make_session: Make) -> None:

@@ -16,8 +16,10 @@ import psutil
 import pytest
 from example_runs import EXAMPLES, run_python
 
+from parallelflow.cluster.cores import usable_cores
+
 DEMO = EXAMPLES / "demo.py"
-CORES = os.cpu_count() or 1
+CORES = usable_cores()
 LIMIT = 60.0  # seconds
 
 

@@ -1,0 +1,97 @@
+"""How many cores a process may use, and so how many engines are started where nobody says a number."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from parallelflow.cluster.cores import usable_cores
+
+_GROUPS = Path("/sys/fs/cgroup/cpu")
+_TELL = "from parallelflow.cluster.cores import usable_cores; print(usable_cores())"
+
+
+@pytest.fixture(autouse=True)
+def no_batch_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def told_by(*command: str) -> int:
+    done = subprocess.run([*command, sys.executable, "-c", _TELL], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.fixture
+def limited_group() -> Iterator[Path]:
+    """A cgroup in which processes may use half a core, and one within it that sets no limit."""
+    group = _GROUPS / f"parallelflow-test-{os.getpid()}"
+    inner = group / "inner"
+    try:
+        inner.mkdir(parents=True)
+        (group / "cpu.cfs_period_us").write_text("100000")
+        (group / "cpu.cfs_quota_us").write_text("50000")
+    except OSError as error:
+        pytest.skip(f"a cgroup of version 1 cannot be made here: {error}")
+    try:
+        yield inner
+    finally:
+        inner.rmdir()
+        group.rmdir()
+
+
+def test_cores_that_a_process_is_not_bound_to_do_not_count() -> None:
+    core = min(os.sched_getaffinity(0))
+    assert told_by("taskset", "-c", str(core)) == 1
+    assert usable_cores() <= len(os.sched_getaffinity(0))
+
+
+def test_a_quota_of_a_group_around_the_process_s_own_counts(limited_group: Path) -> None:
+    if len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("there is one core only")
+    assert told_by("sh", "-c", f'echo $$ >{limited_group}/cgroup.procs; exec "$@"', "sh") == 1
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "cores"),
+    [
+        ("0::/user.slice/me.scope", {"user.slice/cpu.max": "150000 100000"}, 2),
+        ("0::/user.slice/me.scope", {"user.slice/cpu.max": "max 100000", "user.slice/me.scope/cpu.max": "1 1"}, 1),
+        ("0::/docker/abc", {"cpu.max": "20000 100000"}, 1),  # a container that sees its own group as the root
+        ("0::/", {"cpu.max": "max 100000"}, None),
+        ("0::/", {}, None),
+        ("0::/", {"cpu.max": "damaged"}, None),
+        ("4:memory:/\n3:cpu,cpuacct:/job", {"job/cpu.cfs_quota_us": "-1", "job/cpu.cfs_period_us": "100000"}, None),
+        ("3:cpu,cpuacct:/job/step", {"job/cpu.cfs_quota_us": "90000", "job/cpu.cfs_period_us": "100000"}, 1),
+        ("3:cpuset:/job", {"job/cpu.cfs_quota_us": "1", "job/cpu.cfs_period_us": "1"}, None),
+    ],
+)
+def test_quotas_of_either_version_of_cgroups_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, files: dict[str, str], cores: int | None
+) -> None:
+    # Kernels have one version or the other, so that these files stand in for them.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(64))
+    tree = tmp_path / "sys"
+    kind = "cgroup2 cgroup2 rw" if group.startswith("0::") else "cgroup cgroup rw,cpu,cpuacct"
+    (tmp_path / "mountinfo").write_text(
+        f"23 1 0:1 / / rw - ext4 /dev/vda rw\n31 23 0:28 / {tree} rw,relatime shared:9 - {kind}\n"
+    )
+    (tmp_path / "cgroup").write_text(f"{group}\n")
+    for name, content in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(f"{content}\n")
+    assert usable_cores(tmp_path) == (cores or 64)
+
+
+def test_what_slurm_has_granted_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(64))
+    here = usable_cores()
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "12")
+    assert usable_cores() == min(here, 12)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")
+    assert usable_cores() == min(here, 3)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "many")
+    assert usable_cores() == min(here, 12)
