@@ -11,7 +11,7 @@ One element's way, from the list to the log:
   runs when the Map ends early, and `forgetting` what client and hub keep of it.
 - `engine` is what the scheduler calls in an engine: `engine_vistrails` starts VisTrails there, `engine_plan` runs a chunk
   through the serial Map's own loop, `short_way` leaves out what comes to nothing in that, `recorder` notes down what is
-  executed, `interrupts` lets SIGINT end an element but nothing else.
+  executed, `seeds` gives each element random numbers of its own, `interrupts` lets SIGINT end an element but nothing else.
 - `outcomes` is what travels back; `provenance` writes it into the workflow's log; `progress` tells how far it has come;
   `garbage` keeps Python's own housekeeping from getting in the way.
 

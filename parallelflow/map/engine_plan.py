@@ -34,6 +34,7 @@ from parallelflow.map.outcomes import (
     ModuleOutputs,
     Suspension,
 )
+from parallelflow.map.seeds import Generators
 
 if TYPE_CHECKING:
     from parallelflow.map.interrupts import Interrupts
@@ -79,6 +80,7 @@ class ReadyPlan:
         self._loop = self._objects[content.map_id]
         self._occasion = b""
         self._run: Any = None
+        self._generators: Generators
         self._broken_off = False
         self._values: list[tuple[GivenValue, int, int]] = []  # with the places of module and connector in the content
         self._connect()
@@ -174,7 +176,7 @@ class ReadyPlan:
         if occasion != self._occasion:
             self._run, self._occasion = pickle.loads(occasion), occasion
             self._begin_run()
-        self._loop.prepare(values.unpack(packed), first, self._run.signature)
+        self._loop.prepare(values.unpack(packed), first, self._run.signature, self._generators.begin)
         executions: list[ExecutionRecord | LoopRecord] = []
         monitor = _job_monitor(self._run.jobs)
         said, complained = io.StringIO(), io.StringIO()  # what elements print is shown in VisTrails, in their order
@@ -218,6 +220,7 @@ class ReadyPlan:
         from vistrails.core.configuration import get_vistrails_configuration
 
         get_vistrails_configuration().jobCheckInterval = self._run.job_interval
+        self._generators = Generators(self._run.seeds)
         if not self._is_fresh:
             self._renew_values()
         self._is_fresh = False

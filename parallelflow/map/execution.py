@@ -25,7 +25,7 @@ from vistrails.core.modules.vistrails_module import (
 
 from parallelflow.cluster.errors import ClusterError, ControllerLost
 from parallelflow.cluster.session import Session, get_session
-from parallelflow.map import connected, garbage, progress, stand_ins, values
+from parallelflow.map import connected, garbage, progress, seeds, stand_ins, values
 from parallelflow.map.needs import environment
 from parallelflow.map.outcomes import ChunkOutcome, Failure, Host, IterationRecord, Jobs, ModuleOutputs, Suspension
 from parallelflow.map.plan import make_plan, make_run
@@ -84,7 +84,8 @@ class Execution:
             self._check()
             self._check_functions(loop)
             self.log = LoopLog(module.logging, loop)
-            self._in_parallel()
+            with seeds.drawn() as self.seeds:
+                self._in_parallel()
             self._raise_what_went_wrong()
             module.partialResult = [self._value(index) for index in range(count)]
         if loop is not None:
@@ -192,7 +193,7 @@ class Execution:
                 plan.packed,
                 environment,
                 plan.identity,
-                make_run(module, self._known_jobs()),
+                make_run(module, self._known_jobs(), self.seeds),
                 self._describe,
             )
             self.started = time.time()

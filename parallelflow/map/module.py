@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from base64 import b16decode
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from vistrails.core.modules.config import IPort, ModuleSettings, OPort
@@ -88,16 +88,18 @@ class MapChunk(SerialMap):
     output_port_name: str
     logging: Any
 
-    def prepare(self, elements: Sequence[Any], first: int, signature: Any) -> None:
+    def prepare(self, elements: Sequence[Any], first: int, signature: Any, begin: Callable[[int], None]) -> None:
         """Take over the next chunk.
 
         :param elements: the chunk's elements.
         :param first: the first one's index in the user's list.
         :param signature: the Map's in the user's pipeline.
+        :param begin: called with each element's index in the user's list before anything of it runs.
         """
         self.signature = signature
         self._signatures: dict[str, int] = {}
         self.index = self.first = first
+        self._begin, self._begun = begin, -1
         self.elements: Sequence[Any] = elements
         self.results: dict[int, Any] = {}
         self.suspensions: dict[int, list[ModuleSuspended]] = {}
@@ -125,6 +127,9 @@ class MapChunk(SerialMap):
         if index != self.index and len(self.results) == iteration and time.perf_counter() > self._end:
             raise _Enough
         self.index = index
+        if index != self._begun:  # once, where several modules are on FunctionPort
+            self._begun = index
+            self._begin(index)
         if self.input_specs.keys().isdisjoint(inputPorts) and PLAIN_TYPES.issuperset(map(type, elementList)):
             short_way.set_plain_values(module, inputPorts, elementList)
             for _, port in zip(elementList, inputPorts, strict=False):

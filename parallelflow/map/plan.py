@@ -28,6 +28,7 @@ from vistrails.db.services.io import serialize as db_serialize
 from parallelflow.map import values
 from parallelflow.map.needs import Needed, Package, Subworkflow
 from parallelflow.map.outcomes import Jobs
+from parallelflow.map.seeds import Seeds
 from parallelflow.texts import tr
 
 
@@ -100,6 +101,7 @@ class Run:
     :ivar signature: the Map module's, which the serial Map mixes into its copies'.
     :ivar info: what modules find in their `moduleInfo`, as arguments of VisTrails' interpreter.
     :ivar jobs: what VisTrails' job monitor knows, or None where it monitors no workflow.
+    :ivar seeds: what the elements' random numbers follow from.
     :ivar job_interval: how often to look whether a job has finished, in seconds, or 0: leave it to VisTrails.
     """
 
@@ -107,6 +109,7 @@ class Run:
     signature: Any
     info: dict[str, Any]
     jobs: Jobs | None
+    seeds: Seeds
     job_interval: int
 
 
@@ -272,11 +275,12 @@ class _Gathered:
             self.files[os.path.abspath(value.name)] = None
 
 
-def make_run(map_module: Module, jobs: Jobs | None) -> bytes:
+def make_run(map_module: Module, jobs: Jobs | None, drawn: Seeds) -> bytes:
     """Describe this run of a Map to engines.
 
     :param map_module: the Map, in the middle of its execution.
     :param jobs: what VisTrails' job monitor knows, or None where it monitors no workflow.
+    :param drawn: what the elements' random numbers follow from.
     :returns: a `Run`, pickled.
     """
     known = map_module.moduleInfo
@@ -286,7 +290,14 @@ def make_run(map_module: Module, jobs: Jobs | None) -> bytes:
     extra = {key: value for key, value in known.get("extra_info", {}).items() if key == "pathDumpCells"}
     info = {"current_version": known["version"], "reason": known["reason"], "locator": locator, "extra_info": extra}
     return pickle.dumps(
-        Run(uuid.uuid4().hex, map_module.signature, info, jobs, _job_interval(known.get("job_monitor")))
+        Run(
+            uuid.uuid4().hex,
+            map_module.signature,
+            info,
+            jobs,
+            drawn,
+            _job_interval(known.get("job_monitor")),
+        )
     )
 
 
