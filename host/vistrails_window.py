@@ -29,6 +29,7 @@ _STARTUP = """\
     <package name="spreadsheet"/>
     <package name="dialogs"/>
     <package name="URL"/>
+    <package name="CLTools"/>
     <package name="controlflow"/>
     <package name="tabledata"/>
     <package name="ipyparallel_flow"/>

@@ -51,7 +51,7 @@ def install(identity: str, version: str, environment: bytes, *packed: Any) -> Pl
             _make_ready(identity, version, environment, packed)
         except Refused as refusal:
             return PlanRefused(platform.node(), str(refusal))
-        except Exception:  # whatever a package does when it is loaded
+        except (Exception, SystemExit):  # whatever a package does when it is loaded
             return PlanRefused(platform.node(), f"it could not prepare the modules:\n{traceback.format_exc()}")
         return PlanReady(engine_vistrails.host())
 

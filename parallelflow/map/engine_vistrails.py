@@ -5,10 +5,12 @@ May import VisTrails and the map room. Nothing of VisTrails is imported before i
 
 from __future__ import annotations
 
+import atexit
 import builtins
 import contextlib
 import datetime
 import fcntl
+import functools
 import gc
 import importlib.util
 import io
@@ -18,8 +20,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 _application: Any = None
 
-# How the folders that engines start VisTrails in are called, and after how many seconds they are locked for certain.
-_FOLDER = "parallelflow_start_"
+# How folders of engines' own are called, and after how many seconds they are locked for certain.
+_FOLDER = "parallelflow_vistrails_"
 _IN_USE_WITHIN = 5.0
 
 
@@ -45,7 +46,9 @@ def started() -> bool:
 
 
 def start(environment: Environment) -> None:
-    """Start a VisTrails like the user's, unless it has been started: same packages, same configuration, but a folder of its own.
+    """Start a VisTrails like the user's, unless it has been started: same packages, same configuration.
+
+    It works with the user's folder, or one of its own where that cannot be used.
 
     :param environment: the user's VisTrails.
     :raises Refused: when VisTrails does not start.
@@ -59,10 +62,10 @@ def start(environment: Environment) -> None:
     plain_import = builtins.__import__
     with (
         contextlib.redirect_stderr(io.StringIO()) as said,
-        _folder_to_start_in() as folder,
+        _own_folder() as folder,
     ):
-        # VisTrails writes where it starts, so it starts in a folder of its own, which goes at once. From then on it uses the
-        # user's, where that can be reached, and saves no start-up file.
+        # VisTrails writes where it starts, so it starts in a folder of its own, which goes at once. From then on it saves no
+        # start-up file.
         Path(folder, "startup.xml").write_bytes(environment.startup)
         options = {
             "batch": True,
@@ -82,7 +85,8 @@ def start(environment: Environment) -> None:
         except SystemExit as error:  # VisTrails' way to say that it cannot start
             raise Refused(f"VisTrails did not start there:\n{said.getvalue()}") from error
         application.startup._dot_vistrails = None
-        application.temp_configuration.dotVistrails = environment.dot_vistrails
+        application.temp_configuration.dotVistrails = _folder_to_work_in(environment.dot_vistrails)
+        _raise_for_exits()
         _application = application
         for package in environment.packages:
             # One that needs a window, for instance, is refused; a plan says what it cannot do without.
@@ -99,9 +103,36 @@ def start(environment: Environment) -> None:
     gc.freeze()
 
 
+def _folder_to_work_in(users: str) -> str:
+    """Return the user's folder, or one that goes with this process: this may be another machine, or another user."""
+    if os.path.isdir(users) and os.access(users, os.R_OK | os.W_OK | os.X_OK):
+        return users
+    own = contextlib.ExitStack()
+    atexit.register(own.close)
+    return own.enter_context(_own_folder())
+
+
+def _raise_for_exits() -> None:
+    """Have a package that ends the process when it cannot be loaded fail like others, which VisTrails clears up after."""
+    from vistrails.core.modules.package import Package
+
+    def without_exit(step: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(step)
+        def run(*arguments: Any) -> Any:
+            try:
+                return step(*arguments)
+            except SystemExit as error:
+                raise RuntimeError(f"it ends the process, with {error!r}") from error
+
+        return run
+
+    for name in ("load", "initialize"):
+        setattr(Package, name, without_exit(getattr(Package, name)))
+
+
 @contextlib.contextmanager
-def _folder_to_start_in() -> Iterator[str]:
-    """A folder for a moment. What engines have left that were killed in that moment is removed."""
+def _own_folder() -> Iterator[str]:
+    """A folder of this process's own. What engines have left that were killed meanwhile is removed."""
     place = Path(tempfile.gettempdir())
     for left in place.glob(f"{_FOLDER}*"):
         with contextlib.suppress(OSError):  # it is in use, somebody else's, or just being removed
@@ -123,7 +154,7 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-@cache
+@functools.cache
 def host() -> Host:
     """Return the machine and process that this is, as the log is to have them."""
     from vistrails.core.log.controller import LogController
@@ -146,12 +177,12 @@ def enable_package(package: Package) -> None:
     name = f"the VisTrails package '{package.codepath}' ({package.identifier}, version {package.version})"
     if not manager.has_package(package.identifier):
         # Where VisTrails found it, for one that is in none of the places where VisTrails looks by itself.
-        prefixes = {package.codepath: package.prefix} if package.prefix else {}
+        prefixes = {} if package.prefix is None else {package.codepath: package.prefix}
         if package.codepath not in manager.available_package_names_list() and not _can_import(package):
             raise Refused(f"it lacks {name}; install it there")
         try:
             manager.late_enable_package(package.codepath, prefixes)
-        except Exception as error:  # whatever its code does
+        except (Exception, SystemExit) as error:  # whatever its code does
             raise Refused(f"it cannot load {name}: {error or type(error).__name__}") from error
     found = manager.get_package(package.identifier).version
     if found != package.version:
@@ -160,7 +191,7 @@ def enable_package(package: Package) -> None:
 
 def _can_import(package: Package) -> bool:
     try:
-        return importlib.util.find_spec(f"{package.prefix}{package.codepath}") is not None
+        return importlib.util.find_spec(f"{package.prefix or ''}{package.codepath}") is not None
     except ImportError:
         return False
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+import pickle
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,64 @@ def test_an_engine_with_another_version_of_a_package_says_which(client: Any, con
     assert isinstance(answer, PlanRefused)
     assert "99.0" in answer.reason
     assert first.codepath in answer.reason
+
+
+_LOOK = """
+from pathlib import Path
+from vistrails.core.packagemanager import get_package_manager
+from vistrails.core.system import current_dot_vistrails
+folder = Path(current_dot_vistrails())
+seen = {"folder": str(folder), "made": (folder / "CLTools").is_dir(), "on": sorted(get_package_manager()._package_list)}
+"""
+
+
+def vistrails_packages_that_end_the_process(folder: Path) -> list[needs.Package]:
+    """VisTrails packages that call sys.exit when they are imported or loaded, and one that just fails."""
+    made = []
+    for name, where, code in (
+        ("ends_at_import", "__init__.py", "raise SystemExit(1)"),
+        ("ends_at_start", "init.py", "import sys\ndef initialize():\n    sys.exit('no folder')"),
+        ("raises_at_start", "init.py", "def initialize():\n    raise OSError('no folder')"),
+    ):
+        (folder / name).mkdir()
+        for file in ("__init__.py", "init.py"):
+            text = f"identifier = 'org.example.{name}'\nname = '{name}'\nversion = '1.0'\n"
+            (folder / name / file).write_text(text + (code if file == where else ""))
+        made.append(needs.Package(f"org.example.{name}", name, "", "1.0"))
+    return made
+
+
+def test_packages_that_cannot_be_enabled_do_no_harm_unless_they_are_needed(
+    content: plan.Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_session: Callable[..., Session]
+) -> None:
+    users: needs.Environment = pickle.loads(needs.environment())
+    assert "CLTools" in [package.codepath for package in users.packages]  # VisTrails' own settings have it on
+    failing = vistrails_packages_that_end_the_process(tmp_path)
+    environment = dataclasses.replace(
+        users,
+        packages=[*failing, *users.packages],
+        path=[*users.path, str(tmp_path)],
+        dot_vistrails="/nowhere/at/all",
+    )
+    monkeypatch.setattr(needs, "environment", lambda: pickle.dumps(environment))
+    session = make_session(engines=1)
+    client = session.client()
+    assert isinstance(install(client, content), PlanReady)
+    client[:].execute(_LOOK, block=True)
+    (seen,) = client[:]["seen"]
+    # The engine has a folder of its own, in which CLTools could make its own.
+    assert Path(seen["folder"]).parent == Path(os.environ["TMPDIR"])
+    assert seen["made"]
+    assert set(seen["on"]) & {package.codepath for package in failing} == set()
+    assert {package.codepath for package in users.packages} <= set(seen["on"])
+    for package, said in zip(failing, ("SystemExit(1)", "SystemExit('no folder')", "OSError: no folder"), strict=True):
+        answer = install(client, dataclasses.replace(content, packages=[*content.packages, package]))
+        assert isinstance(answer, PlanRefused)
+        assert f"cannot load the VisTrails package '{package.codepath}'" in answer.reason
+        assert said in answer.reason
+    assert isinstance(install(client, content), PlanReady)
+    session.stop_started()
+    assert not Path(seen["folder"]).exists()
 
 
 def test_an_engine_that_does_not_see_a_file_says_which(client: Any, content: plan.Content) -> None:

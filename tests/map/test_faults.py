@@ -192,11 +192,11 @@ def test_a_map_survives_the_death_of_an_engine_that_starts_vistrails(
     assert not psutil.pid_exists(victim)
     assert outcome.seconds < WITHIN
     # What it had begun is removed by the next engine.
-    for left in Path(tempfile.gettempdir()).glob("parallelflow_start_*"):
+    for left in Path(tempfile.gettempdir()).glob("parallelflow_vistrails_*"):
         os.utime(left, (0, 0))
     session.start_engines(1)
     session.client()[-1].apply_sync(engine_vistrails.start, pickle.loads(needs.environment()))
-    assert not list(Path(tempfile.gettempdir()).glob("parallelflow_start_*"))
+    assert not list(Path(tempfile.gettempdir()).glob("parallelflow_vistrails_*"))
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["engines without the plan", "engines with the plan"])
