@@ -13,7 +13,9 @@ def run() -> int:
         import logging
 
         from parallelflow.command_line import main
+        from parallelflow.command_line.output import survive_any_encoding
 
+        survive_any_encoding()
         # What the library logs is for those who use it; here the command says what the user must know.
         logging.basicConfig(level=logging.ERROR, format="%(message)s")
         return main(sys.argv[1:])

@@ -17,6 +17,10 @@ from parallelflow.command_line.output import FINE, Output
 
 _DEFAULT = Path("core", "resources", "default_vistrails_startup.xml")
 
+# What VisTrails asks in a dialog at its first start, in batch mode too, where nobody sees it; and the answers: it does not
+# ask whether to open .vt files with it, nor whether to install what its packages lack.
+_ANSWERS = {"handlerDontAsk": "True", "installBundles": "False"}
+
 
 def enable(arguments: Arguments, output: Output) -> int:
     """Switch the package on.
@@ -33,7 +37,12 @@ def enable(arguments: Arguments, output: Output) -> int:
     backup = None
     if startup is None:
         startup = _first_startup()
-        changes.append(f"Made VisTrails' settings, as its first start would: {path}.")
+        _answer_questions(startup)
+        changes += [
+            f"Made VisTrails' settings, as its first start would: {path}.",
+            "Answered the questions of VisTrails' first start with No: whether to make it the program that opens .vt files, and"
+            " whether to install what its packages lack (in its preferences: handlerDontAsk and installBundles).",
+        ]
     changes += _switch_on(startup, user.NEEDED, "Control Flow, which it needs,")
     changes += _switch_on(startup, user.OURS, "Parallel Flow")
     if arguments.profile is not None:
@@ -60,6 +69,13 @@ def _first_startup() -> ElementTree.Element:
         "There are no settings of VisTrails yet, and no VisTrails in this Python to make them from. Start VisTrails once,"
         " or run this with the Python that VisTrails runs in."
     )
+
+
+def _answer_questions(startup: ElementTree.Element) -> None:
+    configuration = _part(startup, "configuration")
+    for name, value in _ANSWERS.items():
+        key = ElementTree.SubElement(configuration, "key", {"name": name})
+        ElementTree.SubElement(key, "bool", {"value": value})
 
 
 def _switch_on(startup: ElementTree.Element, name: str, called: str) -> list[str]:

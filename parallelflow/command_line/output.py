@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,13 @@ from typing import Any
 FINE = 0
 FAILED = 1
 INTERRUPTED = 130
+
+
+def survive_any_encoding() -> None:
+    """Write what the terminal's or the file's encoding does not have as an escape sequence, on both streams."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class Output:
@@ -49,7 +57,7 @@ class Output:
         """
         if sys.stderr.isatty() and text != self._shown:
             self._shown = text
-            sys.stderr.write(f"\r\x1b[K{text} …")
+            sys.stderr.write(f"\r\x1b[K{text} ...")
             sys.stderr.flush()
 
     def _end_line(self) -> None:

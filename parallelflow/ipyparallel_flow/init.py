@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 
 from vistrails.core import debug
@@ -44,6 +45,7 @@ def initialize() -> None:
         except ClusterError as error:
             debug.warning(str(error))
     _switch_bundled_package_off()
+    atexit.register(_leave_nothing_to_finalize)
 
 
 def _switch_bundled_package_off() -> None:
@@ -68,6 +70,14 @@ def finalize() -> None:
         get_session().close()
     except ClusterError as error:
         debug.critical(str(error))
+
+
+def _leave_nothing_to_finalize() -> None:
+    """Take `finalize` away when Python ends: where a batch run has failed, VisTrails asks for it after that, when it is None.
+
+    What it does happens as Python ends, too; see `parallelflow.cluster.guard`.
+    """
+    globals().pop("finalize", None)
 
 
 def menu_items() -> list[tuple[str, Callable[..., None]]]:

@@ -393,6 +393,26 @@ def test_as_many_engines_can_be_typed_as_may_be_started(capsys: pytest.CaptureFi
         parse(["start", "-n", str(MOST_ENGINES + 1)])
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_whatever_the_encoding_everything_can_be_said(encoding: str, clean_home: Path) -> None:
+    # A name with a letter that ASCII lacks, and a byte that is no UTF-8.
+    home = clean_home / os.fsdecode("hö".encode() + b"\xf6")
+    home.mkdir()
+    environment = {**os.environ, "HOME": str(home), "IPYTHONDIR": str(home / ".ipython"), "PYTHONIOENCODING": encoding}
+    for command in ("doctor", "enable", "enable --json"):
+        done = subprocess.run(
+            [sys.executable, "-m", "parallelflow", *command.split()],
+            env=environment,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        said = (done.stdout + done.stderr).decode(encoding)
+        assert "Encode" not in said, f"{command}: {said}"
+        assert done.returncode == 0, f"{command}: {said}"
+        assert "\\udcf6" in said, f"{command}: {said}"
+
+
 def test_a_fault_is_a_sentence(say: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("so be it")
