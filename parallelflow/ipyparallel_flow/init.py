@@ -10,6 +10,7 @@ from vistrails.core.application import get_vistrails_application
 from vistrails.core.packagemanager import get_package_manager
 
 from parallelflow.cluster import PREFERENCES, ClusterError, Settings, configure, get_session
+from parallelflow.map import exports
 from parallelflow.map.module import Map, MapChunk
 from parallelflow.texts import tr
 
@@ -46,6 +47,7 @@ def initialize() -> None:
             debug.warning(str(error))
     _switch_bundled_package_off()
     atexit.register(_leave_nothing_to_finalize)
+    exports.take_part()
 
 
 def _switch_bundled_package_off() -> None:
@@ -61,6 +63,7 @@ def _switch_bundled_package_off() -> None:
 
 def finalize() -> None:
     """Stop what was started, or let it go, as the preferences say."""
+    exports.leave()
     if _has_window():
         from parallelflow.gui.controller import controller
 

@@ -12,7 +12,8 @@ One element's way, from the list to the log:
 - `engine` is what the scheduler calls in an engine: `engine_vistrails` starts VisTrails there, `engine_plan` runs a chunk
   through the serial Map's own loop, `short_way` leaves out what comes to nothing in that, `recorder` notes down what is
   executed, `seeds` gives each element random numbers of its own, `interrupts` lets SIGINT end an element but nothing else.
-- `outcomes` is what travels back; `provenance` writes it into the workflow's log; `progress` tells how far it has come;
+- `outcomes` is what travels back; `provenance` writes it into the workflow's log, and `exports` has VisTrails' graphs of that
+  show it; `progress` tells how far it has come;
   `garbage` keeps Python's own housekeeping from getting in the way.
 
 This room may import `parallelflow.cluster`, `parallelflow.texts`, VisTrails and the standard library; never Qt.
