@@ -18,6 +18,7 @@ an answer is a :class:`Questions` that the layer above hands in.
 - `hub` asks the controller's hub, `roster` keeps what is known of each engine.
 - `profile` deals with profiles' folders and the files in them, `survey` looks which ones have a cluster running.
 - `cores` says how many cores this process may use.
+- `internals` is all that is used of ipyparallel's private names.
 - `waiting` is how anything is waited for, `threads` how something is done meanwhile.
 """
 

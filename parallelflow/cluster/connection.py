@@ -20,7 +20,7 @@ import zmq
 
 from parallelflow.texts import tr
 
-from . import profile
+from . import internals, profile
 from .errors import ConnectError
 from .ports import PROBE, find_controller, listening
 from .tree import Identity
@@ -87,7 +87,7 @@ class Connection:
         self.location = str(info.get("location") or socket.gethostname())
         self.here = here
         self.encrypted = bool(info.get("curve_serverkey"))
-        self.url = str(client._config["registration"])
+        self.url = str(internals.addresses(client)["registration"])
         secret = f"{info.get('location')} {info['registration']} {info.get('key')}"
         self.fingerprint = hashlib.sha256(secret.encode()).hexdigest()[:16]
         """Tells this controller from every other one, and does not give its key away."""
@@ -103,13 +103,11 @@ class Connection:
         self._controller: Identity | None = None
         self._controller_known = False
         # The client's own handler closes its sockets in the middle of reading from one of them.
-        client._notification_handlers["shutdown_notification"] = lambda message: self._lose(
-            tr("The controller was shut down.")
-        )
+        internals.on_shutdown(client, lambda message: self._lose(tr("The controller was shut down.")))
 
     def _addresses(self) -> dict[str, str]:
         """The address of each of the controller's parts, by its name."""
-        config = self.client._config
+        config = internals.addresses(self.client)
         urls = {part: str(config[key]) for key, part in PARTS.items()}
         if config.get("task_scheme") == "none":
             del urls[PARTS["task"]]
@@ -139,7 +137,7 @@ class Connection:
     @property
     def lost(self) -> str | None:
         """A sentence if a part of the controller is known to be gone, else None. Never blocks; see :meth:`watched`."""
-        if self.client._closed:
+        if internals.is_closed(self.client):
             self._lose(tr("The controller was shut down."))
         return self._lost
 
@@ -203,7 +201,7 @@ class Connection:
     def reaches_engines(self) -> bool:
         """Whether requests to engines' nannies get through, with the rest of the controller or without."""
         part = PARTS["control"]
-        return not self.client._closed and listening({part: self._urls[part]}, PROBE)[part] is True
+        return not internals.is_closed(self.client) and listening({part: self._urls[part]}, PROBE)[part] is True
 
     @contextmanager
     def watched(self) -> Iterator[Connection]:
@@ -266,7 +264,7 @@ class Connection:
 
     def _ping(self) -> Any:
         try:
-            return self.client._send(self.client._query_stream, "connection_request")
+            return internals.send(self.client, internals.HUB, "connection_request", {})
         except (OSError, zmq.ZMQError, RuntimeError):
             return None
 
@@ -281,7 +279,7 @@ class Connection:
             return  # a forked child must not touch its parent's sockets
         with suppress(Exception):
             self.client.close(linger=0)
-        destroy(self.client._context)
+        destroy(internals.context(self.client))
         if self._tunnel is not None:
             self._tunnel.close()
 

@@ -14,6 +14,7 @@ import zmq
 
 from parallelflow.texts import tr
 
+from . import internals
 from .connection import Connection
 from .errors import StopError
 from .tree import Identity, Root, end
@@ -26,23 +27,20 @@ def engines_of(connection: Connection) -> dict[int, str]:
 
     :param connection: the connection to the hub
     """
-    return dict(connection.client._engines)
+    return internals.engines(connection.client)
 
 
-def send(connection: Connection, stream: str, kind: str, content: dict[str, Any], ident: bytes | None = None) -> None:
+def send(connection: Connection, stream: str, kind: str, content: dict[str, Any], uuid: str | None = None) -> None:
     """Send a request and do not wait for the answer.
 
     :param connection: the connection to the hub
-    :param stream: the client's attribute for the socket: ``_query_stream`` to the hub itself, ``_control_stream`` to an engine
-        or its nanny
-    :param kind: the message type, one that ipyparallel's ``controller/hub.py`` or ``engine/nanny.py``, or ipykernel's
-        ``kernelbase.py``, handles
+    :param stream: `internals.HUB`, or `internals.NANNY` for an engine or its nanny
+    :param kind: the message type; see `internals.send`
     :param content: the message's content, as JSON has it
-    :param ident: the engine's uuid, for the control stream
+    :param uuid: the engine's uuid, unless it is for the hub
     """
     with suppress(OSError, zmq.ZMQError, RuntimeError):
-        client = connection.client
-        client._send(getattr(client, stream), kind, content=content, ident=ident)
+        internals.send(connection.client, stream, kind, content, uuid)
 
 
 def forget(connection: Connection, number: int) -> None:
@@ -51,7 +49,7 @@ def forget(connection: Connection, number: int) -> None:
     :param connection: the connection to the hub
     :param number: the engine's number
     """
-    send(connection, "_query_stream", "unregistration_request", {"id": number})
+    send(connection, internals.HUB, "unregistration_request", {"id": number})
 
 
 def shut_down(connection: Connection, limit: float) -> None:
@@ -63,7 +61,7 @@ def shut_down(connection: Connection, limit: float) -> None:
     """
     start = time.monotonic()
     identity = connection.controller
-    send(connection, "_query_stream", "shutdown_request", {})
+    send(connection, internals.HUB, "shutdown_request", {})
     # What ipcluster started is also watched by it; it cleans up after the controller.
     agreed = start + min(2.5, limit / 2)
     while time.monotonic() < agreed and connection.check() is None:
@@ -111,7 +109,7 @@ def stop(
         while steps and elapsed >= steps[0][0]:
             _, kind, content = steps.pop(0)
             for identity in left.values():
-                send(connection, "_control_stream", kind, content, identity.encode())
+                send(connection, internals.NANNY, kind, content, identity)
         # Without a hub nobody hears that they ended; then only the signals' time is given.
         if elapsed > (0.75 if connection.lost is None else 0.55):
             break

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import zmq
 
+from . import internals
 from .connection import Connection
 from .started import Started
 from .state import EngineState
@@ -102,7 +103,7 @@ class Roster:
         return known.identity if known is not None else None
 
     def _enter(self, ours: dict[str, Started]) -> dict[int, str]:
-        engines: dict[int, str] = dict(self._connection.client._engines)
+        engines: dict[int, str] = internals.engines(self._connection.client)
         for uuid in set(self._known) - set(engines.values()):
             del self._known[uuid]
         for uuid in engines.values():
@@ -127,16 +128,15 @@ class Roster:
                     known.identity = Identity(known.pid, process.create_time())
                     known.first_seen = min(known.first_seen, known.identity.create_time)
 
-    def _send(self, stream: str, kind: str, content: dict[str, Any], ident: bytes | None = None) -> Any:
-        client = self._connection.client
+    def _send(self, stream: str, kind: str, content: dict[str, Any], uuid: str | None = None) -> Any:
         try:
-            return client._send(getattr(client, stream), kind, content=content, ident=ident)
+            return internals.send(self._connection.client, stream, kind, content, uuid)
         except (OSError, zmq.ZMQError, RuntimeError):
             return None
 
     def _count(self) -> None:
         if self._question is None:
-            self._question = self._send("_query_stream", "queue_request", {"targets": None, "verbose": False})
+            self._question = self._send(internals.HUB, "queue_request", {"targets": None, "verbose": False})
         if self._question is None:
             return
         # A closed client's future would never be done; the wait has a limit of its own.
@@ -160,7 +160,7 @@ class Roster:
                 self._hear(known, now)
             due = known.pid is None or (known.process is None and now - known.asked > _ASK_AGAIN)
             if sent < _ASK_AT_ONCE and due:
-                known.question = self._send("_control_stream", "usage_request", {}, known.uuid.encode())
+                known.question = self._send(internals.NANNY, "usage_request", {}, known.uuid)
                 known.asked = now
                 sent += 1
 

@@ -8,9 +8,9 @@ Parallel Flow.
 # forgets where the package lies.
 from vistrails.core.configuration import ConfigurationObject
 
-from parallelflow import __version__
+from parallelflow import IDENTIFIER, __version__
 
-identifier = "org.vistrails.parallelflow"
+identifier = IDENTIFIER
 name = "Parallel Flow"
 version = __version__
 old_identifiers = ["edu.poly.vistrails.parallel_flow"]

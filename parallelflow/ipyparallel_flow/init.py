@@ -11,7 +11,8 @@ from vistrails.core.packagemanager import get_package_manager
 
 from parallelflow.cluster import PREFERENCES, ClusterError, Settings, configure, get_session
 from parallelflow.map import exports
-from parallelflow.map.module import Map, MapChunk
+from parallelflow.map.chunk_module import MapChunk
+from parallelflow.map.module import Map
 from parallelflow.texts import tr
 
 _modules = [Map, MapChunk]

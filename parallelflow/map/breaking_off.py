@@ -4,7 +4,7 @@ Three things take care. An interrupted engine begins the next task at once, so i
 dropped; and an element that an interrupt hits which is not dropped runs again. A single interrupt can miss. And an engine is
 reached only through its nanny, which can be gone, and nobody notices.
 
-May import ipyparallel and the standard library.
+May import ipyparallel, `parallelflow.cluster.internals` and the standard library.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ipyparallel import error as ipp_error
+
+from parallelflow.cluster import internals
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +99,7 @@ class BreakingOff:
         if self._question is None:
             with _as_far_as_possible():
                 content = {"targets": "all", "verbose": True}
-                self._question = self._client._send(self._client._query_stream, "queue_request", content=content)
+                self._question = internals.send(self._client, internals.HUB, "queue_request", content)
         elif self._question.done():
             for engine, queues in self._question.result()["content"].items():
                 for name in queues.get("tasks", ()) if isinstance(queues, dict) else ():
@@ -136,7 +138,7 @@ class BreakingOff:
         threading.Thread(target=self._until_ended, args=arguments, name="parallelflow-break-off", daemon=True).start()
 
     def _until_ended(self, chunks: Sequence[Running], end: float) -> None:
-        while time.monotonic() < end and not self._client._closed:
+        while time.monotonic() < end and not internals.is_closed(self._client):
             left = [chunk for chunk in chunks if not chunk.result.done()]
             if not left:
                 return

@@ -37,10 +37,10 @@ def inside() -> bool:
     return engine_vistrails.started()
 
 
-def install(identity: str, version: str, environment: bytes, *packed: Any) -> PlanReady | PlanRefused:
+def install(digest: str, version: str, environment: bytes, *packed: Any) -> PlanReady | PlanRefused:
     """Make a plan ready, starting VisTrails if this is the first.
 
-    :param identity: the plan's name.
+    :param digest: the plan digest.
     :param version: the client's version of Parallel Flow.
     :param environment: the user's VisTrails, as `needs.environment` described it.
     :param packed: the plan, as `values.pack` made it.
@@ -48,7 +48,7 @@ def install(identity: str, version: str, environment: bytes, *packed: Any) -> Pl
     """
     with held_back():
         try:
-            _make_ready(identity, version, environment, packed)
+            _make_ready(digest, version, environment, packed)
         except Refused as refusal:
             return PlanRefused(platform.node(), str(refusal))
         except (Exception, SystemExit):  # whatever a package does when it is loaded
@@ -56,12 +56,12 @@ def install(identity: str, version: str, environment: bytes, *packed: Any) -> Pl
         return PlanReady(engine_vistrails.host())
 
 
-def _make_ready(identity: str, version: str, environment: bytes, packed: Sequence[Any]) -> None:
+def _make_ready(digest: str, version: str, environment: bytes, packed: Sequence[Any]) -> None:
     if version != parallelflow.__version__:
         raise Refused(
             f"it has Parallel Flow {parallelflow.__version__}, and VisTrails has {version}: make them the same"
         )
-    if identity in _plans:
+    if digest in _plans:
         return
     # First VisTrails with the user's packages, for values in the plan may be of their classes.
     engine_vistrails.start(pickle.loads(environment))
@@ -75,31 +75,31 @@ def _make_ready(identity: str, version: str, environment: bytes, packed: Sequenc
             f"it does not see {missing[0]!r}, which is on one of the modules' ports: keep it in a folder that this host shares"
             " with VisTrails, or give the modules its content instead"
         )
-    _plans[identity] = ReadyPlan(content, packed)
+    _plans[digest] = ReadyPlan(content, packed)
     while len(_plans) > 1 and (len(_plans) > MOST_PLANS or sum(plan.nbytes for plan in _plans.values()) > MOST_BYTES):
         _plans.popitem(last=False)
 
 
-def run(identity: str, first: int, occasion: bytes, *packed: Any) -> list[Any] | PlanMissing:
+def run(digest: str, indices: Sequence[int], run_info: bytes, *packed: Any) -> list[Any] | PlanMissing:
     """Run a chunk.
 
-    :param identity: the plan's name.
-    :param first: the index of the chunk's first element.
-    :param occasion: what there is to know of this run of the Map, as `plan.make_run` made it.
+    :param digest: the plan digest.
+    :param indices: the indices of the chunk's elements.
+    :param run_info: what there is to know of this run of the Map, as `plan.make_run` made it.
     :param packed: the elements, a list, as `values.pack` made it.
     :returns: a `ChunkOutcome`, packed; or that this engine does not hold the plan.
     :raises CannotTravel: when something of the outcome that is no result cannot be pickled.
     :raises Exception: what unpickling the elements raises.
     """
     with held_back() as interrupts:
-        plan = _plans.get(identity)
+        plan = _plans.get(digest)
         if plan is None:
             return PlanMissing(platform.node())
-        _plans.move_to_end(identity)
-        outcome = plan.run(first, occasion, packed, interrupts)
+        _plans.move_to_end(digest)
+        outcome = plan.run(indices, run_info, packed, interrupts)
         if plan.is_spoilt():
-            del _plans[identity]
-        if interrupts.hit_what_is_wanted and outcome.failure is not None:
+            del _plans[digest]
+        if interrupts.interrupted_by_mistake and outcome.failure is not None:
             if interrupts.ending:
                 outcome.give_back_failed()  # it runs elsewhere
             else:

@@ -1,6 +1,6 @@
 """A plan whose modules exist in an engine, and which runs chunks.
 
-A chunk runs through VisTrails' own interpreter and the serial Map's own loop (`parallelflow.map.module.MapChunk`), so
+A chunk runs through VisTrails' own interpreter and the serial Map's own loop (`parallelflow.map.chunk_module.MapChunk`), so
 that what an element does here is what it does there.
 
 May import VisTrails and the map room. Nothing of VisTrails is imported before a plan arrives.
@@ -56,7 +56,7 @@ class ReadyPlan:
         from vistrails.db.services.io import unserialize
 
         import parallelflow.map.stand_ins  # noqa: F401  so that modules can be results
-        from parallelflow.map.module import chunk_module
+        from parallelflow.map.chunk_module import chunk_module
         from parallelflow.map.plan import restore_parameters
 
         self.content = content
@@ -78,7 +78,7 @@ class ReadyPlan:
         for error in errors.values():
             raise Refused(str(error))
         self._loop = self._objects[content.map_id]
-        self._occasion = b""
+        self._run_info = b""
         self._run: Any = None
         self._generators: Generators
         self._broken_off = False
@@ -153,11 +153,11 @@ class ReadyPlan:
             for connector in connectors:
                 short_way.look_up_types(connector.spec)
 
-    def run(self, first: int, occasion: bytes, packed: Any, interrupts: Interrupts) -> ChunkOutcome:
+    def run(self, indices: Sequence[int], run_info: bytes, packed: Any, interrupts: Interrupts) -> ChunkOutcome:
         """Run a chunk.
 
-        :param first: the index of the chunk's first element.
-        :param occasion: what there is to know of this run of the Map, as `plan.make_run` made it.
+        :param indices: the indices of the chunk's elements.
+        :param run_info: what there is to know of this run of the Map, as `plan.make_run` made it.
         :param packed: the elements, a list, as `values.pack` made it.
         :param interrupts: SIGINT, held back; elements are what it ends.
         :returns: what became of the elements; the failure of one is in it.
@@ -165,7 +165,7 @@ class ReadyPlan:
         """
         from parallelflow.map.recorder import Recorder
 
-        outcome = ChunkOutcome(host(), 0.0, first)
+        outcome = ChunkOutcome(host(), 0.0, indices)
         executed: Counter[int] = Counter()
 
         def count(own_id: int) -> None:
@@ -173,10 +173,10 @@ class ReadyPlan:
 
         if os.path.isdir(self.content.folder):
             os.chdir(self.content.folder)  # relative names of files mean the same as in VisTrails
-        if occasion != self._occasion:
-            self._run, self._occasion = pickle.loads(occasion), occasion
+        if run_info != self._run_info:
+            self._run, self._run_info = pickle.loads(run_info), run_info
             self._begin_run()
-        self._loop.prepare(values.unpack(packed), first, self._run.signature, self._generators.begin)
+        self._loop.prepare(values.unpack(packed), indices, self._run.signature, self._generators.begin)
         executions: list[ExecutionRecord | LoopRecord] = []
         monitor = _job_monitor(self._run.jobs)
         said, complained = io.StringIO(), io.StringIO()  # what elements print is shown in VisTrails, in their order
@@ -206,7 +206,7 @@ class ReadyPlan:
         outcome.suspended = {
             index: [self._suspension(error) for error in errors] for index, errors in self._loop.suspensions.items()
         }
-        outcome.records, outcome.beside = self._records(executions, first)
+        outcome.records, outcome.beside = self._records(executions, indices)
         outcome.executed = dict(executed)
         outcome.jobs = _changed_jobs(monitor, self._run.jobs)
         self._loop.forget()
@@ -239,7 +239,7 @@ class ReadyPlan:
                 self._objects[planned.module_id].outputPorts.update(planned.results)
 
     def _records(
-        self, executions: list[ExecutionRecord | LoopRecord], first: int
+        self, executions: list[ExecutionRecord | LoopRecord], indices: Sequence[int]
     ) -> tuple[list[IterationRecord], list[ExecutionRecord]]:
         """Tell the elements' executions from others, and give them the indices that they have in the user's list."""
         elements: list[IterationRecord] = []
@@ -251,7 +251,7 @@ class ReadyPlan:
             else:
                 beside.append(execution)
         for element in elements:
-            element.iteration += first
+            element.iteration = indices[element.iteration]
         return elements, beside
 
     def is_spoilt(self) -> bool:

@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vistrails.core import debug
 from vistrails.core.modules.module_registry import ModuleRegistryException
@@ -25,17 +25,16 @@ from vistrails.core.modules.vistrails_module import (
 
 from parallelflow.cluster.errors import ClusterError, ControllerLost
 from parallelflow.cluster.session import Session, get_session
-from parallelflow.map import connected, garbage, progress, seeds, stand_ins, values
+from parallelflow.map import connected, garbage, progress, seeds, stand_ins
+from parallelflow.map.elements import Elements
 from parallelflow.map.needs import environment
 from parallelflow.map.outcomes import ChunkOutcome, Failure, Host, IterationRecord, Jobs, ModuleOutputs, Suspension
 from parallelflow.map.plan import make_plan, make_run
 from parallelflow.map.progress import MapProgress
 from parallelflow.map.provenance import LoopLog
-from parallelflow.map.scheduler import MapError, Report, Scheduler, Work
+from parallelflow.map.scheduler import Scheduler
+from parallelflow.map.work import Limits, MapError, Report, Work
 from parallelflow.texts import tr
-
-if TYPE_CHECKING:
-    from parallelflow.map.module import Map
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ class Execution:
     :raises ModuleError: when an input is missing or is no list.
     """
 
-    def __init__(self, module: Map):
+    def __init__(self, module: Any):
         self.module = module
         self.ports: list[str] = module.get_input("InputPort")
         self.output: str = module.get_input("OutputPort")
@@ -60,6 +59,7 @@ class Execution:
         if self.takes_apart:
             len(raw)  # a generator has none, and fails here as there
         self.elements: list[Any] = list(raw) if self.takes_apart else [[element] for element in raw]
+        self.source = Elements(self.elements, self.ports, self.takes_apart)
         self.functions: list[Module] = [connector.obj for connector in module.inputPorts.get("FunctionPort", ())]
         self.reachable = _with_upstream(self.functions)
         self.executed: dict[int, Module] = {}
@@ -84,6 +84,7 @@ class Execution:
             self._check()
             self._check_functions(loop)
             self.log = LoopLog(module.logging, loop)
+            self.written = _InOrder(self.log)
             with seeds.drawn() as self.seeds:
                 self._in_parallel()
             self._raise_what_went_wrong()
@@ -133,7 +134,7 @@ class Execution:
             index = self._first_of_wrong_type(function)
             if index is None:
                 raise
-            first = tr("The first is {element}.", element=self._describe(index))
+            first = tr("The first is {element}.", element=self.source.describe(index))
             raise ModuleError(self.module, f"{error.msg} {first}") from error
 
     def _first_of_wrong_type(self, function: Module) -> int | None:
@@ -144,34 +145,6 @@ class Execution:
                 return index
         return None
 
-    def _describe(self, index: int) -> str:
-        return tr("element {index} ({value})", index=index, value=self._shown(index))
-
-    def _shown(self, index: int) -> str:
-        element = self.elements[index]
-        return values.short(element if self.takes_apart else element[0])
-
-    def _pack(self, first: int, count: int) -> values.Packed:
-        try:
-            chunk = self.elements[first : first + count]
-            return values.pack(chunk if self.takes_apart else [element for (element,) in chunk])
-        except values.CannotTravel:
-            for index in range(first, first + count):
-                for port, part in zip(self.ports, self.elements[index], strict=False):
-                    try:
-                        values.pack(part)
-                    except values.CannotTravel as error:
-                        raise MapError(
-                            tr(
-                                "Element {index} ({value}) cannot be sent to an engine: on port '{port}', {why}.",
-                                index=index,
-                                value=self._shown(index),
-                                port=port,
-                                why=error,
-                            )
-                        ) from error
-            raise
-
     # ------------------------------------------------------------ meanwhile
 
     def _in_parallel(self) -> None:
@@ -180,41 +153,34 @@ class Execution:
             module.logging.begin_update(function)
             module.logging.set_computing(function)
         plan = make_plan(module, self.functions, self.ports, self.output)
-        written = _InOrder(self.log)
         try:
             session = get_session()
             connected.wait_for_engines(session, self._starting)
             connection = session.connection
             if connection is None:  # closed by somebody else in this very moment
                 raise ControllerLost(tr("The connection to the cluster was closed. Run the workflow again."))
-            work = Work(
-                len(self.elements),
-                self._pack,
-                plan.packed,
-                environment,
-                plan.identity,
-                make_run(module, self._known_jobs(), self.seeds),
-                self._describe,
-            )
+            run_info = make_run(module, self._known_jobs(), self.seeds)
+            work = Work(plan.packed, plan.digest, environment(), run_info, range(len(self.elements)))
             self.started = time.time()
             with connection.watched(), garbage.in_steps() as collect:
                 scheduler = Scheduler(
                     connection,
                     work,
+                    self.source,
+                    self,
+                    Limits(),
                     lambda scheduler: self._tick(scheduler, collect),
                     self._breaking_off,
                     lambda engine_id: _stop_engine(session, engine_id),
                 )
-                for report in scheduler.run():
-                    self._take(report)
-                    written.add(report)
+                scheduler.run()
         except (MapError, ClusterError) as error:
             # What failed with an element says more than what its failure brought about.
             if self.failure is None:
                 raise ModuleError(module, str(error)) from error
         finally:
             progress.publish(None)
-            written.flush()
+            self.written.flush()
 
     def _starting(self, text: str, fraction: float) -> None:
         progress.tell(text)
@@ -246,7 +212,8 @@ class Execution:
                 debug.warning(f"Map: {busy}. {where}")
         self.module.logging.update_progress(self.module, scheduler.done / len(self.elements))
 
-    def _take(self, report: Report) -> None:
+    def take(self, report: Report) -> None:
+        """Take over a chunk's outcome, as the scheduler's sink."""
         outcome = report.outcome
         self.results.update(outcome.values)
         self.suspended.update(outcome.suspended)
@@ -261,6 +228,7 @@ class Execution:
                     self.module.logging.signalSuccess(module)
                 self.executed[module_id] = module
         self._learn_jobs(outcome.jobs)
+        self.written.add(report)
 
     def _job_monitor(self) -> Any:
         return self.module.moduleInfo.get("job_monitor")
@@ -303,7 +271,7 @@ class Execution:
 
     def _error(self, failure: Failure) -> ModuleError:
         culprit = self.reachable[failure.module_id] if failure.is_own else self._carrier(failure.module_id)  # type: ignore[index]
-        element, (engine_id, host) = self._describe(failure.index), self.failed_on
+        element, (engine_id, host) = self.source.describe(failure.index), self.failed_on
         if engine_id is None:
             which = tr("This was {element}.", element=element)
         else:
@@ -410,6 +378,7 @@ class _InOrder:
         self._log = log
         self._texts: dict[int, ChunkOutcome] = {}
         self._next_text = 0
+        self._shown: set[int] = set()  # elements from there on whose text has been shown
         self._waiting: dict[int, list[tuple[IterationRecord, int | None, Host]]] = {}
         self._next = 0
 
@@ -435,16 +404,20 @@ class _InOrder:
             self._write(index)
 
     def _add_text(self, outcome: ChunkOutcome) -> None:
-        if outcome.values or outcome.suspended or outcome.output or outcome.errors:
-            self._texts[outcome.first] = outcome
-        while self._next_text in self._texts:
-            self._show(self._next_text)
+        done = [*outcome.values, *outcome.suspended]
+        if done or outcome.output or outcome.errors:
+            self._texts[min(done, default=min(outcome.indices, default=0))] = outcome
+        while self._next_text in self._texts or self._next_text in self._shown:
+            if self._next_text in self._texts:
+                self._show(self._next_text)
+            self._shown.discard(self._next_text)
+            self._next_text += 1
 
     def _show(self, first: int) -> None:
         outcome = self._texts.pop(first)
         sys.stdout.write(outcome.output)
         sys.stderr.write(outcome.errors)
-        self._next_text = first + max(1, len(outcome.values) + len(outcome.suspended))
+        self._shown.update(outcome.values, outcome.suspended)
 
     def _write(self, index: int) -> None:
         for record, engine_id, host in self._waiting.pop(index):

@@ -33,29 +33,29 @@ class Experience:
 _known: WeakKeyDictionary[Any, OrderedDict[str, Experience]] = WeakKeyDictionary()
 
 
-def remember(client: Any, identity: str, experience: Experience | None) -> None:
+def remember(client: Any, digest: str, experience: Experience | None) -> None:
     """Keep what a run has shown, in place of what was known.
 
     :param client: the cluster's client; what it knows goes with it.
-    :param identity: the plan's name.
+    :param digest: the plan digest.
     :param experience: what the run has shown; None if nothing is to be relied upon.
     """
     plans = _known.setdefault(client, OrderedDict())
-    plans.pop(identity, None)
+    plans.pop(digest, None)
     if experience is not None:
-        plans[identity] = experience
+        plans[digest] = experience
     while len(plans) > MOST:
         plans.popitem(last=False)
 
 
-def recall(client: Any, identity: str) -> Experience | None:
+def recall(client: Any, digest: str) -> Experience | None:
     """Return what is known of a plan, if all of the cluster's engines hold it.
 
     :param client: the cluster's client.
-    :param identity: the plan's name.
+    :param digest: the plan digest.
     """
     plans = _known.get(client)
-    experience = plans.get(identity) if plans else None
+    experience = plans.get(digest) if plans else None
     if experience is None or not client.ids or not experience.engines.issuperset(client.ids):
         return None
     return experience

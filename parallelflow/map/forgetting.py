@@ -2,7 +2,7 @@
 
 The hub keeps up to a gigabyte of results, or a thousand.
 
-Standard library only.
+May import `parallelflow.cluster.internals` and the standard library.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import wait
+from functools import partial
 from typing import Any
+
+from parallelflow.cluster import internals
 
 _log = logging.getLogger(__name__)
 
@@ -61,14 +65,14 @@ class Forgetting:
         """Have messages forgotten that are given up, if their answers still come."""
         client = self._client
 
-        def forget(name: str) -> None:
+        def forget(name: str, _: object) -> None:
             client.purge_local_results([name])
             _tell_hub(client, [name])
 
         for name in names:
-            future = client._futures.get(name)
+            future = internals.answer(client, name)
             if future is not None:
-                future.add_done_callback(lambda _, name=name: forget(name))
+                future.add_done_callback(partial(forget, name))
 
 
 def _tell_hub(client: Any, names: list[str]) -> None:
@@ -80,8 +84,8 @@ def _purge(client: Any, names: list[str]) -> None:
         try:
             # As `client.purge_hub_results` does it; but that waits for a hub that has gone for good.
             content = {"msg_ids": names, "engine_ids": []}
-            answer = client._send(client._query_stream, "purge_request", content=content)
-            if not answer.wait(_ANSWER_TIMEOUT):
+            answer = internals.send(client, internals.HUB, "purge_request", content)
+            if not wait([answer], _ANSWER_TIMEOUT).done:
                 _log.debug("the hub has not answered for %.0f s, so it forgets nothing", _ANSWER_TIMEOUT)
                 return
             content = answer.result()["content"]

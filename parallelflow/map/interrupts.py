@@ -40,7 +40,7 @@ class Interrupts:
         return self._ending
 
     @property
-    def hit_what_is_wanted(self) -> bool:
+    def interrupted_by_mistake(self) -> bool:
         """Whether something was interrupted although whoever asked for it has not dropped it."""
         return self._obeyed and self._kernel is not None and self._task not in self._kernel.aborted
 

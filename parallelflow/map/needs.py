@@ -18,7 +18,7 @@ from vistrails.core.packagemanager import get_package_manager
 from vistrails.core.system import current_dot_vistrails, get_vistrails_directory
 from vistrails.db.services.io import serialize as db_serialize
 
-from parallelflow import ipyparallel_flow
+import parallelflow
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Needed:
     """
 
     def __init__(self, modules: Iterable[Any], types: Iterable[str]):
-        self.identifiers: dict[str, None] = {ipyparallel_flow.identifier: None}  # in order; ours brings `MapChunk`
+        self.identifiers: dict[str, None] = {parallelflow.IDENTIFIER: None}  # in order; ours brings `MapChunk`
         self.subworkflows: dict[tuple[str, str, str, str], Subworkflow] = {}
         self._search(modules)
         for sigstring in types:

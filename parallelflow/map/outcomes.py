@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,7 +135,7 @@ class ChunkOutcome:
     `values` maps the index of each element that completed to its result. An element that is in none of `values`,
     `suspended` and `failure` was not run; `gives_back` says that this was because the chunk had lasted long enough, or
     because the engine is to end. `interrupted` says that the failed element was interrupted, though it was not dropped.
-    `first` is the index of the chunk's first element, `executed` how often each module of the plan has run to its end, by its
+    `indices` are those of the chunk's elements, `executed` how often each module of the plan has run to its end, by its
     id in the user's pipeline. `records` are the elements' executions, `beside` those of modules that run once for all of
     them (the branches of an If). `seconds` is the time that the elements took together, `jobs` what VisTrails' job
     monitor has learnt there, `output` and `errors` what was printed.
@@ -142,7 +143,7 @@ class ChunkOutcome:
 
     host: Host
     seconds: float
-    first: int = 0
+    indices: Sequence[int] = ()
     values: dict[int, Any] = field(default_factory=dict)
     suspended: dict[int, list[Suspension]] = field(default_factory=dict)
     failure: Failure | None = None

@@ -125,9 +125,9 @@ class Plan:
         self.packed = values.pack(content)
 
     @cached_property
-    def identity(self) -> str:
-        """The plan's name: the same for the same content, in whichever session."""
-        return values.identity(self.packed)
+    def digest(self) -> str:
+        """The plan digest: the same for the same content, in whichever session."""
+        return values.digest(self.packed)
 
 
 def make_plan(map_module: Module, functions: Sequence[Module], input_ports: list[str], output_port: str) -> Plan:

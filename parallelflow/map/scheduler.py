@@ -16,9 +16,8 @@ import logging
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -26,12 +25,14 @@ import ipyparallel
 from ipyparallel import error as ipp_error
 
 import parallelflow
+from parallelflow.cluster import internals
 from parallelflow.map import engine, experience, values
 from parallelflow.map.breaking_off import BreakingOff
 from parallelflow.map.chunks import ChunkPolicy
 from parallelflow.map.forgetting import Forgetting
 from parallelflow.map.outcomes import ChunkOutcome, Failure, PlanMissing, PlanReady, PlanRefused
 from parallelflow.map.progress import ChunkProgress
+from parallelflow.map.work import Limits, MapError, Report, Sink, Source, Work
 from parallelflow.texts import tr
 
 _log = logging.getLogger(__name__)
@@ -42,30 +43,8 @@ IN_FLIGHT = 2
 # How often, in seconds, the caller is told of progress while nothing arrives: often enough for a responsive window.
 TICK = 0.04
 
-# How long, in seconds, an engine may take to start VisTrails and make a plan ready.
-INSTALL_TIMEOUT = 120.0
-
-# How long, in seconds, to wait for an engine to join when there is none, before giving up.
-NO_ENGINE_TIMEOUT = 10.0
-
-# How long, in seconds, Cancel waits for interrupted elements to report, so that they are in the log.
-CANCEL_TIMEOUT = 1.2
-
-# How long of that, in seconds, at most until all engines have heard what they need not begin any more.
-DROP_TIMEOUT = 0.4
-
-# How long, in seconds, elements that run beside one that has failed may go on, so that short ones are not broken off.
-GRACE = 0.5
-
-# An element that was running on this many engines when they died is what killed them.
-MOST_DEATHS = 2
-
 # Errors by which ipyparallel says that a chunk's engine has gone.
 _DEATHS = ("EngineError", "ImpossibleDependency")
-
-
-class MapError(Exception):
-    """A Map cannot go on; `str()` says what happened and what to do, in sentences."""
 
 
 class Watched(Protocol):
@@ -81,48 +60,24 @@ class Watched(Protocol):
 
 
 @dataclass
-class Work:
-    """A Map's elements and how to send them.
-
-    :ivar count: how many elements there are.
-    :ivar pack: packs the elements from one index on, so many; raises `MapError` for one that cannot travel.
-    :ivar plan: the plan, packed.
-    :ivar environment: describes this VisTrails to an engine that has none yet.
-    :ivar identity: the plan's name.
-    :ivar run: what engines must know of this run; see `plan.make_run`.
-    :ivar describe: an element's index and value for a message.
-    """
-
-    count: int
-    pack: Callable[[int, int], values.Packed]
-    plan: values.Packed
-    environment: Callable[[], bytes]
-    identity: str
-    run: bytes
-    describe: Callable[[int], str]
-
-
-@dataclass
 class Chunk:
-    """Some consecutive elements, on their way.
+    """Some elements, on their way.
 
-    :ivar first: the first one's index in the user's list.
-    :ivar count: how many they are.
+    :ivar indices: their indices.
     :ivar result: ipyparallel's `AsyncResult`, once it has been sent.
     :ivar engine: the id of the engine that it runs or ran on, as far as it is known.
     """
 
-    first: int
-    count: int
+    indices: Sequence[int]
+    client: Any = None
     result: Any = None
     engine: int | None = None
     since: float = 0.0  # when it was sent, in seconds since the epoch
     sent: float = 0.0  # the same on the monotonic clock, which nobody sets
 
-    @property
-    def stop(self) -> int:
-        """The index of the first element after it."""
-        return self.first + self.count
+    def is_needed(self, limit: int | None) -> bool:
+        """Whether it has an element with an index below the limit, if there is one."""
+        return limit is None or min(self.indices) < limit
 
     @property
     def engine_now(self) -> int | None:
@@ -132,7 +87,8 @@ class Chunk:
         metadata = self.result.metadata
         engine_id = metadata["engine_id"]
         if engine_id is None:  # it may have begun before the client had heard of the engine
-            engine_id = self.result._client._engines.get(metadata["engine_uuid"])
+            uuid = metadata["engine_uuid"]
+            engine_id = next((number for number, each in internals.engines(self.client).items() if each == uuid), None)
         if engine_id is not None:
             self.engine = engine_id
         return self.engine
@@ -150,24 +106,14 @@ class _Install:
 _unfinished: WeakKeyDictionary[Any, dict[str, tuple[int, float]]] = WeakKeyDictionary()
 
 
-@dataclass
-class Report:
-    """A chunk's outcome.
-
-    :ivar engine: the id of the engine that it came from, if that is known.
-    :ivar broken_off: whether it came after its elements had been given up: what failed then may have failed because of that.
-    """
-
-    engine: int | None
-    outcome: ChunkOutcome
-    broken_off: bool = False
-
-
 class Scheduler:
     """Runs one Map on one cluster.
 
     :param connection: the cluster.
-    :param work: the elements and the plan.
+    :param work: the plan, and which elements are to be run.
+    :param source: where elements come from.
+    :param sink: where outcomes go; what it raises ends the Map.
+    :param limits: how long is waited for what.
     :param tick: called at least every `TICK` seconds; what it raises ends the Map.
     :param pause: called as often while what runs is broken off, when `tick` no longer is; must not raise.
     :param stop: stops an engine that cannot be interrupted, given its id; called in another thread, must not raise.
@@ -177,6 +123,9 @@ class Scheduler:
         self,
         connection: Watched,
         work: Work,
+        source: Source,
+        sink: Sink,
+        limits: Limits,
         tick: Callable[[Scheduler], None],
         pause: Callable[[], None] = lambda: None,
         stop: Callable[[int], None] = lambda engine_id: None,
@@ -185,14 +134,17 @@ class Scheduler:
         self._client: ipyparallel.Client = connection.client
         self._view = self._client.load_balanced_view()
         self._work = work
+        self._source = source
+        self._sink = sink
+        self._limits = limits
         self._tick = tick
         self._pause = pause
         self._stop = stop
-        known = self._known = experience.recall(self._client, work.identity)
-        self._policy = ChunkPolicy(work.count, *((known.cost, known.spread, known.nbytes) if known else ()))
-        self._next = 0
-        self._rests: list[Chunk] = []  # what chunks that lasted too long have given back, in the list's order
-        self._limit = work.count  # elements from here on are not needed: an earlier one has failed
+        known = self._known = experience.recall(self._client, work.digest)
+        self._policy = ChunkPolicy(len(work.indices), *((known.cost, known.spread, known.nbytes) if known else ()))
+        self._next = 0  # the place in the work's indices of what has not been handed out
+        self._rests: list[Sequence[int]] = []  # what chunks that lasted too long have given back, in order
+        self._limit: int | None = None  # elements from here on are not needed: an earlier one has failed
         self._again: deque[Chunk] = deque()
         self._pending: dict[str, Chunk] = {}
         self._installs: dict[str, _Install] = {}
@@ -217,7 +169,8 @@ class Scheduler:
     def under_way(self) -> tuple[ChunkProgress, ...]:
         """Return the chunks that are out, with the engine where it is known."""
         return tuple(
-            ChunkProgress(chunk.engine_now, chunk.first, chunk.count, chunk.since) for chunk in self._pending.values()
+            ChunkProgress(chunk.engine_now, min(chunk.indices), len(chunk.indices), chunk.since)
+            for chunk in self._pending.values()
         )
 
     @property
@@ -233,40 +186,28 @@ class Scheduler:
         """Whether an engine is making the plan ready, for which the first time it starts VisTrails."""
         return bool(self._earlier) or any(install.began is not None for install in self._installs.values())
 
-    @cached_property
-    def _environment(self) -> bytes:
-        return self._work.environment()
+    def run(self) -> None:
+        """Run all elements, or all up to the first that fails. Reports go to the sink.
 
-    def run(self) -> Iterator[Report]:
-        """Run all elements, or all up to the first that fails.
-
-        :returns: reports in the order of their arrival; together they hold every element once, up to the failed one
-            with the lowest index; elements after that one that happened to be completed are among them.
         :raises MapError: when the Map cannot go on.
         """
-        grace, heard = 0.0, True
+        grace = 0.0
         try:
             while True:
                 self._hand_out()
-                if not any(map(self._is_needed, (self._pending.values(), self._again, self._rests))):
-                    grace = GRACE
+                if not self._is_under_way():
+                    grace = self._limits.grace
                     return
-                yield from self._collect()
+                for report in self._collect():
+                    self._sink.take(report)
                 self._tick(self)
                 self._check_health()
                 if self._done_with.is_due:
                     self._done_with.forget(hub=not self._connection.lost)
-        except GeneratorExit:
-            heard = False
-            raise
         finally:
             try:
                 if self._pending:
-                    last = self._break_off(grace)
-                    if heard:
-                        yield from last
-                    else:
-                        deque(last, maxlen=0)
+                    self._break_off(grace)
             finally:
                 self._done_with.forget(hub=not self._connection.lost)
                 self._done_with.forget_when_answered([*self._pending, *self._installs])
@@ -285,19 +226,21 @@ class Scheduler:
         """Keep what the next run of the same plan may go by; engines drop a plan of which a module has failed."""
         seen = None
         policy = self._policy
-        if self._done == self._work.count and policy.cost is not None:
+        if self._done == len(self._work.indices) and policy.cost is not None:
             seen = experience.Experience(policy.cost, policy.spread, policy.nbytes, frozenset(self._holders))
-        experience.remember(self._client, self._work.identity, seen)
+        experience.remember(self._client, self._work.digest, seen)
 
-    def _is_needed(self, chunks: Iterable[Chunk]) -> bool:
-        return any(chunk.first < self._limit for chunk in chunks)
+    def _is_under_way(self) -> bool:
+        """Whether something is on its way, or yet to be sent, that is needed."""
+        chunks = (*self._pending.values(), *self._again)
+        return any(chunk.is_needed(self._limit) for chunk in chunks) or any(map(self._needed, self._rests))
 
     # ------------------------------------------------------------ out
 
     def _hand_out(self) -> None:
         """Keep enough chunks in flight."""
         engines = len(self._client.ids)
-        self._numbers.update((identity, number) for number, identity in dict(self._client._engines).items())
+        self._numbers.update((identity, number) for number, identity in internals.engines(self._client).items())
         # At first no more than can run at once: an engine without the plan gives its chunk back, and elements that waited
         # behind that one would run before it. A first one that fails would wait for them, however long they take. It
         # costs nothing: the second chunks' size follows from the first ones' time, if it is not known from an earlier run.
@@ -311,28 +254,38 @@ class Scheduler:
     def _next_chunk(self, engines: int) -> Chunk | None:
         while self._again:
             chunk = self._again.popleft()
-            if chunk.first < self._limit:
+            if chunk.is_needed(self._limit):
                 return chunk
-        if self._rests and self._rests[0].first < self._limit:
-            rest = self._rests.pop(0)
-            size = self._policy.next_size(engines, rest.count)
-            if size < rest.count:
-                self._rests.insert(0, Chunk(rest.first + size, rest.count - size))
-            return Chunk(rest.first, size)
-        if self._next >= self._limit:
-            return None
+        while self._rests:
+            rest = self._needed(self._rests.pop(0))
+            if rest:
+                size = self._policy.next_size(engines, len(rest))
+                if size < len(rest):
+                    self._rests.insert(0, rest[size:])
+                return Chunk(rest[:size])
+        indices = self._work.indices
         if self._next == 0 and self._known:  # elements may be larger than they were in the earlier run
-            self._policy.weighed(1, values.size(self._work.pack(0, 1)))
-        chunk = Chunk(self._next, self._policy.next_size(engines))
-        self._next = chunk.stop
-        return chunk
+            self._policy.weighed(1, values.size(self._source.pack(indices[:1])))
+        while self._next < len(indices):
+            size = self._policy.next_size(engines)
+            chunk_indices = self._needed(indices[self._next : self._next + size])
+            self._next += size
+            if chunk_indices:
+                return Chunk(chunk_indices)
+        return None
+
+    def _needed(self, indices: Sequence[int]) -> Sequence[int]:
+        """Leave out elements that are not needed because an earlier one has failed."""
+        if self._limit is None:
+            return indices
+        return [index for index in indices if index < self._limit]
 
     def _send(self, chunk: Chunk) -> None:
         work = self._work
-        packed = work.pack(chunk.first, chunk.count)
-        self._policy.weighed(chunk.count, values.size(packed))
-        arguments = (work.identity, chunk.first, work.run)
-        chunk.result = self._view.apply_async(engine.run, *arguments, *packed)
+        packed = self._source.pack(chunk.indices)
+        self._policy.weighed(len(chunk.indices), values.size(packed))
+        arguments = (work.digest, chunk.indices, work.run_info)
+        chunk.client, chunk.result = self._client, self._view.apply_async(engine.run, *arguments, *packed)
         chunk.engine, chunk.since, chunk.sent = None, time.time(), time.monotonic()
         self._pending[chunk.result.msg_ids[0]] = chunk
         self._call_when_done(chunk.result)
@@ -344,7 +297,7 @@ class Scheduler:
         if engine_id not in self._client.ids:
             return  # gone since; its chunks come back as deaths
         work = self._work
-        arguments = (work.identity, parallelflow.__version__, self._environment)
+        arguments = (work.digest, parallelflow.__version__, work.environment)
         try:
             result = self._client.direct_view(engine_id).apply_async(engine.install, *arguments, *work.plan)
         except (LookupError, ipp_error.NoEnginesRegistered):
@@ -394,7 +347,7 @@ class Scheduler:
 
     def _plan_missing(self, chunk: Chunk, host: str) -> None:
         """Hand a chunk out again whose engine lacks the plan, and send the plan there."""
-        if not self._limit:
+        if self._limit is not None and not chunk.is_needed(self._limit):
             return  # nothing is to begin any more
         self._again.append(chunk)
         if chunk.engine is None:
@@ -450,12 +403,19 @@ class Scheduler:
             self._interrupted.add(outcome.failure.index)
             outcome.give_back_failed()
         if outcome.failure is not None:
-            self._limit = min(self._limit, outcome.failure.index)
-        elif outcome.gives_back:
-            self._policy.given_back(chunk.count - done)
-            self._rests.append(Chunk(chunk.first + done, chunk.count - done))
-            self._rests.sort(key=lambda rest: rest.first)
+            self._fail(outcome.failure.index)
+        rest = self._needed(
+            [index for index in chunk.indices if index not in outcome.values and index not in outcome.suspended]
+        )
+        if rest and (outcome.gives_back or outcome.failure is not None):
+            self._policy.given_back(len(rest))
+            self._rests.append(rest)
+            self._rests.sort(key=min)
         return Report(chunk.engine, outcome)
+
+    def _fail(self, index: int) -> None:
+        """Take note of an element that has failed: none after it is needed."""
+        self._limit = index if self._limit is None else min(self._limit, index)
 
     def _installed(self, install: _Install, name: str) -> None:
         self._done_with.add(name)
@@ -474,12 +434,13 @@ class Scheduler:
     def _died(self, chunk: Chunk) -> Iterator[Report]:
         """Hand a dead engine's elements out again, each alone, so that one that kills engines can be told."""
         where = self._where(chunk.engine)
-        _log.warning("%s died with elements %d to %d; they run again elsewhere", where, chunk.first, chunk.stop - 1)
-        for index in range(chunk.stop - 1, chunk.first - 1, -1):
+        first, last = min(chunk.indices), max(chunk.indices)
+        _log.warning("%s died with elements %d to %d; they run again elsewhere", where, first, last)
+        for index in reversed(chunk.indices):
             deaths = self._deaths.setdefault(index, [])
             deaths.append(where)
-            if len(deaths) < MOST_DEATHS:
-                self._again.appendleft(Chunk(index, 1))
+            if len(deaths) < self._limits.deaths:
+                self._again.appendleft(Chunk([index]))
             else:
                 yield self._culprit(index)
 
@@ -487,11 +448,11 @@ class Scheduler:
         message = tr(
             "The engine that ran {element} died, {times} times: {engines}. The element was not tried again. Look for what"
             " ends a process there: too little memory, a crash in compiled code, an exit.",
-            element=self._work.describe(index),
-            times=MOST_DEATHS,
+            element=self._source.describe(index),
+            times=self._limits.deaths,
             engines=tr(" and ").join(self._deaths[index]),
         )
-        self._limit = min(self._limit, index)
+        self._fail(index)
         outcome = ChunkOutcome(None, 0.0, failure=Failure(index, message, "", None))  # type: ignore[arg-type]
         return Report(None, outcome)
 
@@ -509,31 +470,31 @@ class Scheduler:
         there = set(self._client.ids)
         began = [(install.engine, install.began) for install in self._installs.values() if install.began is not None]
         for engine_id, since in (*began, *tuple(self._earlier.values())):
-            if engine_id in there and now > since + INSTALL_TIMEOUT:
+            if engine_id in there and now > since + self._limits.ready:
                 raise MapError(
                     tr(
                         "{engine} did not get ready within {limit:.0f} seconds, in which it was to start VisTrails and load"
                         " packages. Look into its log, or stop that engine and start another.",
                         engine=self._where(engine_id),
-                        limit=INSTALL_TIMEOUT,
+                        limit=self._limits.ready,
                     )
                 )
         if self._client.ids:
             self._alone_since = None
         elif self._alone_since is None:
             self._alone_since = now
-        elif now - self._alone_since > NO_ENGINE_TIMEOUT:
+        elif now - self._alone_since > self._limits.no_engine:
             raise MapError(
                 tr(
                     "No engine is left in the cluster: all have died or were stopped, and none has joined for {limit:.0f}"
                     " seconds. {progress} Start engines and run the workflow again.",
-                    limit=NO_ENGINE_TIMEOUT,
+                    limit=self._limits.no_engine,
                     progress=self._progress(),
                 )
             )
 
     def _progress(self) -> str:
-        return tr("{done} of {all} elements were done.", done=self._done, all=self._work.count)
+        return tr("{done} of {all} elements were done.", done=self._done, all=len(self._work.indices))
 
     def _where(self, engine_id: int | None) -> str:
         if engine_id is None:
@@ -545,42 +506,48 @@ class Scheduler:
 
     # ------------------------------------------------------------ the end
 
-    def _break_off(self, grace: float) -> Iterator[Report]:
+    def _break_off(self, grace: float) -> None:
         """Drop what waits, interrupt what runs, and pass on what still comes in.
 
-        :param grace: seconds until what runs is interrupted; for what has not ended `CANCEL_TIMEOUT` seconds later
+        :param grace: seconds until what runs is interrupted; for what has not ended `Limits.cancel` seconds later
             nobody waits any longer.
         """
         self._again.clear()
         self._rests.clear()
-        self._next = self._limit = 0
+        self._limit = -1  # nothing is to begin any more
         breaking_off = BreakingOff(self._client, list(self._pending), self._stop)
         breaking_off.drop()
-        yield from self._collect_until(time.monotonic() + grace)
+        try:
+            self._interrupt(breaking_off, grace)
+        finally:
+            if self._pending:
+                breaking_off.go_on(list(self._pending.values()))
+
+    def _interrupt(self, breaking_off: BreakingOff, grace: float) -> None:
+        limits = self._limits
+        self._collect_until(time.monotonic() + grace)
         begin = time.monotonic()
-        end = begin + CANCEL_TIMEOUT
-        yield from self._collect_until(begin + DROP_TIMEOUT, breaking_off.is_dropped)
+        end = begin + limits.cancel
+        self._collect_until(begin + limits.drop, breaking_off.is_dropped)
         while self._pending and time.monotonic() < end and not self._connection.lost:
             # An engine that has not answered yet may be importing; what is interrupted there stays half imported, for good.
-            late = time.monotonic() > begin + CANCEL_TIMEOUT / 2
+            late = time.monotonic() > begin + limits.cancel / 2
             ready = self._holders | self._hosts.keys()
             breaking_off.find(self._pending.values())
             breaking_off.interrupt([chunk for chunk in self._pending.values() if late or chunk.engine_now in ready])
-            yield from self._collect_until(min(end, time.monotonic() + TICK))
+            self._collect_until(min(end, time.monotonic() + TICK))
         while not breaking_off.is_delivered() and time.monotonic() < end and not self._connection.lost:
             self._pause()
             time.sleep(TICK / 4)
-        if self._pending:
-            breaking_off.go_on(list(self._pending.values()))
 
-    def _collect_until(self, end: float, enough: Callable[[], bool] = lambda: False) -> Iterator[Report]:
+    def _collect_until(self, end: float, enough: Callable[[], bool] = lambda: False) -> None:
         """Pass on what comes in until that time, until nothing is left to come, or until it is enough."""
         while self._pending and not enough() and (left := end - time.monotonic()) > 0 and not self._connection.lost:
             self._pause()
             with contextlib.suppress(MapError):  # aborted chunks answer with an error
                 for report in self._collect(min(TICK, left)):
                     report.broken_off = True
-                    yield report
+                    self._sink.take(report)
             self._again.clear()
 
 

@@ -117,16 +117,16 @@ def size(packed: Sequence[Any]) -> int:
     return sum(memoryview(part).nbytes for part in packed)
 
 
-def identity(packed: Sequence[Any]) -> str:
-    """Return a name for a packed value that depends on its content only: a SHA-256 in hexadecimal digits.
+def digest(packed: Sequence[Any]) -> str:
+    """Return a packed value's digest, which depends on its content only: a SHA-256 in hexadecimal digits.
 
     :param packed: what `pack` made.
     """
-    digest = hashlib.sha256()
+    hashed = hashlib.sha256()
     for part in packed:
-        digest.update(memoryview(part).nbytes.to_bytes(8, "little"))
-        digest.update(part)
-    return digest.hexdigest()
+        hashed.update(memoryview(part).nbytes.to_bytes(8, "little"))
+        hashed.update(part)
+    return hashed.hexdigest()
 
 
 def short(value: Any, longest: int = 60) -> str:

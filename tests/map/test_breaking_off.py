@@ -46,7 +46,7 @@ class Client:
         self.answers.append(Future())
         return self.answers[-1]
 
-    def _send(self, stream: object, kind: str, content: dict[str, Any]) -> Future[Any]:
+    def _send(self, stream: object, kind: str, content: dict[str, Any], ident: None) -> Future[Any]:
         assert (kind, content) == ("queue_request", {"targets": "all", "verbose": True})
         self.asked.append(Future())
         return self.asked[-1]

@@ -56,7 +56,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[plan.Plan]]:
 def install(client: Any, content: Any, version: str = parallelflow.__version__) -> Any:
     packed = values.pack(content)
     view = client[client.ids[0]]
-    return view.apply_sync(engine.install, values.identity(packed), version, needs.environment(), *packed)
+    return view.apply_sync(engine.install, values.digest(packed), version, needs.environment(), *packed)
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_a_refusal_fails_the_map_with_the_engine_and_its_host(
 
 
 def test_a_chunk_of_an_unknown_plan_is_answered_by_asking_for_it(client: Any) -> None:
-    answer = client[client.ids[0]].apply_sync(engine.run, "no such plan", 0, "00" * 20, None, *values.pack([1]))
+    answer = client[client.ids[0]].apply_sync(engine.run, "no such plan", [0], b"", *values.pack([1]))
     assert isinstance(answer, PlanMissing)
 
 
@@ -247,7 +247,7 @@ def test_changed_elements_do_not_change_the_plan(client: Any, plans: list[plan.P
     execute(flow_over(3)[0])
     execute(flow_over(5)[0])
     execute(flow_over(5, "o = -i")[0])
-    first, second, third = (each.identity for each in plans)
+    first, second, third = (each.digest for each in plans)
     assert first == second != third
 
 

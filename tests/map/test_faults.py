@@ -30,6 +30,7 @@ from parallelflow.cluster import session as session_module
 from parallelflow.map import breaking_off, engine_vistrails, execution, needs, progress, scheduler
 from parallelflow.map.module import Map
 from parallelflow.map.outcomes import PlanRefused
+from parallelflow.map.work import Limits
 
 WITHIN = 30.0  # seconds: the contract
 
@@ -496,7 +497,7 @@ def test_an_engine_that_hangs_while_it_gets_ready_does_not_make_later_runs_wait(
     session.stop_engines([session.client().ids[0]])
     monkeypatch.setattr(delay, "__module__", "__main__")  # travels as it is, not by its name
     session.client()[:].apply_sync(delay, 3600)
-    monkeypatch.setattr(scheduler, "INSTALL_TIMEOUT", 2.0)
+    monkeypatch.setattr(execution, "Limits", lambda: Limits(ready=2.0))
     for added in (1, 2):
         outcome = run_map(f"o = i + {added}", [1, 2, 3])
         assert "did not get ready within 2 seconds" in outcome.message

@@ -26,7 +26,7 @@ class Client:
     def purge_local_results(self, names: list[str]) -> None:
         self.purged += names
 
-    def _send(self, stream: object, kind: str, content: dict[str, Any]) -> MessageFuture:
+    def _send(self, stream: object, kind: str, content: dict[str, Any], ident: None) -> MessageFuture:
         assert kind == "purge_request"
         self.asked.append(content)
         answer = MessageFuture("its name")

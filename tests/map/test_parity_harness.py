@@ -140,13 +140,13 @@ PLANTS = [
 def _plant(monkeypatch: pytest.MonkeyPatch, plant: Callable[[ChunkOutcome], None]) -> None:
     from parallelflow.map import execution
 
-    take = execution.Execution._take
+    take = execution.Execution.take
 
     def spoilt(self: Any, report: Any) -> None:
         plant(report.outcome)
         take(self, report)
 
-    monkeypatch.setattr(execution.Execution, "_take", spoilt)
+    monkeypatch.setattr(execution.Execution, "take", spoilt)
 
 
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__.strip("_"))

@@ -43,9 +43,9 @@ def flow_with(
 
 
 def test_a_plan_is_named_by_its_content_alone(plan_of: Any) -> None:
-    name = plan_of(flow_with()).identity
-    assert plan_of(flow_with()).identity == name
-    assert plan_of(flow_with(elements="[3, 4, 5]")).identity == name
+    name = plan_of(flow_with()).digest
+    assert plan_of(flow_with()).digest == name
+    assert plan_of(flow_with(elements="[3, 4, 5]")).digest == name
     others = [
         plan_of(flow_with(preset="2")),
         plan_of(flow_with(port="other")),
@@ -53,7 +53,7 @@ def test_a_plan_is_named_by_its_content_alone(plan_of: Any) -> None:
         plan_of(flow_with(other="5")),
         plan_of(flow_with(other="6")),
     ]
-    assert len({name, *(each.identity for each in others)}) == 6
+    assert len({name, *(each.digest for each in others)}) == 6
 
 
 def test_what_arrives_on_other_ports_travels_as_a_value(plan_of: Any) -> None:

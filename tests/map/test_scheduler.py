@@ -102,7 +102,7 @@ def test_the_second_run_of_a_plan_knows_what_elements_cost_and_bears_it_if_that_
     send, completed = scheduler.Scheduler._send, scheduler.Scheduler._completed
 
     def sending(self: scheduler.Scheduler, chunk: scheduler.Chunk) -> None:
-        sent.append((chunk.first, chunk.count))
+        sent.append((chunk.indices[0], len(chunk.indices)))
         send(self, chunk)
 
     def completing(self: scheduler.Scheduler, chunk: scheduler.Chunk, answer: Any) -> Any:
@@ -141,8 +141,8 @@ def test_nothing_is_known_of_a_plan_that_has_failed(client: Any, monkeypatch: py
     send = scheduler.Scheduler._send
 
     def sending(self: scheduler.Scheduler, chunk: scheduler.Chunk) -> None:
-        if chunk.first == 0:
-            first.append(chunk.count)
+        if chunk.indices[0] == 0:
+            first.append(len(chunk.indices))
         send(self, chunk)
 
     source = "assert i < 10\no = i  # of its own"

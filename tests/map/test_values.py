@@ -54,12 +54,12 @@ def test_what_cannot_travel_is_named_by_its_type() -> None:
 
 
 def test_the_same_content_has_the_same_name_and_another_has_another() -> None:
-    a, b, c = (values.identity(values.pack([text, np.arange(5)])) for text in ("x", "x", "y"))
+    a, b, c = (values.digest(values.pack([text, np.arange(5)])) for text in ("x", "x", "y"))
     assert a == b != c
 
 
 def test_a_name_does_not_depend_on_where_the_parts_are_cut() -> None:
-    assert values.identity([b"ab", b"c"]) != values.identity([b"a", b"bc"])
+    assert values.digest([b"ab", b"c"]) != values.digest([b"a", b"bc"])
 
 
 def test_size_counts_bytes_and_not_items() -> None:

@@ -1,0 +1,140 @@
+"""The Map as it runs over one chunk on an engine.
+
+It is VisTrails' own `controlflow.Map` and runs the inherited loop; `parallelflow.map.module` is its other half, in VisTrails. May
+import VisTrails, `chunks`, `recorder` and `short_way` of the map room.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from base64 import b16decode
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vistrails.core.modules.config import ModuleSettings
+from vistrails.core.modules.vistrails_module import Module, ModuleError, ModuleSuspended
+from vistrails.core.vistrail.module import Module as StoredModule
+from vistrails.packages.controlflow.utils import Map as SerialMap
+
+import parallelflow
+from parallelflow.map import short_way
+from parallelflow.map.chunks import LONGEST_DURATION
+from parallelflow.map.short_way import PLAIN_TYPES
+
+
+class _Enough(Exception):
+    """The chunk has lasted long enough: the elements that are left are given back."""
+
+
+class MapChunk(SerialMap):
+    """The Map on an engine: runs over one chunk of the list. Not for workflows."""
+
+    _settings = ModuleSettings(name="MapChunk", hide_descriptor=True)
+
+    input_port_names: list[str]
+    output_port_name: str
+    logging: Any
+
+    def prepare(
+        self, elements: Sequence[Any], indices: Sequence[int], signature: Any, begin: Callable[[int], None]
+    ) -> None:
+        """Take over the next chunk.
+
+        :param elements: the chunk's elements.
+        :param indices: the indices that they have in the user's list.
+        :param signature: the Map's in the user's pipeline.
+        :param begin: called with each element's index in the user's list before anything of it runs.
+        """
+        self.signature = signature
+        self._signatures: dict[str, int] = {}
+        self.indices = indices
+        self.index = indices[0]
+        self._begin, self._begun = begin, -1
+        self.elements: Sequence[Any] = elements
+        self.results: dict[int, Any] = {}
+        self.suspensions: dict[int, list[ModuleSuspended]] = {}
+        self.gives_back = False
+        self.culprit: int | None = None
+        self._end = time.perf_counter() + LONGEST_DURATION
+        self.upToDate = self.computed = self.had_error = self.was_suspended = False
+
+    def forget(self) -> None:
+        """Let go of the chunk's values."""
+        self.elements, self.results, self.suspensions = (), {}, {}
+        self.partialResult = self.elementResult = self.element = None
+
+    def get_input(self, port_name: str, allow_default: bool = True) -> Any:
+        """Give the inherited loop this chunk's input."""
+        inputs = {"InputPort": self.input_port_names, "OutputPort": self.output_port_name, "InputList": self.elements}
+        return inputs[port_name]
+
+    def typeChecking(self, module: Module, inputPorts: list[str], inputList: Sequence[Any]) -> None:
+        """Leave the check out: VisTrails has checked the whole list once."""
+
+    def setInputValues(self, module: Module, inputPorts: list[str], elementList: Any, iteration: int) -> None:
+        """Set an element's values, with the index that it has in the user's list."""
+        index = self.indices[iteration]
+        if index != self.index and len(self.results) == iteration and time.perf_counter() > self._end:
+            raise _Enough
+        self.index = index
+        if index != self._begun:  # once, where several modules are on FunctionPort
+            self._begun = index
+            self._begin(index)
+        if self.input_specs.keys().isdisjoint(inputPorts) and PLAIN_TYPES.issuperset(map(type, elementList)):
+            short_way.set_plain_values(module, inputPorts, elementList)
+            for _, port in zip(elementList, inputPorts, strict=False):
+                signature = self._signature_for(port) ^ index
+                module.signature = signature.to_bytes(20, "little").hex().upper().encode()
+        else:
+            super().setInputValues(module, inputPorts, elementList, index)
+        for port in set(inputPorts).intersection(getattr(module, "input_remap", ())):
+            # Modules inside a Group get their signatures from its ports. VisTrails gives those the same one for all
+            # elements, which would all share the first one's job.
+            own = hashlib.sha1(module.signature + port.encode()).digest()
+            module.input_remap[port]._input_port_signature = own
+
+    def _signature_for(self, port: str) -> int:
+        """Return the part of an element's signature that all elements have in common."""
+        if port not in self._signatures:
+            own, hashed = b16decode(self.signature.upper()), hashlib.sha1(port.encode()).digest()
+            self._signatures[port] = int.from_bytes(own, "little") ^ int.from_bytes(hashed, "little")
+        return self._signatures[port]
+
+    def operation(self) -> None:
+        """Keep an element's result."""
+        self.results[self.index] = self.elementResult
+
+    def compute(self) -> None:
+        """Run the loop, and keep what was suspended."""
+        from parallelflow.map.recorder import ElementLogging  # the engine's half
+
+        self.logging = ElementLogging(self.logging)
+        for connector in self.inputPorts["FunctionPort"]:
+            connector.obj.logging = self.logging
+        try:
+            super().compute()
+        except _Enough:
+            self.gives_back = True
+        except ModuleSuspended as error:
+            for child in error.children or ():
+                # An element that is suspended further up, by a module that all share, has no iteration of its own.
+                iteration = self.logging.log.get_iteration_from_module(child.module) or 0
+                self.suspensions.setdefault(self.indices[iteration], []).append(child)
+            raise
+        except ModuleError as error:
+            # VisTrails blames a value of the wrong kind on the module that it came from, which is not here.
+            if not isinstance(error.module, short_way.GivenValue):
+                raise
+            self.culprit = error.module.origin
+            raise ModuleError(self, error.msg, error.abort, error.errorTrace) from error
+
+
+def chunk_module(module_id: int) -> StoredModule:
+    """Return a `MapChunk` for a pipeline.
+
+    :param module_id: the id that the Map has in the user's pipeline.
+    """
+    return StoredModule(
+        id=module_id, name="MapChunk", package=parallelflow.IDENTIFIER, version=parallelflow.__version__
+    )

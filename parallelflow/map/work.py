@@ -1,0 +1,97 @@
+"""Work as data: a plan, elements known by their index, and what becomes of them.
+
+The scheduler knows nothing else: where elements come from is a `Source`, where outcomes go is a `Sink`, what it waits for, and
+how long, are `Limits`. A `Work` could be written into a folder and taken up by another process.
+
+May import `parallelflow.map.outcomes` and `parallelflow.map.values`; nothing of VisTrails or ipyparallel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from parallelflow.map import values
+from parallelflow.map.outcomes import ChunkOutcome
+
+
+class MapError(Exception):
+    """A Map cannot go on; `str()` says what happened and what to do, in sentences."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be run.
+
+    :ivar plan: the plan, packed.
+    :ivar digest: the plan's digest, by which engines know it.
+    :ivar environment: describes this VisTrails to an engine that has none yet; see `needs.environment`.
+    :ivar run_info: what engines must know of this run; see `plan.make_run`.
+    :ivar indices: the elements to run, each once, in the order in which they are to begin: any of the source's.
+    """
+
+    plan: values.Packed
+    digest: str
+    environment: bytes
+    run_info: bytes
+    indices: Sequence[int]
+
+
+class Source(Protocol):
+    """Where elements come from."""
+
+    def pack(self, indices: Sequence[int]) -> values.Packed:
+        """Pack elements, a list, for the wire.
+
+        :param indices: which ones.
+        :raises MapError: for one that cannot travel.
+        """
+
+    def describe(self, index: int) -> str:
+        """Return an element's index and value for a message."""
+
+
+@dataclass
+class Report:
+    """A chunk's outcome.
+
+    :ivar engine: the number of the engine that it came from, if that is known.
+    :ivar outcome: what became of the chunk.
+    :ivar broken_off: whether it came after its elements had been given up: what failed then may have failed because of that.
+    """
+
+    engine: int | None
+    outcome: ChunkOutcome
+    broken_off: bool = False
+
+
+class Sink(Protocol):
+    """Where outcomes go."""
+
+    def take(self, report: Report) -> None:
+        """Take over what has come of a chunk, in the order of arrival.
+
+        :param report: the outcome. Together they hold every element once, up to the failed one with the lowest index; elements
+            after that one that happened to be completed are among them.
+        """
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long is waited for what, in seconds, and how often something is tried.
+
+    :ivar deaths: an element that was running on so many engines when they died is what killed them.
+    :ivar ready: how long an engine may take to start VisTrails and make a plan ready.
+    :ivar no_engine: how long to wait for an engine to join when there is none, before giving up.
+    :ivar cancel: how long Cancel waits for interrupted elements to report, so that they are in the log.
+    :ivar drop: how long of that at most until all engines have heard what they need not begin any more.
+    :ivar grace: how long elements that run beside one that has failed may go on, so that short ones are not broken off.
+    """
+
+    deaths: int = 2
+    ready: float = 120.0
+    no_engine: float = 10.0
+    cancel: float = 1.2
+    drop: float = 0.4
+    grace: float = 0.5
