@@ -415,7 +415,7 @@ def test_what_begins_after_all_although_it_was_to_be_dropped_is_interrupted_too(
 def test_what_does_not_end_in_time_is_still_interrupted_afterwards(
     session: Session, marks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler, "CANCEL_TIMEOUT", 0.0)
+    monkeypatch.setattr(execution, "Limits", lambda: Limits(cancel=0.0))
     view = View()
 
     def cancel_when_running() -> None:
