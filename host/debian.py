@@ -126,6 +126,10 @@ def _program(name: str) -> bool:
     return shutil.which(name) is not None
 
 
+def _daemon(name: str) -> bool:
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is not None
+
+
 def _font(pattern: str) -> bool:
     return any(Path("/usr/share/fonts").rglob(pattern))
 
@@ -161,9 +165,23 @@ NEEDS = (
 )
 
 
-def missing_needs() -> list[Need]:
-    """Return what of `NEEDS` is missing; the thing itself is looked for, so that it counts wherever it comes from."""
-    return [need for need in NEEDS if not need.is_there(need.what)]
+# What the tests on machines with daemons of their own start, as root only.
+DAEMONS = (
+    Need("sshd", "openssh-server", _daemon),
+    Need("ssh", "openssh-client", _program),
+    Need("ip", "iproute2", _daemon),
+    Need("munged", "munge", _daemon),
+    Need("slurmctld", "slurm-wlm", _daemon),
+    Need("sbatch", "slurm-wlm", _program),
+)
+
+
+def missing(needs: Sequence[Need]) -> list[Need]:
+    """Return what is missing; the thing itself is looked for, so that it counts wherever it comes from.
+
+    :param needs: what is looked for, `NEEDS` or `DAEMONS`
+    """
+    return [need for need in needs if not need.is_there(need.what)]
 
 
 def install_command(needs: Sequence[Need]) -> list[str]:

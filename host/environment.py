@@ -72,6 +72,7 @@ def setup(directory: Path) -> str:
     with _lock():
         vistrails_window.prepare(vistrails_window.SETTINGS)
         note = _system_libraries()
+        _daemons()
         stamp = directory / _STAMP
         fingerprint = _fingerprint(directory)
         if _reads(stamp) == fingerprint and _python(directory).exists():
@@ -151,20 +152,36 @@ def _lock() -> Iterator[None]:
 
 def _system_libraries() -> str:
     """Install what is missing on the system, or else return the sentence that says how."""
-    missing = debian.missing_needs()
-    failure = ""
-    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
-        _say("installing Debian packages: " + " ".join(sorted({need.package for need in missing})))
-        try:
-            debian.install(missing)
-        except SetupError as error:
-            failure = f"{error}\n"
-        missing = debian.missing_needs()
+    missing = debian.missing(debian.NEEDS)
+    failure = _install_packages(missing)
+    missing = debian.missing(debian.NEEDS)
     if not missing:
         return ""
     things = ", ".join(need.what for need in missing)
     command = " ".join(debian.install_command(missing))
     return f"{failure}VisTrails' window, and the tests that open one, lack {things}; as root, run: {command}"
+
+
+def _daemons() -> None:
+    """Install what tests start as daemons of their own. Only root can run these tests; others skip them and say so."""
+    if os.geteuid() == 0:
+        failure = _install_packages(debian.missing(debian.DAEMONS))
+        if failure:
+            _say(f"{failure.strip()} The tests on machines with daemons of their own are skipped.")
+
+
+def _install_packages(missing: Sequence[debian.Need]) -> str:
+    """Install Debian packages, if that can be done.
+
+    :returns: a line that says why it failed, or ""
+    """
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        _say("installing Debian packages: " + " ".join(sorted({need.package for need in missing})))
+        try:
+            debian.install(missing)
+        except SetupError as error:
+            return f"{error}\n"
+    return ""
 
 
 def _vistrails_wheel() -> Path:

@@ -170,6 +170,25 @@ def test_root_is_told_why_it_cannot_be_installed(apt_get: Callable[[str], list[s
     assert advice.endswith("lack libnone.so.1; as root, run: apt-get install --yes --no-install-recommends libnone1")
 
 
+def test_daemons_for_tests_are_installed_as_root_or_it_is_said_that_these_tests_are_skipped(
+    apt_get: Callable[[str], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    apt_get("touch installed")
+    monkeypatch.setattr(debian, "DAEMONS", (debian.Need("somed", "some-server", debian._daemon),))
+    called = tmp_path / "called"
+    environment._daemons()
+    assert called.read_text().splitlines()[-1].endswith("install --yes --no-install-recommends some-server")
+    (tmp_path / "bin" / "apt-get").write_text('#!/bin/sh\necho "E: no network" >&2\nexit 100\n')
+    environment._daemons()
+    assert "some-server' failed: E: no network The tests on machines" in capsys.readouterr().out
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    environment._daemons()
+    assert capsys.readouterr().out == ""
+
+
 def test_nothing_is_asked_of_apt_get_when_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(debian, "NEEDS", (debian.Need("libc.so.6", "libc6", debian._library),))
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("something was run"))
@@ -216,6 +235,7 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
     monkeypatch.setattr(environment, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(environment, "_vistrails_wheel", lambda: tmp_path / "a.whl")
     monkeypatch.setattr(environment, "_system_libraries", lambda: "")
+    monkeypatch.setattr(environment, "_daemons", lambda: None)
     return steps
 
 

@@ -1,0 +1,65 @@
+"""What users set up on the machines: IPython profiles with engines elsewhere, preferences; and a Map that they run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from machines import HERE, Machine
+
+CONTROLLER = """c = get_config()
+c.IPController.ip = "*"
+"""
+SSH = """c = get_config()
+c.Cluster.engine_launcher_class = "ssh"
+c.SSHEngineSetLauncher.engines = {engines!r}
+c.SSHEngineSetLauncher.remote_python = {python!r}
+"""
+SLURM = """c = get_config()
+c.Cluster.engine_launcher_class = "slurm"
+c.SlurmEngineSetLauncher.queue = "short"
+c.SlurmEngineSetLauncher.timelimit = "0:10:00"
+"""
+
+
+def ssh_profile(machine: Machine, user: str, engines: dict[str, Any], more: str = "", controller: str = "") -> None:
+    """Make the profile ``office``, with engines on other machines by SSH, and have VisTrails use it."""
+    _profile(machine, user, SSH.format(engines=engines, python=sys.executable) + more, CONTROLLER + controller)
+
+
+def slurm_profile(machine: Machine, user: str, more: str = "") -> None:
+    """Make the profile ``office``, with engines as jobs of Slurm, and have VisTrails use it."""
+    _profile(machine, user, SLURM + more, CONTROLLER)
+
+
+def _profile(machine: Machine, user: str, cluster: str, controller: str) -> None:
+    folder = f"/home/{user}/.ipython/profile_office"
+    machine.run(["ipython", "profile", "create", "--parallel", "office"], user)
+    machine.write(f"{folder}/ipcluster_config.py", cluster, user)
+    machine.write(f"{folder}/ipcontroller_config.py", controller, user)
+    assert machine.flow("enable", "--profile=office", user=user).returncode == 0
+
+
+def prefer(machine: Machine, user: str, **preferences: object) -> None:
+    """Set preferences of Parallel Flow in the user's VisTrails, which `ssh_profile` has made the settings of."""
+    program = f"""
+        from pathlib import Path
+        from xml.etree import ElementTree
+        path = Path.home() / ".vistrails" / "startup.xml"
+        tree = ElementTree.parse(path)
+        place = tree.find("packages/package[@name='ipyparallel_flow']/configuration")
+        for name, value in {preferences!r}.items():
+            key = ElementTree.SubElement(place, "key", {{"name": name}})
+            ElementTree.SubElement(key, "str", {{"value": str(value)}})
+        tree.write(path)
+    """
+    machine.python(program, user)
+
+
+def run_map(machine: Machine, user: str, source: str, elements: list[Any], timeout: float = 120) -> dict[str, Any]:
+    """Run a Map in a VisTrails over there; its results and errors."""
+    job = json.dumps({"source": source, "elements": elements})
+    said = machine.run([sys.executable, str(HERE / "run_map.py"), job], user, timeout)
+    outcome: dict[str, Any] = json.loads(said.splitlines()[-1])
+    return outcome
