@@ -8,12 +8,12 @@ Parallel Flow.
 # forgets where the package lies.
 from vistrails.core.configuration import ConfigurationObject
 
-from parallelflow import IDENTIFIER, __version__
+from parallelflow import IDENTIFIER, OLD_IDENTIFIERS, __version__
 
 identifier = IDENTIFIER
 name = "Parallel Flow"
 version = __version__
-old_identifiers = ["edu.poly.vistrails.parallel_flow"]
+old_identifiers = [*OLD_IDENTIFIERS]
 
 # `parallelflow.cluster.settings` says what each means and allows; it cannot be imported here, and a test compares them.
 # Times are whole numbers because the table in VisTrails' Preferences lets only digits into a number.

@@ -15,7 +15,7 @@ import vistrails.db.services.opm
 from vistrails.core.packagemanager import get_package_manager
 from vistrails.packages.controlflow import identifier as serial_identifier
 
-from parallelflow import ipyparallel_flow
+import parallelflow
 
 _create_opm = vistrails.db.services.opm.create_opm
 
@@ -40,7 +40,7 @@ def with_serial_maps(workflow: Any) -> Any:
 
     :param workflow: the pipeline that was run; it stays as it is, and is returned if there is nothing to replace.
     """
-    ours = {ipyparallel_flow.identifier, *ipyparallel_flow.old_identifiers}
+    ours = {parallelflow.IDENTIFIER, *parallelflow.OLD_IDENTIFIERS}
     if not _maps(workflow, ours):
         return workflow
     replaced = workflow.do_copy()
