@@ -243,8 +243,15 @@ def _client(info: dict[str, Any], profile_dir: Path, timeout: float) -> Any | No
     context.linger = 0
     try:
         # Tunnels are our business: the client's own ones end when ssh goes to the background. So is the profile: given
-        # one, the client would make folders there and change their modes, though it has all that it needs.
-        return ipyparallel.Client({**info, "ssh": ""}, profile_dir="", timeout=max(0.1, timeout), context=context)
+        # one, the client would make folders there and change their modes, though it has all that it needs. Without IPython's
+        # folder, it would make another one where that cannot be written.
+        return ipyparallel.Client(
+            {**info, "ssh": ""},
+            profile_dir="",
+            ipython_dir=str(profile.ipython_dir()),
+            timeout=max(0.1, timeout),
+            context=context,
+        )
     except TimeoutError:
         destroy(context)
         return None

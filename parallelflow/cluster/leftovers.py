@@ -96,7 +96,7 @@ class Leftovers:
                 continue
             try:
                 if name != in_use:
-                    managers[name] = ProcessManager(profiles.locate(name), self._settings())
+                    managers[name] = ProcessManager(profiles.find(name), self._settings())
                 elif (manager := processes()) is not self._settled:
                     managers[name] = self._settled = manager
             except ClusterError as error:

@@ -36,7 +36,7 @@ from .jobs import LAUNCHERS_SHARE, Cancelling, Jobs
 from .launchers import Command, controller_command, engine_command
 from .logs import Logs
 from .ports import listening, listening_ports
-from .record import Entry, Record
+from .record import Entry, Record, in_environment
 from .settings import Settings
 from .started import CONTROLLER, ENGINE, JOB, Started, reaper
 from .tree import Identity, Root, carriers, end, environment, members, own_identity, tokens_of
@@ -291,7 +291,7 @@ class ProcessManager:
             raise
 
     def _popen(self, entry: Entry, how: Command, options: Sequence[str], umask: int) -> subprocess.Popen[bytes]:
-        env = environment(entry.token)
+        env = {**environment(entry.token), **in_environment(entry, self.profile_dir)}
         for name in _FOREIGN:
             env.pop(name, None)
         env.update(how.environment)
@@ -594,13 +594,14 @@ class ProcessManager:
     def _claim(self, seen: dict[str, Entry], let_go: bool) -> list[Entry]:
         """Become the owner of what still has the owner that was seen, or that nobody is to stop."""
         mine = {"owner_pid": self._owner.pid, "owner_create_time": self._owner.create_time, "let_go": let_go}
-        claimed: list[Entry] = []
+        claimed: dict[str, Entry] = {}
 
         def claim(entry: Entry) -> Entry:
             if entry.token not in seen or (entry.owner != seen[entry.token].owner and not entry.let_go):
                 return entry
-            claimed.append(replace(entry, **mine))  # type: ignore[arg-type]
-            return claimed[-1]
+            claimed[entry.token] = replace(entry, **mine)  # type: ignore[arg-type]
+            return claimed[entry.token]
 
-        self.record.change(lambda old: [claim(entry) for entry in old])
-        return claimed
+        # A full disk must keep nobody from using or stopping what runs.
+        self.record.change(lambda old: [claim(entry) for entry in old], needed=False)
+        return list(claimed.values())

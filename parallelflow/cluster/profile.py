@@ -142,16 +142,18 @@ def create(name: str) -> Path:
     return folder
 
 
-def make_private(folder: Path) -> None:
-    """See to it that a profile has ``security`` and ``log`` folders that only their owner can read.
+def make_private(folder: Path, make: bool = True) -> None:
+    """See to it that a profile's ``security`` and ``log`` folders can be read by their owner only.
 
     :param folder: the profile's folder
+    :param make: whether those that do not exist are made
     :raises ProfileError: if they can be neither made nor made private
     """
     for part in (security_dir(folder), log_dir(folder)):
         try:
-            part.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-            if part.stat().st_mode & 0o077:
+            if make:
+                part.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+            if (make or part.exists()) and part.stat().st_mode & 0o077:
                 part.chmod(PRIVATE_FOLDER)
         except OSError as error:
             raise ProfileError(

@@ -2,6 +2,8 @@
 
 One JSON file per profile. An entry is written before its process is started (with process id 0 and the token that the
 process will carry) and removed when the process is gone, so a crash at any moment leaves nothing that cannot be found.
+Each process has its entry in its environment, too: a record that is damaged, by a full disk for instance, is made anew from
+those that run. Nothing but starting needs the record to be written.
 """
 
 from __future__ import annotations
@@ -12,22 +14,27 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from parallelflow.texts import tr
 
 from . import profile
 from .errors import ClusterError
-from .tree import Identity, Root
+from .tree import Identity, Root, lives, tokens_of
 from .waiting import Wait
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
 _LOCK_FOR = 5.0
+
+ENTRY = "PARALLELFLOW_ENTRY"
+"""The environment variable that holds a process's entry and its profile's folder; its descendants inherit it."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,10 @@ class Entry:
 _FIELDS = {entry.name for entry in fields(Entry)}
 
 
+def _entry(content: dict[str, Any]) -> Entry:
+    return Entry(**{name: value for name, value in content.items() if name in _FIELDS})
+
+
 @contextmanager
 def locked(path: Path, wait: Wait, what: str) -> Iterator[None]:
     """Hold a lock file, which only one process and one thread can do at a time.
@@ -92,7 +103,8 @@ def locked(path: Path, wait: Wait, what: str) -> Iterator[None]:
     :param path: the lock file; it is made and stays
     :param wait: how long to wait for whoever holds it
     :param what: what is waited for, as the progress text and in the error's sentence
-    :raises ClusterError: if somebody else holds it to the end of the wait, or it cannot be opened
+    :raises ClusterError: if somebody else holds it to the end of the wait
+    :raises NotWritten: if it cannot be opened
     :raises Cancelled: if the caller of the wait called it off
     """
     try:
@@ -123,8 +135,45 @@ def locked(path: Path, wait: Wait, what: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _cannot_be_written(path: Path, error: OSError) -> ClusterError:
-    return ClusterError(tr("{path} cannot be written: {reason}.", path=path, reason=error.strerror or error))
+class NotWritten(ClusterError):
+    """The record, or its lock, cannot be written: the disk is full or read-only, or it belongs to somebody else."""
+
+
+def _cannot_be_written(path: Path, error: OSError) -> NotWritten:
+    return NotWritten(tr("{path} cannot be written: {reason}.", path=path, reason=error.strerror or error))
+
+
+def in_environment(entry: Entry, profile_dir: Path) -> dict[str, str]:
+    """What a process has in its environment so that a record that was lost can be made anew.
+
+    :param entry: what is on record about it
+    :param profile_dir: the profile's folder
+    """
+    return {ENTRY: json.dumps([str(profile_dir), asdict(entry)])}
+
+
+def _that_run(profile_dir: Path) -> list[Entry]:
+    """Entries of the processes of a profile that run on this machine, as they say themselves.
+
+    Nobody knows any more which of them were let go. Those whose VisTrails is gone count as such: they are not ended unasked.
+    """
+    found: dict[str, tuple[Entry, dict[int, psutil.Process]]] = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError, ValueError, KeyError, TypeError):
+            folder, content = json.loads(process.environ()[ENTRY])
+            token = str(content["token"])
+            if folder == str(profile_dir) and token == tokens_of(process)[-1] and lives(process):
+                _, group = found.setdefault(token, (_entry(content), {}))
+                group[process.pid] = process
+    entries = []
+    for entry, group in found.values():
+        with suppress(psutil.Error):
+            leader = next((process for process in group.values() if process.ppid() not in group), None)
+            identity = Identity.of(leader.pid) if leader is not None else None
+            if identity is not None:
+                entry = replace(entry, pid=identity.pid, create_time=identity.create_time)
+            entries.append(replace(entry, let_go=entry.owner.process() is None))
+    return sorted(entries, key=lambda entry: entry.started)
 
 
 class Record:
@@ -134,44 +183,85 @@ class Record:
     """
 
     def __init__(self, profile_dir: Path) -> None:
+        self._profile_dir = profile_dir
         self.path = profile.security_dir(profile_dir) / "parallelflow.json"
         self._lock = profile.security_dir(profile_dir) / "parallelflow.lock"
 
     def read(self) -> list[Entry]:
-        """What is on record; empty if the file is missing or damaged."""
+        """What is on record; if the file is damaged, what of it still runs on this machine."""
+        return self._read()[0]
+
+    def _read(self) -> tuple[list[Entry], bool]:
+        """What is on record, and whether the file says so."""
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             if content["version"] != VERSION:
                 log.warning("%s was written by another version of Parallel Flow and is ignored", self.path)
-                return []
-            return [Entry(**{k: v for k, v in entry.items() if k in _FIELDS}) for entry in content["processes"]]
+                return [], True
+            return [_entry(entry) for entry in content["processes"]], True
         except FileNotFoundError:
-            return []
+            if not self._lost_as_well():
+                return [], True
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("%s is damaged and is ignored: %s", self.path, error)
-            return []
+            log.warning("%s is damaged: %s", self.path, error)
+        return _that_run(self._profile_dir), False
 
-    def change(self, change: Callable[[list[Entry]], list[Entry]]) -> list[Entry]:
+    def _lost_as_well(self) -> bool:
+        """Whether a connection file is damaged: whatever did that may have cost us the record."""
+        for path in (profile.client_file(self._profile_dir), profile.engine_file(self._profile_dir)):
+            try:
+                json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                return True
+            except OSError:
+                continue
+        return False
+
+    def change(self, change: Callable[[list[Entry]], list[Entry]], needed: bool = True) -> list[Entry]:
         """Replace the record by what a function makes of it, while nobody else can.
 
-        :param change: gets the old record, and returns the new one
+        :param change: gets the old record, and returns the new one; it may be called again
+        :param needed: whether whoever calls cannot go on if the record cannot be written; else there is a warning
         :returns: the new record
-        :raises ClusterError: if it is locked or cannot be written
+        :raises ClusterError: if it is locked
+        :raises NotWritten: if it is needed and cannot be written
         """
         try:
             with locked(self._lock, Wait(_LOCK_FOR), tr("the record of the processes that VisTrails started")):
-                old = self.read()
+                old, written = self._read()
                 new = change(old)
-                if new == old:
-                    return new
-                if new:
-                    text = json.dumps({"version": VERSION, "processes": [asdict(entry) for entry in new]}, indent=1)
-                    profile.write_private(self.path, text + "\n")
-                else:
-                    self.path.unlink(missing_ok=True)
+                if new != old or not written:
+                    self._write(new)
                 return new
         except OSError as error:
-            raise _cannot_be_written(self.path, error) from error
+            problem = _cannot_be_written(self.path, error)
+        except NotWritten as error:
+            problem = error
+        if needed:
+            raise problem
+        log.warning("%s", problem)
+        return change(self.read())
+
+    def _write(self, entries: list[Entry]) -> None:
+        if not entries:
+            self.path.unlink(missing_ok=True)
+            return
+        content = {"version": VERSION, "processes": [asdict(entry) for entry in entries]}
+        text = json.dumps(content, indent=1) + "\n"
+        try:
+            profile.write_private(self.path, text)
+        except OSError:
+            if not self._overwrite(text.encode()):
+                raise
+
+    def _overwrite(self, text: bytes) -> bool:
+        """Write over the old record, for which even a full disk has room if the new one is shorter."""
+        try:
+            with open(self.path, "r+b", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                return len(text) <= size and file.write(text.ljust(size)) == size
+        except OSError:
+            return False
 
     def put(self, *entries: Entry) -> None:
         """Add entries, or replace those with the same token.
@@ -183,10 +273,10 @@ class Record:
         self.change(lambda old: [entry for entry in old if entry.token not in tokens] + list(entries))
 
     def remove(self, *tokens: str) -> None:
-        """Take processes off the record.
+        """Take processes off the record. If it cannot be written, those that come later see that they are gone.
 
         :param tokens: the processes' tokens
-        :raises ClusterError: as for :meth:`change`
+        :raises ClusterError: if it is locked
         """
         if tokens:  # with none, not even the lock file is made
-            self.change(lambda old: [entry for entry in old if entry.token not in tokens])
+            self.change(lambda old: [entry for entry in old if entry.token not in tokens], needed=False)

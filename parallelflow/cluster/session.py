@@ -119,11 +119,15 @@ class Session:
             return self._manager
 
     def _open(self) -> Path:
-        """The profile's folder. The profile now stays what it is until it is changed or the session closes."""
+        """The profile's folder; `default` need not exist before something is started.
+
+        The profile now stays what it is until it is changed or the session closes.
+        """
         if self._profile_dir is None:
             name = self.profile
-            self._profile_dir = profiles.locate(name)
-            self._chosen = name
+            folder = profiles.find(name)
+            profiles.make_private(folder, make=False)
+            self._profile_dir, self._chosen = folder, name
         return self._profile_dir
 
     # Connect
@@ -328,6 +332,7 @@ class Session:
 
     def _start(self, n: int, wait: Wait, only_if_none: bool) -> set[str]:
         """Start engines and, if need be, a controller; only one VisTrails does so on a profile at a time."""
+        profiles.locate(self.profile)
         manager = self.processes
         manager.settings = self._settings()
         lock = profiles.security_dir(manager.profile_dir) / "parallelflow-start.lock"

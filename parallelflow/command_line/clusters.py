@@ -123,7 +123,7 @@ def stop(arguments: Arguments, output: Output) -> int:
     """
     settings = user.settings(arguments.vistrails, arguments.profile)
     name = settings.profile
-    left = on_record(profile_files.locate(name))
+    left = on_record(profile_files.find(name))
     count = len(left[LEFT_RUNNING]) + len(left[OF_CRASHED])
     with open_session(settings) as session:
         if arguments.everything:
