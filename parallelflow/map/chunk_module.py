@@ -1,7 +1,7 @@
 """The Map as it runs over one chunk on an engine.
 
 It is VisTrails' own `controlflow.Map` and runs the inherited loop; `parallelflow.map.module` is its other half, in VisTrails. May
-import VisTrails, `chunks`, `recorder` and `short_way` of the map room.
+import VisTrails, `chunks`, `recorder`, `short_way` and `stand_ins` of the map room.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import parallelflow
 from parallelflow.map import short_way
 from parallelflow.map.chunks import LONGEST_DURATION
 from parallelflow.map.short_way import PLAIN_TYPES
+from parallelflow.map.stand_ins import note_element
 
 
 class _Enough(Exception):
@@ -81,6 +82,7 @@ class MapChunk(SerialMap):
         if index != self._begun:  # once, where several modules are on FunctionPort
             self._begun = index
             self._begin(index)
+        note_element(module, index)
         if self.input_specs.keys().isdisjoint(inputPorts) and PLAIN_TYPES.issuperset(map(type, elementList)):
             short_way.set_plain_values(module, inputPorts, elementList)
             for _, port in zip(elementList, inputPorts, strict=False):

@@ -20,7 +20,7 @@ from parallelflow.map import engine_vistrails, values
 from parallelflow.map.engine_plan import ReadyPlan
 from parallelflow.map.engine_vistrails import Refused
 from parallelflow.map.interrupts import held_back
-from parallelflow.map.outcomes import ChunkOutcome, Failure, ModuleOutputs, PlanMissing, PlanReady, PlanRefused
+from parallelflow.map.outcomes import ChunkOutcome, Failure, PlanMissing, PlanReady, PlanRefused
 
 if TYPE_CHECKING:
     from parallelflow.map.plan import Content
@@ -116,11 +116,10 @@ def _packed_outcome(outcome: ChunkOutcome, port: str) -> list[Any]:
             try:
                 values.pack(value)
             except values.CannotTravel as error:
-                shown = value.outputs.get(port, value) if isinstance(value, ModuleOutputs) else value
                 outcome.values = {i: v for i, v in outcome.values.items() if i < index}
                 outcome.failure = Failure(
                     index,
-                    f"The result on output '{port}', of type {type(shown).__name__}, cannot be sent back"
+                    f"The result on output '{port}', of type {type(value).__name__}, cannot be sent back"
                     f" from an engine: {error}",
                     "".join(traceback.format_exception(error)),
                     None,

@@ -31,7 +31,6 @@ from parallelflow.map.outcomes import (
     Jobs,
     LoopRecord,
     LostHandle,
-    ModuleOutputs,
     Suspension,
 )
 from parallelflow.map.seeds import Generators
@@ -55,7 +54,6 @@ class ReadyPlan:
         from vistrails.core.vistrail.pipeline import Pipeline
         from vistrails.db.services.io import unserialize
 
-        import parallelflow.map.stand_ins  # noqa: F401  so that modules can be results
         from parallelflow.map.chunk_module import chunk_module
         from parallelflow.map.plan import restore_parameters
 
@@ -83,6 +81,7 @@ class ReadyPlan:
         self._generators: Generators
         self._broken_off = False
         self._values: list[tuple[GivenValue, int, int]] = []  # with the places of module and connector in the content
+        self._uses: list[tuple[Any, int]] = []  # connectors with modules that are values, and these modules' ids
         self._connect()
 
     @property
@@ -110,6 +109,7 @@ class ReadyPlan:
 
         from parallelflow.map import short_way
 
+        self._adopt_modules()
         for place, planned in enumerate(self.content.modules):
             module = self._objects[planned.module_id]
             module.list_depth = planned.list_depth
@@ -130,10 +130,10 @@ class ReadyPlan:
                     self._values.append((source, place, number))
                 else:
                     source, port = self._objects[connector.source], connector.source_port
-                module.set_input_port(connector.port, ModuleConnector(source, port, spec, connector.typecheck))
-            if planned.results is not None:
-                module.outputPorts.update(planned.results)
-                module.upToDate = module.computed = True
+                made = ModuleConnector(source, port, spec, connector.typecheck)
+                module.set_input_port(connector.port, made)
+                if connector.source is not None:
+                    self._uses.append((made, connector.source))
         for module in self._objects.values():
             self._look_up(module)
         for module_id in self.content.functions:
@@ -141,6 +141,19 @@ class ReadyPlan:
             self._loop.set_input_port("FunctionPort", ModuleConnector(self._objects[module_id], "self"))
         self._loop.input_port_names = self.content.input_ports
         self._loop.output_port_name = self.content.output_port
+
+    def _adopt_modules(self) -> None:
+        """Let what has arrived of modules that are values take their places."""
+        from parallelflow.map import stand_ins
+
+        for planned in self.content.modules:
+            if planned.computed is not None:
+                module = stand_ins.adopt(planned.computed, self._objects[planned.module_id])
+                module.upToDate = module.computed = True
+                self._objects[planned.module_id] = module
+            stand_ins.place(self._objects[planned.module_id], planned.module_id)
+        for connector, module_id in self._uses:
+            connector.obj = self._objects[module_id]
 
     def _look_up(self, module: Any) -> None:
         """Have what does not change looked up once, not several times per element."""
@@ -201,7 +214,7 @@ class ReadyPlan:
                 outcome.failure = Failure(self._loop.index, message, traceback.format_exc(), self.content.functions[-1])
             outcome.seconds = time.perf_counter() - started
         outcome.output, outcome.errors = said.getvalue(), complained.getvalue()
-        outcome.values = {index: self._result(value) for index, value in self._loop.results.items()}
+        outcome.values = dict(self._loop.results)
         outcome.gives_back = self._loop.gives_back
         outcome.suspended = {
             index: [self._suspension(error) for error in errors] for index, errors in self._loop.suspensions.items()
@@ -225,7 +238,7 @@ class ReadyPlan:
             self._renew_values()
         self._is_fresh = False
         for planned in self.content.modules:
-            if planned.results is None:
+            if planned.computed is None:
                 module = self._objects[planned.module_id]
                 module.upToDate = module.computed = False
 
@@ -234,9 +247,7 @@ class ReadyPlan:
         self.content = values.unpack(self._packed)
         for value, place, number in self._values:
             value.value = self.content.modules[place].connectors[number].value
-        for planned in self.content.modules:
-            if planned.results is not None:
-                self._objects[planned.module_id].outputPorts.update(planned.results)
+        self._adopt_modules()
 
     def _records(
         self, executions: list[ExecutionRecord | LoopRecord], indices: Sequence[int]
@@ -265,14 +276,6 @@ class ReadyPlan:
             is_own = culprit is not None and (error.module is self._loop or error.module is self._objects.get(culprit))
             return Failure(self._loop.index, error.msg, trace, culprit, getattr(error, "abort", False), is_own)
         return None
-
-    def _result(self, value: Any) -> Any:
-        from vistrails.core.modules.vistrails_module import Module
-
-        if isinstance(value, Module) and self._own_id(value) in self.content.functions:
-            outputs = {port: output for port, output in value.outputPorts.items() if output is not value}
-            return ModuleOutputs(value.moduleInfo["moduleId"], outputs)
-        return value
 
     def _own_id(self, module: Any) -> int | None:
         """The id of a module in the user's pipeline; None inside a Group, which has ids of its own."""

@@ -28,7 +28,7 @@ from parallelflow.cluster.session import Session, get_session
 from parallelflow.map import connected, garbage, progress, seeds, stand_ins
 from parallelflow.map.elements import Elements
 from parallelflow.map.needs import environment
-from parallelflow.map.outcomes import ChunkOutcome, Failure, Host, IterationRecord, Jobs, ModuleOutputs, Suspension
+from parallelflow.map.outcomes import ChunkOutcome, Failure, Host, IterationRecord, Jobs, Suspension
 from parallelflow.map.plan import make_plan, make_run
 from parallelflow.map.progress import MapProgress
 from parallelflow.map.provenance import LoopLog
@@ -88,7 +88,7 @@ class Execution:
             with seeds.drawn() as self.seeds:
                 self._in_parallel()
             self._raise_what_went_wrong()
-            module.partialResult = [self._value(index) for index in range(count)]
+            module.partialResult = [self.results[index] for index in range(count)]
         if loop is not None:
             loop.end_loop_execution()
 
@@ -162,7 +162,7 @@ class Execution:
             run_info = make_run(module, self._known_jobs(), self.seeds)
             work = Work(plan.packed, plan.digest, environment(), run_info, range(len(self.elements)))
             self.started = time.time()
-            with connection.watched(), garbage.in_steps() as collect:
+            with connection.watched(), stand_ins.at_home(self._own_module), garbage.in_steps() as collect:
                 scheduler = Scheduler(
                     connection,
                     work,
@@ -304,14 +304,13 @@ class Execution:
         error.name = suspension.name
         return error
 
-    def _value(self, index: int) -> Any:
-        value = self.results[index]
-        if not isinstance(value, ModuleOutputs):
-            return value
-        module = self._carrier(value.module_id)
-        self.module.setInputValues(module, self.ports, self.elements[index], index)
-        module.outputPorts.update(value.outputs)
-        module.upToDate = module.computed = True
+    def _own_module(self, module_id: int, element: int | None) -> Module | None:
+        """A copy of a module of the workflow that comes back as a value."""
+        if module_id not in self.reachable:
+            return None
+        module = self._carrier(module_id)
+        if element is not None:
+            self.module.setInputValues(module, self.ports, self.elements[element], element)
         return module
 
 

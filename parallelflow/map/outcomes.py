@@ -177,17 +177,6 @@ class ChunkOutcome:
 
 
 @dataclass(frozen=True)
-class ModuleOutputs:
-    """Stands for a module that is itself the result (output port `self`): the values on its output ports.
-
-    `module_id` is its id in the user's pipeline.
-    """
-
-    module_id: int
-    outputs: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class PlanMissing:
     """An engine's answer to a chunk of a plan that it does not hold."""
 

@@ -69,7 +69,7 @@ class PlannedModule:
     signature: Any
     enabled_outputs: list[str]
     connectors: list[Connector] = field(default_factory=list)
-    results: dict[str, Any] | None = None  # its outputs, where it has been computed already
+    computed: Module | None = None  # itself, where it has been computed already: `stand_ins` says what arrives of it
 
 
 @dataclass
@@ -185,7 +185,8 @@ def _name_the_port(map_module: Module, gathered: _Gathered, error: values.Cannot
                         why=culprit,
                     ),
                 )
-        for port, value in (module.results or {}).items():
+        outputs = {} if module.computed is None else module.computed.outputPorts
+        for port, value in outputs.items():
             try:
                 values.pack(value)
             except values.CannotTravel as culprit:
@@ -219,8 +220,8 @@ class _Gathered:
         self.modules[module_id] = planned
         if not is_function and module.computed:
             # Used as a value (its `self`): it has run here and must not run again there.
-            planned.results = {port: value for port, value in module.outputPorts.items() if port != "self"}
-            for value in planned.results.values():
+            planned.computed = module
+            for value in module.outputPorts.values():
                 self._note_files(value)
             return module_id  # type: ignore[no-any-return]
         for port, connectors in module.inputPorts.items():

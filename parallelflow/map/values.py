@@ -42,21 +42,24 @@ class _Pickler(cloudpickle.Pickler):
         copyreg.dispatch_table,
     )
 
+    lenient = False  # whether what belongs to a value, but is no part of it, may stay behind
+
     def reducer_override(self, value: Any) -> Any:
         for kind, reduce in _reducers.items():
             if isinstance(value, kind):
-                return reduce(value)
+                return reduce(value, self.lenient)
         return super().reducer_override(value)
 
 
-_reducers: dict[type, Callable[[Any], Any]] = {}
+_reducers: dict[type, Callable[[Any, bool], Any]] = {}
 
 
-def register(kind: type, reduce: Callable[[Any], Any]) -> None:
+def register(kind: type, reduce: Callable[[Any, bool], Any]) -> None:
     """Say how instances of a class and its subclasses travel.
 
     :param kind: the class.
-    :param reduce: gives what `object.__reduce__` would.
+    :param reduce: gives what `object.__reduce__` would; called with the instance, and whether what cannot be pickled may stay
+        behind where it is no part of the value, because without that the value cannot travel.
     """
     _reducers[kind] = reduce
 
@@ -89,12 +92,39 @@ def pack(value: Any) -> Packed:
         buffers.append(raw)
         return False
 
-    stream = io.BytesIO()
     try:
-        _Pickler(stream, protocol=5, buffer_callback=keep_in_pickle).dump(value)
+        return [_dumps(value, keep_in_pickle), *buffers]
     except Exception as error:  # any class may raise anything from its own __reduce__
-        raise CannotTravel(value, error) from error
-    return [stream.getvalue(), *buffers]
+        first = error
+    buffers.clear()
+    try:
+        return [_dumps(value, keep_in_pickle, lenient=True), *buffers]
+    except Exception:
+        raise CannotTravel(value, first) from first
+
+
+def _dumps(value: Any, keep_in_pickle: Callable[[pickle.PickleBuffer], bool], lenient: bool = False) -> bytes:
+    stream = io.BytesIO()
+    pickler = _Pickler(stream, protocol=5, buffer_callback=keep_in_pickle)
+    pickler.lenient = lenient
+    pickler.dump(value)
+    return stream.getvalue()
+
+
+def why_not(value: Any, given: Sequence[Any]) -> str | None:
+    """Return why a value cannot be pickled, or None if it can.
+
+    :param value: any Python value.
+    :param given: objects of which it is known that they can, and which are not looked into.
+    """
+    pickler = _Pickler(io.BytesIO(), protocol=5, buffer_callback=lambda _: False)
+    known = set(map(id, given))
+    pickler.persistent_id = lambda each: "known" if id(each) in known else None
+    try:
+        pickler.dump(value)
+    except Exception as error:
+        return str(CannotTravel(value, error))
+    return None
 
 
 def unpack(packed: Sequence[Any]) -> Any:

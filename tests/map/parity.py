@@ -257,26 +257,43 @@ def _suspension(error: Any) -> Any:
     )
 
 
+# What VisTrails' interpreter and Groups put on a module, and what an engine does.
+_OF_VISTRAILS = {
+    *vars(Module()),
+    *("id", "interpreter", "registry", "pipeline", "input_remap", "output_remap", "is_cacheable", "persistent_modules"),
+    *("job_monitor", "change_parameter"),
+}
+_OF_OURS = {"_short_way_ports", "_short_way", "_parallelflow_id", "_parallelflow_element"}
+
+
 class ShownModule:
     """A module that is a value: what a receiver could see of it."""
 
-    def __init__(self, module: Module):
+    def __init__(self, module: Module, depth: int):
         self.type = f"{type(module).__module__}.{type(module).__qualname__}"
         self.number = module.moduleInfo.get("moduleId")
         self.outputs = {
-            port: (_shown(value) if value is not module else "itself") for port, value in module.outputPorts.items()
+            port: (_shown(value, depth - 1) if value is not module else "itself")
+            for port, value in module.outputPorts.items()
         }
         self.inputs = sorted(module.inputPorts)
         self.state = (module.upToDate, module.had_error, module.was_suspended)
+        self.notes = {
+            name: (_shown(note, depth - 1) if note is not module else "itself")
+            for name, note in sorted(vars(module).items())
+            if name not in _OF_VISTRAILS | _OF_OURS
+        }
 
 
 def _shown(value: Any, depth: int = 4) -> Any:
     if isinstance(value, Module):
-        return ShownModule(value)
-    if type(value) is list and depth:
+        return ShownModule(value, depth) if depth > 0 else type(value).__name__
+    if type(value) is list and depth > 0:
         return [_shown(each, depth - 1) for each in value]
-    if type(value) is tuple and depth:
+    if type(value) is tuple and depth > 0:
         return tuple(_shown(each, depth - 1) for each in value)
+    if type(value) is dict and depth > 0 and any(isinstance(each, Module) for each in value.values()):
+        return {key: _shown(each, depth - 1) for key, each in value.items()}
     return value
 
 
@@ -566,6 +583,7 @@ class _Comparison:
         complex: _complex,
         bool: _plain,
         ShownModule: _shown,
+        Module: lambda self, a, b, path: self._shown(ShownModule(a, 2), ShownModule(b, 2), path),
         PathObject: _path,
         numpy.ma.MaskedArray: _masked,
         numpy.ndarray: _array,

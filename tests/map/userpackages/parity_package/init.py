@@ -442,6 +442,48 @@ class Takes(Module):
         self.set_output("value", [self.get_input("value"), type(other).__name__, other.get_output("value")])
 
 
+class Notes(Module):
+    """Notes on itself what it gets, and gives itself in many ways."""
+
+    _input_ports = [IPort("value", "basic:Variant"), IPort("preset", "basic:String")]
+    _output_ports = [
+        OPort("value", "Notes"),
+        OPort("list", "basic:List"),
+        OPort("dictionary", "basic:Dictionary"),
+        OPort("method", "basic:Variant"),
+        OPort("function", "basic:Variant"),
+        OPort("pair", "basic:Variant"),
+        OPort("helper", "basic:Variant"),
+    ]
+
+    noted = None
+
+    def compute(self):
+        self.noted = self.get_input("value")
+        self.myself = self
+        self.children = {"other": Later(self.noted)}
+        self.set_output("value", self)
+        self.set_output("list", [self, self.noted, self])
+        self.set_output("dictionary", {"self": self})
+        self.set_output("method", self.told)
+        self.set_output("function", lambda: (self.noted, self.told()))
+        self.set_output("pair", (copy.copy(self), self))
+        self.set_output("helper", self.children["other"])
+
+    def told(self):
+        return f"told {self.noted} {self.force_get_input('preset')}"
+
+
+class Locks(Notes):
+    """Notes something that cannot be pickled, too."""
+
+    def compute(self):
+        import threading
+
+        Notes.compute(self)
+        self.lock = threading.Lock()
+
+
 class Own(Module):
     """Gives a value of a class that lives in this package."""
 
@@ -486,5 +528,7 @@ _modules = [
     CountsAlways,
     Holds,
     Takes,
+    Notes,
+    Locks,
     Own,
 ]
