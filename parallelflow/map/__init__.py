@@ -4,7 +4,8 @@ One element's way, from the list to the log:
 
 - `module` is the VisTrails module, and `execution` one run of it: checks the input, has the elements run.
 - `work` is what the scheduler runs, as data; `elements` a Map's list as that.
-- `plan` gathers everything that is the same for all elements; `needs` says which packages and subworkflows that takes.
+- `plan` gathers everything that is the same for all elements; `needs` says which packages and subworkflows that takes;
+  `configuration` is what goes with one run of it.
 - `chunks` decides how many elements travel together, and `experience` keeps what earlier runs tell about that.
 - `values` turns elements into bytes and back, `stand_ins` modules that are values.
 - `connected` connects to the cluster, or starts one, without blocking VisTrails' window.
@@ -12,8 +13,8 @@ One element's way, from the list to the log:
   runs when the Map ends early, and `forgetting` what client and hub keep of it.
 - `engine` is what the scheduler calls in an engine: `engine_vistrails` starts VisTrails there, `engine_plan` runs a chunk
   through the serial Map's own loop, which is `chunk_module`, `short_way` leaves out what comes to nothing in that, `recorder`
-  notes down what is executed, `seeds` gives each element random numbers of its own, `interrupts` lets SIGINT end an element but
-  nothing else.
+  notes down what is executed, `seeds` gives each element random numbers of its own, `series` its files their numbers, `interrupts`
+  lets SIGINT end an element but nothing else.
 - `outcomes` is what travels back; `provenance` writes it into the workflow's log, and `exports` has VisTrails' graphs of that
   show it; `progress` tells how far it has come;
   `garbage` keeps Python's own housekeeping from getting in the way.

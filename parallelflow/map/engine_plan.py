@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from parallelflow.map import values
-from parallelflow.map.engine_vistrails import Refused, add_subworkflows, enable_package, host
+from parallelflow.map.engine_vistrails import Refused, add_subworkflows, enable_package, have_a_folder, host
 from parallelflow.map.outcomes import (
     ChunkOutcome,
     ExecutionRecord,
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from parallelflow.map.interrupts import Interrupts
     from parallelflow.map.plan import Content
     from parallelflow.map.short_way import GivenValue
+
+
+# The run that VisTrails here is configured for.
+_configured_for = b""
 
 
 class ReadyPlan:
@@ -79,6 +83,7 @@ class ReadyPlan:
         self._run_info = b""
         self._run: Any = None
         self._generators: Generators
+        self._series: Any = None  # a `parallelflow.map.series.Series`
         self._broken_off = False
         self._values: list[tuple[GivenValue, int, int]] = []  # with the places of module and connector in the content
         self._uses: list[tuple[Any, int]] = []  # connectors with modules that are values, and these modules' ids
@@ -186,10 +191,13 @@ class ReadyPlan:
 
         if os.path.isdir(self.content.folder):
             os.chdir(self.content.folder)  # relative names of files mean the same as in VisTrails
+        else:
+            have_a_folder()
         if run_info != self._run_info:
             self._run, self._run_info = pickle.loads(run_info), run_info
             self._begin_run()
-        self._loop.prepare(values.unpack(packed), indices, self._run.signature, self._generators.begin)
+        self._go_on_with_run()
+        self._loop.prepare(values.unpack(packed), indices, self._run.signature, self._begin_element)
         executions: list[ExecutionRecord | LoopRecord] = []
         monitor = _job_monitor(self._run.jobs)
         said, complained = io.StringIO(), io.StringIO()  # what elements print is shown in VisTrails, in their order
@@ -222,6 +230,7 @@ class ReadyPlan:
         outcome.records, outcome.beside = self._records(executions, indices)
         outcome.executed = dict(executed)
         outcome.jobs = _changed_jobs(monitor, self._run.jobs)
+        outcome.after_series = self._series.after
         self._loop.forget()
         return outcome
 
@@ -230,9 +239,6 @@ class ReadyPlan:
 
         Whether it may still be used, only VisTrails' own cache knows.
         """
-        from vistrails.core.configuration import get_vistrails_configuration
-
-        get_vistrails_configuration().jobCheckInterval = self._run.job_interval
         self._generators = Generators(self._run.seeds)
         if not self._is_fresh:
             self._renew_values()
@@ -241,6 +247,29 @@ class ReadyPlan:
             if planned.computed is None:
                 module = self._objects[planned.module_id]
                 module.upToDate = module.computed = False
+        self._series = None
+
+    def _go_on_with_run(self) -> None:
+        """Let VisTrails be configured as it is for this run; a chunk of another may have come in between."""
+        from vistrails.core.configuration import get_vistrails_configuration
+
+        from parallelflow.map import configuration, series
+
+        global _configured_for
+        if _configured_for == self._run_info and self._series is not None:
+            return
+        configuration.take_over(self._run.configuration)
+        get_vistrails_configuration().jobCheckInterval = self._run.job_interval
+        if self._series is None:  # what is configured decides how many there are
+            functions = [self._pipeline.modules[module_id] for module_id in self.content.functions]
+            shared = series.shared_folder(self.content.file_pool)
+            self._series = series.Series(self._run.series, series.files_in_series(functions), shared)
+        series.use(self._series)
+        _configured_for = self._run_info
+
+    def _begin_element(self, index: int) -> None:
+        self._generators.begin(index)
+        self._series.begin(index)
 
     def _renew_values(self) -> None:
         """Let values be again what they were when the plan came: modules may have changed them in place."""

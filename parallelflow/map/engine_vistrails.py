@@ -54,6 +54,7 @@ def start(environment: Environment) -> None:
     :raises Refused: when VisTrails does not start.
     """
     global _application
+    have_a_folder()
     for entry in environment.path:
         if entry not in sys.path:
             sys.path.append(entry)
@@ -101,6 +102,16 @@ def start(environment: Environment) -> None:
     # What start-up left behind never dies: without it, each full collection during a chunk is 40 ms shorter.
     gc.collect()
     gc.freeze()
+
+
+def have_a_folder() -> None:
+    """Go elsewhere if the working folder, or the one for temporary files, has been removed since this process was started."""
+    if not os.path.isdir(tempfile.gettempdir()):
+        tempfile.tempdir = None  # look again
+    try:
+        os.getcwd()
+    except OSError:
+        os.chdir(tempfile.gettempdir())
 
 
 def _folder_to_work_in(users: str) -> str:

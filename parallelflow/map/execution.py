@@ -25,7 +25,7 @@ from vistrails.core.modules.vistrails_module import (
 
 from parallelflow.cluster.errors import ClusterError, ControllerLost
 from parallelflow.cluster.session import Session, get_session
-from parallelflow.map import connected, garbage, progress, seeds, stand_ins
+from parallelflow.map import connected, garbage, progress, seeds, series, stand_ins
 from parallelflow.map.elements import Elements
 from parallelflow.map.needs import environment
 from parallelflow.map.outcomes import ChunkOutcome, Failure, Host, IterationRecord, Jobs, Suspension
@@ -159,7 +159,7 @@ class Execution:
             connection = session.connection
             if connection is None:  # closed by somebody else in this very moment
                 raise ControllerLost(tr("The connection to the cluster was closed. Run the workflow again."))
-            run_info = make_run(module, self._known_jobs(), self.seeds)
+            run_info = make_run(module, self._known_jobs(), self.seeds, len(self.elements))
             work = Work(plan.packed, plan.digest, environment(), run_info, range(len(self.elements)))
             self.started = time.time()
             with connection.watched(), stand_ins.at_home(self._own_module), garbage.in_steps() as collect:
@@ -228,6 +228,7 @@ class Execution:
                     self.module.logging.signalSuccess(module)
                 self.executed[module_id] = module
         self._learn_jobs(outcome.jobs)
+        series.go_on_after(outcome.after_series)
         self.written.add(report)
 
     def _job_monitor(self) -> Any:

@@ -138,7 +138,8 @@ class ChunkOutcome:
     `indices` are those of the chunk's elements, `executed` how often each module of the plan has run to its end, by its
     id in the user's pipeline. `records` are the elements' executions, `beside` those of modules that run once for all of
     them (the branches of an If). `seconds` is the time that the elements took together, `jobs` what VisTrails' job
-    monitor has learnt there, `output` and `errors` what was printed.
+    monitor has learnt there, `output` and `errors` what was printed. `after_series` is the number after the last one that was
+    given to a file of a series.
     """
 
     host: Host
@@ -155,6 +156,7 @@ class ChunkOutcome:
     jobs: Jobs = field(default_factory=dict)
     output: str = ""
     errors: str = ""
+    after_series: int = 0
 
     def give_back_failed(self) -> None:
         """Have the failed element run again, with those after it: it is not its own fault."""

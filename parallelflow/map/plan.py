@@ -25,10 +25,12 @@ from vistrails.core.modules.vistrails_module import InvalidOutput, Module, Modul
 from vistrails.core.vistrail.pipeline import Pipeline
 from vistrails.db.services.io import serialize as db_serialize
 
-from parallelflow.map import values
+from parallelflow.map import configuration, series, values
+from parallelflow.map.configuration import Configuration
 from parallelflow.map.needs import Needed, Package, Subworkflow
 from parallelflow.map.outcomes import Jobs
 from parallelflow.map.seeds import Seeds
+from parallelflow.map.series import Start
 from parallelflow.texts import tr
 
 
@@ -102,6 +104,8 @@ class Run:
     :ivar info: what modules find in their `moduleInfo`, as arguments of VisTrails' interpreter.
     :ivar jobs: what VisTrails' job monitor knows, or None where it monitors no workflow.
     :ivar seeds: what the elements' random numbers follow from.
+    :ivar configuration: VisTrails' configuration.
+    :ivar series: where the numbers of files begin that output modules write in series.
     :ivar job_interval: how often to look whether a job has finished, in seconds, or 0: leave it to VisTrails.
     """
 
@@ -110,6 +114,8 @@ class Run:
     info: dict[str, Any]
     jobs: Jobs | None
     seeds: Seeds
+    configuration: Configuration
+    series: Start
     job_interval: int
 
 
@@ -161,13 +167,20 @@ def make_plan(map_module: Module, functions: Sequence[Module], input_ports: list
         input_ports=list(input_ports),
         output_port=output_port,
         files=list(gathered.files),
-        folder=os.getcwd(),
+        folder=_working_folder(),
         file_pool=map_module.interpreter.filePool.directory,
     )
     try:
         return Plan(content)
     except values.CannotTravel as error:
         raise _name_the_port(map_module, gathered, error) from error
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it has been removed
+        return ""
 
 
 def _name_the_port(map_module: Module, gathered: _Gathered, error: values.CannotTravel) -> ModuleError:
@@ -276,12 +289,13 @@ class _Gathered:
             self.files[os.path.abspath(value.name)] = None
 
 
-def make_run(map_module: Module, jobs: Jobs | None, drawn: Seeds) -> bytes:
+def make_run(map_module: Module, jobs: Jobs | None, drawn: Seeds, elements: int) -> bytes:
     """Describe this run of a Map to engines.
 
     :param map_module: the Map, in the middle of its execution.
     :param jobs: what VisTrails' job monitor knows, or None where it monitors no workflow.
     :param drawn: what the elements' random numbers follow from.
+    :param elements: how many elements there are.
     :returns: a `Run`, pickled.
     """
     known = map_module.moduleInfo
@@ -290,13 +304,16 @@ def make_run(map_module: Module, jobs: Jobs | None, drawn: Seeds) -> bytes:
     # Batch mode's folder for output; the rest concerns VisTrails' window.
     extra = {key: value for key, value in known.get("extra_info", {}).items() if key == "pathDumpCells"}
     info = {"current_version": known["version"], "reason": known["reason"], "locator": locator, "extra_info": extra}
+    name = uuid.uuid4().hex
     return pickle.dumps(
         Run(
-            uuid.uuid4().hex,
+            name,
             map_module.signature,
             info,
             jobs,
             drawn,
+            configuration.current(),
+            series.start(name, elements),
             _job_interval(known.get("job_monitor")),
         )
     )

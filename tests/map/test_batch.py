@@ -88,3 +88,22 @@ def test_batch_mode_asks_nothing_after_enable_has_made_the_settings(
     done = in_batch("serial", [flow], [], tmp_path)
     assert done.returncode == 0, done.stdout
     assert "[7, 14]" in done.stdout
+
+
+def test_output_directory_and_output_settings_reach_elements(in_batch: InBatch, tmp_path: Path) -> None:
+    inner = Flow()
+    number = inner.python("o = 10 * i", {"i": "Integer"}, {"o": "Integer"})
+    inner.connect(number, "o", inner.add("GenericOutput", {"mode_type": "file"}), "value")
+    inner.inputs, inner.outputs = {"i": (number, "i")}, {"o": (number, "o")}
+    flow = Flow()
+    flow.map(flow.group(inner), "i", "o", "[0, 1, 2, 3, 4, 5]")
+    left = {}
+    for side in PACKAGES:
+        folder = tmp_path / side
+        folder.mkdir()
+        settings = "file.series=True,file.basename=n,file.suffix=.txt"
+        done = in_batch(side, [flow], ["--output-directory", str(folder), "--output-settings", settings], tmp_path)
+        assert done.returncode == 0, done.stdout
+        left[side] = {path.name: path.read_text() for path in folder.iterdir()}
+    assert left["serial"] == {f"n{index:03d}.txt": f"{10 * index}\n" for index in range(6)}
+    assert left["ours"] == left["serial"]

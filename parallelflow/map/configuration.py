@@ -1,0 +1,119 @@
+"""VisTrails' configuration, as it is when a Map runs: it travels with the run, so that engines that are there already follow.
+
+What the command line of batch mode says (``--output-directory``, ``--output-settings``) is in the *temporary* configuration,
+preferences are in the *persistent* one. Of both only that travels which is not VisTrails' default.
+
+May import VisTrails.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+# What an engine's VisTrails has of its own: it has no window, its folders may be others, and it never asks.
+_OF_THE_PROCESS = frozenset(
+    {
+        "batch",
+        "dotVistrails",
+        "errorLog",
+        "installBundles",
+        "isRunningGUI",
+        "jobCheckInterval",
+        "loadPackages",
+        "singleInstance",
+        "spawned",
+        "userPackageDir",
+    }
+)
+
+# What a configuration says by name: a value, another such dictionary, or None where the default has a value and it has none.
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a run finds configured.
+
+    :ivar temporary: what differs from VisTrails' defaults in this session.
+    :ivar persistent: what differs from them in the preferences.
+    :ivar umask: which permissions new files do not get.
+    """
+
+    temporary: Values
+    persistent: Values
+    umask: int
+
+
+def current() -> Configuration:
+    """Return this VisTrails' configuration."""
+    umask = os.umask(0o077)  # there is no other way to learn it
+    os.umask(umask)
+    temporary, persistent = ({**_values(each)} for each in _both())
+    return Configuration(_without_defaults(temporary), _without_defaults(persistent), umask)
+
+
+def take_over(configuration: Configuration) -> None:
+    """Make a configuration this VisTrails' own, but for what belongs to the process.
+
+    :param configuration: the user's.
+    """
+    os.umask(configuration.umask)
+    for own, users in zip(_both(), (configuration.temporary, configuration.persistent), strict=True):
+        wanted = {**_defaults(), **users}
+        there = _values(own)
+        for name in (there.keys() | wanted.keys()) - _OF_THE_PROCESS:
+            if there.get(name) != wanted.get(name):
+                _set(own, name, wanted.get(name))
+
+
+def _both() -> tuple[Any, Any]:
+    from vistrails.core.configuration import get_vistrails_persistent_configuration, get_vistrails_temp_configuration
+
+    return get_vistrails_temp_configuration(), get_vistrails_persistent_configuration()
+
+
+@cache
+def _defaults() -> Values:
+    from vistrails.core.configuration import default
+
+    return _values(default())
+
+
+def _without_defaults(values: Values) -> Values:
+    defaults = _defaults()
+    names = (values.keys() | defaults.keys()) - _OF_THE_PROCESS
+    return {name: values.get(name) for name in sorted(names) if values.get(name) != defaults.get(name)}
+
+
+def _values(configuration: Any) -> Values:
+    from vistrails.core.configuration import ConfigurationObject
+
+    found = {}
+    for name, key in configuration.db_config_keys_name_index.items():
+        value = key.value
+        found[name] = _values(value) if isinstance(value, ConfigurationObject) else value
+    return found
+
+
+def _set(configuration: Any, name: str, value: Any) -> None:
+    from vistrails.core.configuration import ConfigKey
+
+    # The usual way refuses what is not of the type that this VisTrails has seen first.
+    key = configuration.db_config_keys_name_index.get(name)
+    if key is not None:
+        configuration.db_delete_config_key(key)
+        configuration._unset_keys[name] = (None, type(key.value))
+    if value is not None:
+        configuration._unset_keys.pop(name, None)
+        configuration.db_add_config_key(ConfigKey(name, _object(value)))
+
+
+def _object(value: Any) -> Any:
+    from vistrails.core.configuration import ConfigurationObject
+
+    if not isinstance(value, dict):
+        return value
+    return ConfigurationObject(**{name: _object(each) for name, each in value.items()})
