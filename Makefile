@@ -6,6 +6,13 @@ VENV ?= .venv
 
 BIN = $(VENV)/bin
 
+# Debian's package of VisTrails, for a machine without apt that its file was brought to.
+VISTRAILS ?=
+
+# VISUAL=1 also installs what VisTrails' cells and bundled packages are for: matplotlib, VTK, a web engine and others, 1 GB.
+# Nothing else counts: the same variable in the environment usually names an editor.
+LARGE = $(if $(filter 1,$(VISUAL)),--visual)
+
 # Where `make bench` puts its tables and plots.
 OUT ?= build/bench
 
@@ -20,14 +27,16 @@ setup:  ## make or update the environment: VisTrails, this project, the tools
 	  echo "make setup: there is no '$(PYTHON)' here; this project needs Python 3.10 or later." \
 	    "Install it (on Debian, as root: apt-get install python3 python3-venv)," \
 	    "or name yours, as in: make setup PYTHON=python3.11" >&2; exit 1; }
-	@"$(PYTHON)" -m host "$(VENV)"
+	@"$(PYTHON)" -m host $(LARGE) $(if $(VISTRAILS),--vistrails "$(VISTRAILS)") "$(VENV)"
 
 demo: setup  ## run the example: a map over a cluster that it starts and stops
 	@$(BIN)/python examples/demo.py
 
+vistrails: VISUAL = 1
 vistrails: setup  ## open VisTrails' window with this package enabled
 	@$(BIN)/python -m host.vistrails_window $(FILES)
 
+test: VISUAL = 1
 test: setup  ## run all tests
 	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest
 
@@ -59,6 +68,7 @@ test-all:  ## run all tests on each supported Python that is here, with the newe
 	echo "make test-all: passed:$${tested:- none}; failed:$${failed:- none}; not on this machine:$${skipped:- none}"; \
 	test -z "$$failed"
 
+coverage: VISUAL = 1
 coverage: setup  ## run all tests and show which lines they reach, those that run in engines included
 	@rm -f .coverage .coverage.*
 	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m coverage run -m pytest

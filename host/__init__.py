@@ -4,7 +4,7 @@
 
 * `environment`: the steps of the setup, and how an interrupted one recovers;
 * `debian`: Debian's VisTrails package, and what Qt needs from the system;
-* `repairs`: the table of what Debian's VisTrails needs changed to run on Python 3.10 and later;
+* `repairs`: tables of what Debian's VisTrails needs changed for today's Python, Qt and libraries, by what they are for;
 * `wheel`: the repaired tree as an ordinary distribution that pip installs and uninstalls;
 * `vistrails_window`: VisTrails' window with this project's package enabled (``make vistrails``).
 

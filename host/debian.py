@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import io
+import lzma
 import os
 import platform
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from host import SetupError
 
@@ -25,38 +29,79 @@ FILE = f"vistrails_{VERSION}_all.deb"
 SHA256 = "0bf66ab386df30d2b36ba325beb36cd7c695ff390598b89aa19c0e553f998441"
 
 
-def fetch(folder: Path) -> Path:
-    """Download VisTrails' Debian package, unless it is there already.
+def fetch(folder: Path, given: Path | None = None) -> Path:
+    """Download VisTrails' Debian package, unless it is there already or the user has it.
 
     :param folder: where it is kept
+    :param given: the file, as the user has downloaded it
     :returns: its path
-    :raises SetupError: if this machine lacks apt's tools, or what they download is not that package
+    :raises SetupError: if this machine lacks apt, or the file is not that package
     """
     package = folder / FILE
-    if not _is_whole(package):
-        for tool in ("apt-get", "dpkg-deb"):
-            if shutil.which(tool) is None:
-                raise SetupError(
-                    f"VisTrails comes from Debian 12 ({RELEASE}), but this machine has no '{tool}'."
-                    " Run this on Debian 12, for instance in a container."
-                )
+    if given is not None:
+        _keep(given, package)
+    elif not _is_whole(package):
+        if shutil.which("apt-get") is None:
+            raise SetupError(
+                f"VisTrails comes from Debian 12 ({RELEASE}), but this machine has no 'apt-get'. Download {FILE}, from Debian's"
+                " pool or another machine, and name it: make setup VISTRAILS=the-file."
+            )
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             os.replace(_download(Path(scratch)), package)
     return package
 
 
+def _keep(given: Path, package: Path) -> None:
+    """Copy the user's file to its place, whole or not at all."""
+    if not given.is_file():
+        raise SetupError(f"VISTRAILS={given}: there is no such file.")
+    if not _is_whole(given):
+        raise SetupError(
+            f"VISTRAILS={given} is not Debian's {FILE}: its SHA-256 is not {SHA256}. Download it again, in that version."
+        )
+    with tempfile.TemporaryDirectory(dir=package.parent) as scratch:
+        os.replace(shutil.copy(given, scratch), package)
+
+
 def unpack(package: Path, target: Path) -> Path:
-    """Unpack the Debian package.
+    """Unpack the Debian package, which is an `ar` archive that holds a tar archive of the files.
+
+    Formats: https://manpages.debian.org/bookworm/dpkg-dev/deb.5.en.html
 
     :param package: what `fetch` returned
     :param target: the folder that it is unpacked below
     :returns: the folder that holds the Python packages
-    :raises SetupError: if dpkg-deb cannot
+    :raises SetupError: if it is damaged
     """
-    result = _run(["dpkg-deb", "--extract", str(package), str(target)])
-    if result.returncode:
-        raise SetupError(f"dpkg-deb could not unpack {package}: {_reason(result)}")
+    try:
+        with open(package, "rb") as file, tarfile.open(fileobj=_member(file, "data.tar"), mode="r:*") as archive:
+            # Links in it point into other packages' folders, which are not wanted.
+            members = [member for member in archive if member.isfile() or member.isdir()]
+            archive.extractall(target, members, **_SAFELY)
+    except (OSError, EOFError, ValueError, tarfile.TarError, lzma.LZMAError) as error:
+        raise SetupError(f"{package} cannot be unpacked: {error}") from error
     return target / "usr/lib/python3/dist-packages"
+
+
+# Whatever an archive says, its files stay below the target; older Pythons lack the argument.
+_SAFELY: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+
+
+def _member(file: BinaryIO, name: str) -> BinaryIO:
+    """Return the first member of an `ar` archive whose name begins so.
+
+    :raises ValueError: if it is none, is damaged, or has no such member
+    """
+    if file.read(8) != b"!<arch>\n":
+        raise ValueError("it is no Debian package")
+    while header := file.read(60):
+        if len(header) < 60 or header[58:] != b"`\n":
+            raise ValueError("it is damaged")
+        size = int(header[48:58])
+        if header[:16].decode("ascii", "replace").startswith(name):
+            return io.BytesIO(file.read(size))
+        file.seek(size + size % 2, os.SEEK_CUR)  # members begin at even places
+    raise ValueError(f"it has no {name}")
 
 
 def _is_whole(package: Path) -> bool:
@@ -164,6 +209,19 @@ NEEDS = (
     Need("Xvfb", "xvfb", _program),
 )
 
+# The same for what VTK's and PyQtWebEngine's wheels link to besides; Xvfb draws VTK's cells with the last one.
+VISUAL_NEEDS = (
+    Need("libXcomposite.so.1", "libxcomposite1", _library),
+    Need("libXdamage.so.1", "libxdamage1", _library),
+    Need("libXrandr.so.2", "libxrandr2", _library),
+    Need("libXrender.so.1", "libxrender1", _library),
+    Need("libXtst.so.6", "libxtst6", _library),
+    Need("libasound.so.2", "libasound2", _library),
+    Need("libexpat.so.1", "libexpat1", _library),
+    Need("libnss3.so", "libnss3", _library),
+    Need("libnspr4.so", "libnspr4", _library),
+    Need("libGLX_mesa.so.0", "libglx-mesa0", _library),
+)
 
 # What the tests on machines with daemons of their own start, as root only.
 DAEMONS = (
@@ -179,7 +237,7 @@ DAEMONS = (
 def missing(needs: Sequence[Need]) -> list[Need]:
     """Return what is missing; the thing itself is looked for, so that it counts wherever it comes from.
 
-    :param needs: what is looked for, `NEEDS` or `DAEMONS`
+    :param needs: what is looked for: `NEEDS`, `VISUAL_NEEDS` or `DAEMONS`
     """
     return [need for need in needs if not need.is_there(need.what)]
 

@@ -3,6 +3,8 @@
 A stamp in the environment says what it was made from. While that is true there is nothing to do. The stamp says
 "unfinished" until the last step is done, so an environment that was interrupted half-way is known as such, and is made
 anew; one that is whole but out of date is updated; one without a stamp is somebody else's, and is left alone.
+
+What is large and needed by nobody who runs headless (VTK and the like) is installed if asked for, and then stays.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ CACHE = ROOT / "build" / "host"
 _EXTRAS = "dev,docs,bench"
 _STAMP = "made-by-host"
 _UNFINISHED = "unfinished\n"
+_VISUAL = "with what is large\n"
 
 # Starts Qt, imports what VisTrails' window cannot do without, and looks for this project the way VisTrails does.
 _CHECK = """
@@ -36,6 +39,18 @@ from pkg_resources import iter_entry_points
 application = PyQt5.QtWidgets.QApplication([])
 names = [point.module_name for point in iter_entry_points("vistrails.packages")]
 assert "parallelflow.ipyparallel_flow" in names, "VisTrails would not find this project's entry point"
+"""
+
+# Reads the ports of VTK's classes, as VisTrails' package `vtk` does at a user's first start.
+_PORTS = """
+import pathlib, vtk, vistrails.core.application
+from vistrails.packages import vtk as package
+from vistrails.packages.vtk.identifiers import version
+from vistrails.packages.vtk.vtk_wrapper.parse import parse
+number = vtk.vtkVersion().GetVTKVersion().replace(".", "_")
+folder = pathlib.Path(package.__file__).parent
+parse(str(folder / "unfinished"))
+(folder / "unfinished").replace(folder / f"vtk-{number}-spec-{version.replace('.', '_')}.xml")
 """
 
 
@@ -48,9 +63,13 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m host", description="Make the project's virtual environment.")
     parser.add_argument("directory", nargs="?", type=Path, default=ROOT / ".venv")
-    directory = parser.parse_args(arguments).directory.absolute()
+    parser.add_argument(
+        "--visual", action="store_true", help="install what VisTrails' cells and bundled packages are for"
+    )
+    parser.add_argument("--vistrails", type=Path, metavar="FILE", help="Debian's package of VisTrails, if you have it")
+    given = parser.parse_args(arguments)
     try:
-        note = setup(directory)
+        note = setup(given.directory.absolute(), visual=given.visual, package=given.vistrails)
     except (SetupError, OSError) as error:
         print(f"make setup: {error}", file=sys.stderr)
         return 1
@@ -62,19 +81,22 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def setup(directory: Path) -> str:
+def setup(directory: Path, *, visual: bool = False, package: Path | None = None) -> str:
     """Make the environment, or bring it up to date, or find that there is nothing to do.
 
     :param directory: the environment's folder
+    :param visual: whether what is large is wanted, too
+    :param package: the file of Debian's VisTrails package, if the user has it
     :returns: a sentence for the user if the system lacks something that a window needs, else ""
     :raises SetupError: if it cannot be made, does not work, or `directory` is somebody else's
     """
     with _lock():
         vistrails_window.prepare(vistrails_window.SETTINGS)
-        note = _system_libraries()
         _daemons()
         stamp = directory / _STAMP
-        fingerprint = _fingerprint(directory)
+        visual = visual or _reads(stamp).endswith(_VISUAL)
+        note = _system_libraries(visual)
+        fingerprint = _fingerprint(directory, visual)
         if _reads(stamp) == fingerprint and _python(directory).exists():
             return note
         if importlib.util.find_spec("ensurepip") is None:
@@ -82,12 +104,14 @@ def setup(directory: Path) -> str:
                 f"{sys.executable} cannot make virtual environments: it has no 'ensurepip'."
                 " On Debian, install python3-venv as root: apt-get install python3-venv"
             )
-        vistrails = _vistrails_wheel()
+        vistrails = _vistrails_wheel(package)
         if not _is_whole(directory, fingerprint):
             _make_anew(directory)
         stamp.write_text(_UNFINISHED, encoding="utf-8")
-        _install(directory, vistrails)
+        _install(directory, vistrails, visual)
         try:
+            if visual:
+                _read_ports(directory)
             _check(directory)
         except SetupError as error:
             raise SetupError(f"{error}\n{note}".strip()) from None
@@ -98,10 +122,10 @@ def setup(directory: Path) -> str:
 # ---- whether there is anything to do ----
 
 
-def _fingerprint(directory: Path) -> str:
-    """Two lines: which Python and place the environment is tied to, and a hash of all that it is made from."""
+def _fingerprint(directory: Path, visual: bool = False) -> str:
+    """Which Python and place the environment is tied to; a hash of all that it is made from; whether it has what is large."""
     content = hashlib.sha256()
-    for source in [*sorted((ROOT / "host").glob("*.py")), ROOT / "setup.py"]:
+    for source in [*sorted((ROOT / "host").rglob("*.py")), ROOT / "setup.py"]:
         content.update(f"{source.relative_to(ROOT)}\n".encode() + source.read_bytes())
     package = (ROOT / "parallelflow" / "__init__.py").read_text(encoding="utf-8").splitlines()
     content.update("".join(line for line in package if line.startswith("__version__")).encode())  # setup.py reads it
@@ -109,7 +133,9 @@ def _fingerprint(directory: Path) -> str:
     if constraint:
         content.update(_reads(Path(constraint)).encode())
     version = ".".join(map(str, sys.version_info[:3]))
-    return f"Python {version} from {sys.base_prefix} in {directory} for {ROOT}\n{content.hexdigest()}\n"
+    return (
+        f"Python {version} from {sys.base_prefix} in {directory} for {ROOT}\n{content.hexdigest()}\n{_VISUAL * visual}"
+    )
 
 
 def _reads(file: Path) -> str:
@@ -150,11 +176,12 @@ def _lock() -> Iterator[None]:
 # ---- the steps ----
 
 
-def _system_libraries() -> str:
+def _system_libraries(visual: bool = False) -> str:
     """Install what is missing on the system, or else return the sentence that says how."""
-    missing = debian.missing(debian.NEEDS)
+    needs = debian.NEEDS + debian.VISUAL_NEEDS * visual
+    missing = debian.missing(needs)
     failure = _install_packages(missing)
-    missing = debian.missing(debian.NEEDS)
+    missing = debian.missing(needs)
     if not missing:
         return ""
     things = ", ".join(need.what for need in missing)
@@ -184,13 +211,14 @@ def _install_packages(missing: Sequence[debian.Need]) -> str:
     return ""
 
 
-def _vistrails_wheel() -> Path:
+def _vistrails_wheel(given: Path | None = None) -> Path:
     """Return the repaired VisTrails' wheel, which is kept under the hash of the code that made it."""
-    code = b"".join(Path(str(module.__file__)).read_bytes() for module in (debian, repairs, wheel))
+    modules = [debian, wheel, repairs, repairs.edits, *repairs.GROUPS]
+    code = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
     target = CACHE / hashlib.sha256(code).hexdigest()[:16] / wheel.NAME
     if not target.exists():
         _say(f"preparing VisTrails from Debian's {debian.FILE}")
-        package = debian.fetch(CACHE)
+        package = debian.fetch(CACHE, given)
         with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
             tree = debian.unpack(package, Path(scratch))
             repairs.apply(tree / "vistrails")
@@ -213,7 +241,7 @@ def _make_anew(directory: Path) -> None:
     _run([base, "-m", "venv", str(directory)], "could not make a virtual environment")
 
 
-def _install(directory: Path, vistrails: Path) -> None:
+def _install(directory: Path, vistrails: Path, visual: bool) -> None:
     pip = [str(_python(directory)), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     failure = "pip could not install {}; is there a network, and a package registry that pip can reach?"
     _say("installing VisTrails, this project and their dependencies from Python's package registry")
@@ -222,7 +250,15 @@ def _install(directory: Path, vistrails: Path) -> None:
     # The same version number may hold other repairs than the installed one.
     _run([*pip, "--no-deps", "--force-reinstall", str(vistrails)], failure.format("VisTrails"))
     project = f"{ROOT}[{_EXTRAS}]"
-    _run([*pip, "--no-build-isolation", "vistrails==3.0", "--editable", project], failure.format("the dependencies"))
+    host = "vistrails[visual]==3.0" if visual else "vistrails==3.0"
+    _run([*pip, "--no-build-isolation", host, "--editable", project], failure.format("the dependencies"))
+
+
+def _read_ports(directory: Path) -> None:
+    _say("reading the ports of VTK's classes")
+    with tempfile.TemporaryDirectory() as home:
+        environment = {**os.environ, "HOME": home, "QT_QPA_PLATFORM": "offscreen"}
+        _run([str(_python(directory)), "-W", "ignore", "-c", _PORTS], "VTK does not work", environment)
 
 
 def _check(directory: Path) -> None:

@@ -25,6 +25,21 @@ REQUIRES = (
     "qtconsole",  # gui/shell.py does not start without it
     "ipykernel",
     "setuptools<81",  # VisTrails finds its packages' entry points through pkg_resources
+    'fissix; python_version >= "3.13"',  # what became of lib2to3, which converts Python 2 code of old workflows
+)
+
+# What VisTrails' bundled packages and its window's cells are for; large, so that it is an extra, `visual`.
+VISUAL = (
+    "matplotlib>=3.8",
+    "vtk>=9.3",  # since when its data objects can be pickled
+    "PyQtWebEngine",  # web cells
+    "scikit-learn>=1.3",
+    "dulwich>=0.24",  # persistence
+    "file_archive",  # persistent_archive
+    "pymongo>=4",
+    "SQLAlchemy>=2",
+    "tej",
+    "xlrd",  # tabledata: Excel's files
 )
 
 
@@ -44,6 +59,11 @@ def build(packages: Path, wheel: Path) -> None:
         record.append(f"{_DIST_INFO}/RECORD,,\n")
         archive.writestr(_entry(f"{_DIST_INFO}/RECORD"), "".join(record))
     os.replace(unfinished, wheel)
+
+
+def requirements() -> list[str]:
+    """What the wheel says that it takes, its extra included."""
+    return [*REQUIRES, *(f'{requirement}; extra == "visual"' for requirement in VISUAL)]
 
 
 def _contents(packages: Path) -> Iterator[tuple[str, bytes]]:
@@ -69,7 +89,8 @@ def _metadata(pkg_info: Path) -> bytes:
     for key in ("Name", "Version", "Summary", "Home-page", "Author", "Author-email", "License", "Keywords"):
         metadata[key] = original[key]
     metadata["Requires-Python"] = ">=3.10"
-    for requirement in REQUIRES:
+    for requirement in requirements():
         metadata["Requires-Dist"] = requirement
+    metadata["Provides-Extra"] = "visual"
     metadata.set_payload(original.get_payload())
     return metadata.as_bytes()

@@ -86,15 +86,17 @@ class MapChunk(SerialMap):
         if self.input_specs.keys().isdisjoint(inputPorts) and PLAIN_TYPES.issuperset(map(type, elementList)):
             short_way.set_plain_values(module, inputPorts, elementList)
             for _, port in zip(elementList, inputPorts, strict=False):
-                signature = self._signature_for(port) ^ index
-                module.signature = signature.to_bytes(20, "little").hex().upper().encode()
+                signature = (self._signature_for(port) ^ index).to_bytes(20, "little").hex().upper()
+                # As text in VisTrails 2, and where jobs work; as bytes in VisTrails 3 as it was left.
+                module.signature = signature if isinstance(self.signature, str) else signature.encode()
         else:
             super().setInputValues(module, inputPorts, elementList, index)
         for port in set(inputPorts).intersection(getattr(module, "input_remap", ())):
             # Modules inside a Group get their signatures from its ports. VisTrails gives those the same one for all
             # elements, which would all share the first one's job.
-            own = hashlib.sha1(module.signature + port.encode()).digest()
-            module.input_remap[port]._input_port_signature = own
+            signature = module.signature
+            own = (signature.encode() if isinstance(signature, str) else signature) + port.encode()
+            module.input_remap[port]._input_port_signature = hashlib.sha1(own).digest()
 
     def _signature_for(self, port: str) -> int:
         """Return the part of an element's signature that all elements have in common."""

@@ -35,6 +35,11 @@ _application: Any = None
 _FOLDER = "parallelflow_vistrails_"
 _IN_USE_WITHIN = 5.0
 
+# VisTrails' own packages that cost seconds and hundreds of megabytes, and do nothing for plans without modules of theirs.
+_LARGE = frozenset(
+    {"org.vistrails.vistrails.vtk", "org.vistrails.vistrails.matplotlib", "org.vistrails.vistrails.sklearn"}
+)
+
 
 class Refused(Exception):
     """A plan cannot run here; `str()` is the reason, a sentence."""
@@ -91,8 +96,9 @@ def start(environment: Environment) -> None:
         _application = application
         for package in environment.packages:
             # One that needs a window, for instance, is refused; a plan says what it cannot do without.
-            with contextlib.suppress(Refused):
-                enable_package(package)
+            if package.identifier not in _LARGE:
+                with contextlib.suppress(Refused):
+                    enable_package(package)
     # VisTrails watches every import, to reload packages; an engine never reloads any, and a watched import statement
     # inside a module's compute() costs up to a millisecond.
     builtins.__import__ = plain_import

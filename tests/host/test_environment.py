@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 import fcntl
 import os
-import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -74,6 +74,71 @@ def test_a_machine_without_apt_get_is_told_what_it_takes(run: Run, clone: Path) 
     assert not (clone / ".venv").exists()
 
 
+# ---- the file of Debian's package, as the user has it ----
+
+
+def test_a_machine_without_apt_and_dpkg_takes_the_file_that_the_user_has(
+    run: Run, clone: Path, debian_package: Path
+) -> None:
+    programs = clone / "programs"
+    programs.mkdir()
+    code = (
+        "import sys; from pathlib import Path; from host import environment;"
+        "wheel = environment._vistrails_wheel; environment.CACHE.mkdir(parents=True);"
+        "print(wheel(Path(sys.argv[1])))"
+    )
+    said = run(sys.executable, "-c", code, str(debian_package), PATH=str(programs))
+    made = Path(said.stdout.splitlines()[-1])
+    assert made.is_file(), said.stderr
+    assert made.is_relative_to(clone)
+    with zipfile.ZipFile(made) as archive:
+        assert "vistrails/core/application.py" in archive.namelist()
+
+
+def test_make_setup_hands_the_users_file_over(run: Run) -> None:
+    said = run("make", "--dry-run", "setup", "VISTRAILS=a file.deb").stdout
+    assert '-m host  --vistrails "a file.deb" ".venv"' in said
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"), [(None, "there is no such file"), (b"!<arch>\nnot it", "its SHA-256 is not")]
+)
+def test_a_file_that_is_not_the_package_is_not_taken(
+    run: Run, clone: Path, content: bytes | None, complaint: str
+) -> None:
+    if content is not None:
+        (clone / "a.deb").write_bytes(content)
+    assert_fails_with_a_sentence(run(sys.executable, "-m", "host", "--vistrails", "a.deb"), complaint)
+    assert not (clone / ".venv").exists()
+
+
+def archive_of(*members: tuple[str, bytes]) -> bytes:
+    """An `ar` archive."""
+    parts = [b"!<arch>\n"]
+    for name, data in members:
+        header = f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n"
+        parts += [header.encode(), data, b"\n" * (len(data) % 2)]
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"<html>", "no Debian package"),
+        (archive_of(("debian-binary", b"2.0\n")), "has no data.tar"),
+        (
+            archive_of(("debian-binary", b"2.0"), ("data.tar.xz", b"odd size before, and no archive")),
+            "cannot be unpacked",
+        ),
+        (archive_of(("debian-binary", b"2.0\n"))[:-20], "damaged"),
+    ],
+)
+def test_a_damaged_package_is_said(tmp_path: Path, data: bytes, complaint: str) -> None:
+    (tmp_path / "a.deb").write_bytes(data)
+    with pytest.raises(SetupError, match=complaint):
+        debian.unpack(tmp_path / "a.deb", tmp_path / "to")
+
+
 @pytest.mark.parametrize(
     ("codename", "complaint", "advice"),
     [
@@ -88,7 +153,6 @@ def test_a_debian_that_has_no_vistrails_to_offer_is_told_why(
     apt_get.parent.mkdir()
     apt_get.write_text(f'#!/bin/sh\necho "{complaint}" >&2\nexit 100\n')
     apt_get.chmod(0o755)
-    shutil.copy(apt_get, apt_get.with_name("dpkg-deb"))
     monkeypatch.setenv("PATH", str(apt_get.parent), prepend=os.pathsep)
     monkeypatch.setattr(debian, "_os_release", lambda: {"VERSION_CODENAME": codename})
     with pytest.raises(SetupError, match=advice) as failure:
@@ -218,7 +282,11 @@ class Steps:
         self.stop = ""
 
     def __call__(self, command: Sequence[str], _failure: str, _environment: object = None) -> None:
-        step = "venv" if "venv" in command else "check" if "-c" in command else "pip"
+        step = "venv" if "venv" in command else "pip"
+        if "-c" in command:
+            step = "ports" if environment._PORTS in command else "check"
+        if "vistrails[visual]==3.0" in command:
+            step = "visual pip"
         self.ran.append(step)
         if step == self.stop:
             raise KeyboardInterrupt
@@ -233,8 +301,8 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
     steps = Steps()
     monkeypatch.setattr(environment, "_run", steps)
     monkeypatch.setattr(environment, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr(environment, "_vistrails_wheel", lambda: tmp_path / "a.whl")
-    monkeypatch.setattr(environment, "_system_libraries", lambda: "")
+    monkeypatch.setattr(environment, "_vistrails_wheel", lambda _package: tmp_path / "a.whl")
+    monkeypatch.setattr(environment, "_system_libraries", lambda _visual: "")
     monkeypatch.setattr(environment, "_daemons", lambda: None)
     return steps
 
@@ -250,7 +318,7 @@ def test_nothing_is_done_when_nothing_changed(steps: Steps, tmp_path: Path) -> N
 def test_what_is_missing_is_said_and_the_environment_is_made_all_the_same(
     steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(environment, "_system_libraries", lambda: "there is no libnone; as root, run: apt-get")
+    monkeypatch.setattr(environment, "_system_libraries", lambda _visual: "there is no libnone; as root, run: apt-get")
     for ran in (["venv", "pip", "pip", "pip", "check"], []):  # also where there is nothing else to do
         assert environment.main([str(tmp_path / "venv")]) == 0
         assert capsys.readouterr().err == "make setup: there is no libnone; as root, run: apt-get\n"
@@ -265,11 +333,45 @@ def test_an_environment_that_does_not_work_is_said_with_what_is_missing(
     def fail(_directory: Path) -> None:
         raise SetupError("it does not work")
 
-    monkeypatch.setattr(environment, "_system_libraries", lambda: "there is no libnone")
+    monkeypatch.setattr(environment, "_system_libraries", lambda _visual: "there is no libnone")
     monkeypatch.setattr(environment, "_check", fail)
     with pytest.raises(SetupError, match="it does not work\nthere is no libnone"):
         environment.setup(tmp_path / "venv")
     assert environment._reads(tmp_path / "venv" / environment._STAMP) == environment._UNFINISHED
+
+
+def test_what_is_large_is_installed_if_asked_for_and_stays(steps: Steps, tmp_path: Path) -> None:
+    environment.setup(tmp_path / "venv")
+    large = ["pip", "pip", "visual pip", "ports", "check"]
+    for visual, ran in ((True, large), (False, []), (True, [])):
+        steps.ran.clear()
+        environment.setup(tmp_path / "venv", visual=visual)
+        assert steps.ran == ran
+    stamp = tmp_path / "venv" / environment._STAMP
+    first, _, rest = stamp.read_text().splitlines(keepends=True)
+    stamp.write_text(f"{first}another hash\n{rest}")
+    environment.setup(tmp_path / "venv")
+    assert steps.ran == large
+
+
+@pytest.mark.parametrize(
+    ("target", "variables", "large"),
+    [
+        ("setup", {}, False),
+        ("setup", {"VISUAL": "1"}, True),
+        ("setup", {"VISUAL": "vim"}, False),  # an editor, as the same variable usually says
+        ("demo", {}, False),
+        ("check", {}, False),
+        ("test", {}, True),
+        ("vistrails", {}, True),
+    ],
+)
+def test_what_is_large_is_not_forced_on_those_who_run_headless(
+    run: Run, target: str, variables: dict[str, str], large: bool
+) -> None:
+    said = run("make", "--dry-run", target, **variables).stdout
+    assert "-m host" in said
+    assert ("--visual" in said) == large
 
 
 @pytest.mark.parametrize("step", ["venv", "pip", "check"])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from host import SetupError
-from host.repairs import REPAIRS, Edit, Repair, apply
+from host import SetupError, repairs
+from host.repairs import GROUPS, REPAIRS, Edit, Repair, apply
 
 HELLO = Repair("greeting", "3.11", "for the test", (Edit("a.py", "hello", "good day"),))
 
@@ -54,6 +54,15 @@ def test_a_repair_whose_file_is_missing_fails_loudly(tmp_path: Path) -> None:
         apply(tmp_path, [HELLO])
 
 
+def test_a_repair_that_adds_to_a_text_fails_loudly_where_that_has_been_done(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("hello")
+    longer = Repair("greeting", "any", "for the test", (Edit("a.py", "hello", "hello, world"),))
+    apply(tmp_path, [longer])
+    with pytest.raises(SetupError, match=r"'greeting' does not fit: .* has been repaired there"):
+        apply(tmp_path, [longer])
+    assert (tmp_path / "a.py").read_text() == "hello, world"
+
+
 def test_each_file_of_a_repair_must_hold_its_text(tmp_path: Path) -> None:
     for name, text in (("a.py", "hello hello"), ("b.py", "goodbye")):
         (tmp_path / name).write_text(text)
@@ -76,8 +85,17 @@ def test_packages_import_packages_that_have_no_file(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize("repair", REPAIRS, ids=lambda repair: repair.name)
 def test_each_repair_says_why_and_since_when(repair: Repair) -> None:
     assert repair.reason.endswith(".")
-    assert re.fullmatch(r"any|3\.\d+", repair.since)
+    assert re.fullmatch(r"any|Debian|[\w-]+( \d[\d.]*( (and|to) \d[\d.]*)?)?", repair.since)
     assert repair.edits
+
+
+def test_each_group_of_repairs_says_what_it_is_for() -> None:
+    names = [group.__name__.rpartition(".")[2] for group in GROUPS]
+    modules = {file.stem for file in Path(str(repairs.__file__)).parent.glob("*.py")}
+    assert modules == {*names, "__init__", "edits"}
+    for name, group in zip(names, GROUPS, strict=True):
+        assert group.__doc__
+        assert f"`{name}`" in str(repairs.__doc__)
 
 
 def test_repairs_have_names_of_their_own() -> None:

@@ -77,7 +77,8 @@ def test_a_wheel_that_could_not_be_finished_is_not_there(tree: Path, tmp_path: P
 def test_the_installed_vistrails_is_whole() -> None:
     vistrails = importlib.metadata.distribution("vistrails")
     assert (vistrails.version, vistrails.metadata["License"]) == ("3.0", "BSD")
-    assert set(vistrails.requires or ()) == set(wheel.REQUIRES)
+    assert set(vistrails.requires or ()) == set(wheel.requirements())
+    assert vistrails.metadata.get_all("Provides-Extra") == ["visual"]
     files = vistrails.files or []
     assert len(files) > 900
     assert all(Path(str(file.locate())).exists() for file in files)

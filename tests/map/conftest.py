@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from host import vistrails_window
+
 HERE = Path(__file__).parent
 
 
@@ -51,6 +53,7 @@ def vistrails(vistrails_folder: Path, distribution: Path) -> Iterator[Any]:
     home = os.environ["HOME"]
     os.environ["HOME"] = str(vistrails_folder)
     said = io.StringIO()
+    vistrails_window.prepare(vistrails_folder)  # VisTrails' own settings enable all that is large, VTK for instance
     try:
         with contextlib.redirect_stderr(said):
             import vistrails.core.application

@@ -822,9 +822,7 @@ def test_for_as_the_function(with_input: bool) -> None:
     loop = flow.add("For", {"OutputPort": "o", **({"InputPort": "i"} if with_input else {})}, package=CONTROL)
     flow.connect(body, "self", loop, "FunctionPort")
     flow.map(loop, "HigherBound", "Result", "[1, 3]")
-    assert_same(
-        flow, fails=with_input
-    )  # with one, VisTrails 3's own For fails: "Strings must be encoded before hashing"
+    assert_same(flow)
 
 
 # Branches are modules that all elements share: see docs/differences.rst.

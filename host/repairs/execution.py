@@ -1,0 +1,174 @@
+"""Execution: what workflows deliver, jobs that are waited for, loops, and explorations without a window."""
+
+from __future__ import annotations
+
+import re
+
+from host.repairs.edits import Edit, Repair
+
+# ---- what explorations in batch mode do besides ----
+
+_FAILED = """\
+def exploration_failed(locator, pe_id, errors):
+    \"\"\"What run_parameter_exploration returns if some cells failed.
+
+    errors: a list of a cell (column, row, sheet) and its ModuleError.
+    \"\"\"
+    where = ['column %d, row %d, sheet %d' % tuple(i + 1 for i in cell)
+             for cell, error in errors]
+    return (locator, pe_id,
+            '%d cell%s failed; the first is %s: %s' % (
+                    len(set(where)), '' if len(set(where)) == 1 else 's',
+                    where[0], debug.format_exception(errors[0][1])),
+            '\\n'.join('%s: %s' % (each, debug.format_exception(error))
+                      for each, (cell, error) in zip(where, errors)))
+
+"""
+
+_WITHOUT_QT = """\
+    else:
+        from vistrails.core.interpreter.default import get_default_interpreter
+        from vistrails.core.param_explore import \\
+            ActionBasedParameterExploration, _pipelinePositions
+        try:
+            v, abstractions, thumbnails, mashups = load_vistrail(locator)
+            controller = VistrailController(v, locator, abstractions,
+                                            thumbnails, mashups)
+            try:
+                pe = v.get_paramexp(int(pe_id))
+            except ValueError:
+                pe = v.get_named_paramexp(pe_id)
+            controller.change_selected_version(pe.action_id)
+            controller.flush_delayed_actions()
+            pipeline = controller.current_pipeline
+            actions, pre_actions, pe_vars = pe.collectParameterActions(pipeline)
+            pipelines, performed = ActionBasedParameterExploration().explore(
+                    pipeline, actions, pre_actions)
+            columns, rows, sheets = [max(1, len(a)) for a in actions[:3]]
+            variables = dict((var.uuid, var)
+                             for var in controller.get_vistrail_variables()
+                             if var.uuid not in pe_vars)
+            jobs = controller.jobMonitor
+            errors = []
+            for each, done, (row, column, sheet) in zip(
+                    pipelines, performed,
+                    _pipelinePositions(sheets, rows, columns, pipelines)):
+                # The names that explorations in the window have.
+                cell = '%s_%s_%s' % (row, column, sheet)
+                job = 'Parameter Exploration %s %s %s' % (
+                        controller.current_version, pe.id, cell)
+                jobs.startWorkflow(next((known for known in jobs.workflows.values()
+                                         if known.version == job), None)
+                                   or JobWorkflow(job))
+                try:
+                    result = get_default_interpreter().execute(
+                            each, locator=locator, job_monitor=jobs,
+                            current_version=controller.current_version,
+                            reason='Parameter Exploration %s %s' % (pe_id, cell),
+                            logger=controller.get_logger(), actions=done,
+                            extra_info=extra_info,
+                            vistrail_variables=lambda x: variables.get(x, None))
+                finally:
+                    jobs.finishWorkflow()
+                errors.extend(((column, row, sheet), error)
+                              for error in result.errors.values())
+            if errors:
+                return exploration_failed(locator, pe_id, errors)
+        except Exception as e:
+            return (locator, pe_id,
+                    debug.format_exception(e), debug.format_exc())
+"""
+
+REPAIRS = (
+    Repair(
+        name="outputs of a Group",
+        since="any",
+        reason="Debian's patch turned `is not` into `==`, so that a Group delivers None on every port.",
+        edits=(Edit("core/modules/sub_module.py", "if oport_name == 'self':", "if oport_name != 'self':"),),
+    ),
+    Repair(
+        name="jobs: signatures",
+        since="any",
+        reason="A module's signature names its jobs in JSON, which takes text only; in VisTrails 2 it was text.",
+        edits=(
+            Edit(
+                "core/interpreter/cached.py",
+                "base64.b16encode(new_sig).lower()",
+                "base64.b16encode(new_sig).lower().decode()",
+            ),
+            Edit(
+                "core/modules/vistrails_module.py",
+                "                    inputPort_hash.digest()))\n",
+                "                    inputPort_hash.digest())).decode()\n",
+            ),
+            Edit(
+                "packages/controlflow/looping.py",
+                re.compile(r"( +inputPort_hash\.digest\(\)\))\)\n"),
+                r"\1).decode()\n",
+                times=2,
+            ),
+            Edit("gui/job_monitor.py", "self.job.id.decode()", "self.job.id"),
+            Edit("gui/job_monitor.py", "self.id.decode()", "self.id"),
+        ),
+    ),
+    Repair(
+        name="controlflow: For's signature",
+        since="any",
+        reason="For hashed the name of its input port as text.",
+        edits=(
+            Edit(
+                "packages/controlflow/looping.py",
+                "inputPort_hash.update(name_input)",
+                "inputPort_hash.update(name_input.encode())",
+            ),
+        ),
+    ),
+    Repair(
+        name="parameter explorations in batch mode",
+        since="any",
+        reason=(
+            "Without a window there is nobody to notify; a cell's errors were dropped; and without Qt nothing was run, nor was"
+            " that said."
+        ),
+        edits=(
+            Edit(
+                "gui/vistrail_controller.py",
+                "            _app.notify('execution_updated')\n            return errors\n",
+                "            if _app is not None:\n"
+                "                _app.notify('execution_updated')\n"
+                "            return errors\n",
+            ),
+            Edit(
+                "gui/vistrail_controller.py",
+                "                        if use_spreadsheet:\n"
+                "                            pp = pipelinePositions[pi]\n"
+                "                            errors.append(((pp[1], pp[0], pp[2]), error))\n"
+                "                        else:\n"
+                "                            errors.append(((0,0,0), error))\n",
+                "                        pp = pipelinePositions[pi]\n"
+                "                        errors.append(((pp[1], pp[0], pp[2]), error))\n",
+            ),
+            Edit(
+                "core/console_mode.py",
+                "            controller.executeParameterExploration(pe, extra_info=extra_info,\n"
+                "                                                   showProgress=False)\n",
+                "            errors = controller.executeParameterExploration(\n"
+                "                    pe, extra_info=extra_info, showProgress=False)\n"
+                "            if errors:\n"
+                "                return exploration_failed(locator, pe_id, errors)\n",
+            ),
+            Edit(
+                "core/console_mode.py",
+                "            return (locator, pe_id,\n"
+                "                    debug.format_exception(e), debug.format_exc())\n",
+                "            return (locator, pe_id,\n"
+                "                    debug.format_exception(e), debug.format_exc())\n" + _WITHOUT_QT,
+            ),
+            Edit(
+                "core/console_mode.py",
+                "def run_parameter_exploration(locator,",
+                _FAILED + "def run_parameter_exploration(locator,",
+            ),
+        ),
+    ),
+)

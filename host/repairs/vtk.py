@@ -1,0 +1,263 @@
+"""VisTrails' package `vtk`, which was written for VTK 7: its ports, upgrades of older workflows, and its cell."""
+
+from __future__ import annotations
+
+import re
+
+from host.repairs.edits import Edit, Repair
+
+_PACKAGE = "packages/vtk/"
+
+# ---- what upgrades of old workflows get besides ----
+
+_CLASSES = """\
+                     'vtkOpenGLVolumeTextureMapper3D': 'vtkSmartVolumeMapper',
+                     'vtkVolumeTextureMapper2D': 'vtkSmartVolumeMapper',
+                     'vtkVolumeRayCastMapper': 'vtkFixedPointVolumeRayCastMapper',
+                     'vtkVolumeRayCastCompositeFunction': 'vtkObject',
+                     'vtkVolumeRayCastIsosurfaceFunction': 'vtkObject',
+                     'vtkVolumeRayCastMIPFunction': 'vtkObject',
+                     'vtkStreamLine': 'vtkStreamTracer'}
+"""
+
+_FUNCTIONS_GONE = """\
+functions_gone = {
+    'vtkFixedPointVolumeRayCastMapper': ['SetVolumeRayCastFunction', 'VolumeRayCastFunction'],
+    'vtkObject': ['SetCompositeMethodToInterpolateFirst', 'SetCompositeMethodToClassifyFirst',
+                  'SetIsoValue', 'SetMaximizeMethodToOpacity', 'SetMaximizeMethodToScalarValue'],
+    'vtkStreamTracer': ['VorticityOn', 'VorticityOff', 'SetIntegrationStepLength',
+                        'SetMaximumPropagationTime', 'SetNumberOfThreads', 'SetStepLength'],
+    'vtkSmartVolumeMapper': ['SetMaximumNumberOfPlanes', 'SetSampleDistance']}
+
+"""
+
+_MAPPINGS = """\
+        for gone in ('ImmediateModeRendering', 'GlobalImmediateModeRendering',
+                     'MapColorScalarsThroughLookupTable'):
+            for name in (gone, gone + 'On', gone + 'Off', 'Set' + gone):
+                function_mappings[name] = None
+        for name in functions_gone.get(desc.name, ()):
+            input_mappings[name] = function_mappings[name] = None
+        if 'AddViewProp' in input_names:
+            input_mappings['AddActor2D'] = 'AddViewProp'
+        if desc.name == 'vtkThreshold':
+            function_mappings['ThresholdBetween'] = threshold_between
+        if desc.name == 'vtkMergeFilter':
+            for name in ('Scalars', 'Vectors', 'Normals', 'TCoords', 'Tensors'):
+                input_mappings['Set' + name] = name + 'Data'
+            input_mappings['SetGeometry'] = 'GeometryInputData'
+        if desc.name == 'vtkStreamTracer':
+            for name, value in (('BothDirections', 'Both'), ('Forward', 'Forward'),
+                                ('Backward', 'Backward')):
+                function_mappings['SetIntegrationDirectionToIntegrate' + name] = \\
+                                             change_func('IntegrationDirection', value)
+"""
+
+_REMAPS = """\
+    def set_toggle(name):
+        def remap(old_func, new_module):
+            value = old_func.params[0].strValue in ('1', 'True')
+            new_function = create_function(new_module, name, [value])
+            return [('add', new_function, 'module', new_module.id)]
+        return remap
+
+    def threshold_between(old_func, new_module):
+        return [('add', create_function(new_module, name, [param.strValue]),
+                 'module', new_module.id)
+                for name, param in zip(('LowerThreshold', 'UpperThreshold'),
+                                       old_func.params)]
+
+"""
+
+_CONNECTION = """\
+    def create_connection(controller, src_module, src_port, dst_module, dst_port):
+        # With the modules' current identifier and version.
+        saved = [(m, m.package, m.version) for m in (src_module, dst_module)]
+        try:
+            for m, package, _ in saved:
+                if (package in [identifier] + old_identifiers and
+                        reg.has_module(identifier, m.name, m.namespace)):
+                    m.package = identifier
+                    m.version = package_version
+            return UpgradeWorkflowHandler.create_new_connection(
+                    controller, src_module, src_port, dst_module, dst_port)
+        finally:
+            for m, package, version in saved:
+                m.package = package
+                m.version = version
+
+"""
+
+REPAIRS = (
+    Repair(
+        name="vtk: abstract base classes",
+        since="Python 3.10",
+        reason="collections.Callable is gone.",
+        edits=(
+            Edit(
+                _PACKAGE + "vtk_wrapper/vtk_parser.py",
+                "isinstance(getattr(klass, x), collections.Callable)",
+                "callable(getattr(klass, x))",
+            ),
+        ),
+    ),
+    Repair(
+        name="vtk: defaults of attributes",
+        since="VTK 9.1",
+        reason=(
+            "The default values and ranges that are asked for here are used nowhere, and some classes end the"
+            " process when asked."
+        ),
+        edits=(
+            Edit(
+                _PACKAGE + "vtk_wrapper/vtk_parser.py",
+                re.compile(
+                    r"        # Find the default and range of the values\.\n.*?(?=        return meths\n\n"
+                    r"    def _find_get_methods)",
+                    re.DOTALL,
+                ),
+                "",
+            ),
+        ),
+    ),
+    Repair(
+        name="vtk: signatures",
+        since="VTK 9.1",
+        reason=(
+            "The docstrings, from which the ports are made, have Python's own form now: Name(self, a:float,"
+            " b:int=...) -> None."
+        ),
+        edits=(
+            Edit(
+                _PACKAGE + "vtk_wrapper/vtk_parser.py",
+                "        doc = doc[:doc.find('\\n\\n')]\n",
+                "        doc = doc[:doc.find('\\n\\n')]\n"
+                "        doc = re.sub(r'^(\\w+)\\((?:self,?\\s*)?', r'V.\\1(', doc, flags=re.M)\n"
+                "        doc = re.sub(r'\\b\\w+:(?!:)|=[^,)]+|\\s*-> None', '', doc)\n",
+            ),
+            Edit(
+                _PACKAGE + "vtk_wrapper/parse.py",
+                "'string': \"basic:String\",\n",
+                "'string': \"basic:String\",\n                 'str': \"basic:String\",\n",
+            ),
+        ),
+    ),
+    Repair(
+        name="vtk: where the ports are kept",
+        since="any",
+        reason=(
+            "Each user's first start with VTK took half a minute to read the ports from VTK's docstrings; `make setup` does that"
+            " once."
+        ),
+        edits=(
+            Edit(
+                _PACKAGE + "init.py",
+                "    # TODO: how to patch with diff/merge\n",
+                "    prepared = os.path.join(os.path.dirname(__file__),\n"
+                "                            os.path.basename(spec_name))\n"
+                "    if os.path.exists(prepared):\n"
+                "        spec_name = prepared\n",
+            ),
+        ),
+    ),
+    Repair(
+        name="vtk: types of ports",
+        since="VTK 9.1",
+        reason="Enumerations, Pointer, Buffer and others are no modules, so that no port can have such a type.",
+        edits=(
+            Edit(
+                _PACKAGE + "vtk_wrapper/parse.py",
+                "    return t not in disallowed_classes\n",
+                "    if t in type_map_values:\n"
+                "        return True\n"
+                "    bases = getattr(getattr(vtk, t, None), '__mro__', ())\n"
+                "    return vtk.vtkObjectBase in bases and not any(\n"
+                "        base.__name__ in disallowed_classes | disallowed_modules for base in bases)\n",
+            ),
+        ),
+    ),
+    Repair(
+        name="vtk: ResetCamera",
+        since="VTK 9.4",
+        reason="It returns whether it did something, so that it was taken for a question and got no port.",
+        edits=(
+            Edit(
+                _PACKAGE + "vtk_wrapper/parse.py",
+                "                ([result], params) = sig\n",
+                "                ([result], params) = sig\n"
+                "                if name == 'ResetCamera':\n"
+                "                    result = None\n",
+            ),
+        ),
+    ),
+    Repair(
+        name="vtk: what VTK has lost since 7",
+        since="VTK 8 and 9",
+        reason=(
+            "Upgrades of old workflows leave out functions that are gone, and rename those that are called"
+            " something else."
+            " Classes that are gone give way to what took their place; a ray cast function is part of its mapper now."
+        ),
+        edits=(
+            Edit(
+                _PACKAGE + "init.py",
+                "                     'vtkVolumeTextureMapper3D': 'vtkSmartVolumeMapper'}\n",
+                "                     'vtkVolumeTextureMapper3D': 'vtkSmartVolumeMapper',\n" + _CLASSES,
+            ),
+            Edit(_PACKAGE + "init.py", "def base_name(name):\n", _FUNCTIONS_GONE + "def base_name(name):\n"),
+            Edit(
+                _PACKAGE + "init.py",
+                "        remap = UpgradeModuleRemap('0.9.5', '1.0.0', '1.0.0',\n"
+                "                                   module_name=desc.name)\n"
+                "        for k, v in input_mappings",
+                _MAPPINGS + "        remap = UpgradeModuleRemap('0.9.5', '1.0.0', '1.0.0',\n"
+                "                                   module_name=desc.name)\n"
+                "        for k, v in input_mappings",
+            ),
+            Edit(
+                _PACKAGE + "init.py",
+                "                function_mappings[spec.name + 'Off'] = \\\n"
+                "                                             change_func(spec.name, False)\n",
+                "                function_mappings[spec.name + 'Off'] = \\\n"
+                "                                             change_func(spec.name, False)\n"
+                "                function_mappings['Set' + spec.name] = set_toggle(spec.name)\n",
+            ),
+            Edit(_PACKAGE + "init.py", "    def color_func(name):\n", _REMAPS + "    def color_func(name):\n"),
+        ),
+    ),
+    Repair(
+        name="vtk: connections of modules half-way through an upgrade",
+        since="any",
+        reason="An upgrade to 1.0.0 asked for the ports of a module that was not of the current version yet.",
+        edits=(
+            Edit(
+                _PACKAGE + "init.py",
+                "    def get_port_specs(descriptor, port_type):\n",
+                _CONNECTION + "    def get_port_specs(descriptor, port_type):\n",
+            ),
+            Edit(
+                _PACKAGE + "init.py",
+                "create_new_connection = UpgradeWorkflowHandler.create_new_connection",
+                "create_new_connection = create_connection",
+                times=4,
+            ),
+            Edit(
+                _PACKAGE + "init.py",
+                "from .identifiers import identifier, version as package_version",
+                "from .identifiers import identifier, old_identifiers, version as package_version",
+            ),
+        ),
+    ),
+    Repair(
+        name="vtk: sip",
+        since="PyQt5 5.11",
+        reason="PyQt5's wheels bring sip as PyQt5.sip.",
+        edits=(Edit(_PACKAGE + "vtkcell.py", "import sip\n", "from PyQt5 import sip\n"),),
+    ),
+    Repair(
+        name="vtk: a cell's picture",
+        since="any",
+        reason="QBuffer.putChar takes a byte.",
+        edits=(Edit(_PACKAGE + "vtkcell.py", "buf.putChar(chr(c))", "buf.putChar(bytes([c]))"),),
+    ),
+)
