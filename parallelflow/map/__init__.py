@@ -2,7 +2,8 @@
 
 One element's way, from the list to the log:
 
-- `module` is the VisTrails module, and `execution` one run of it: checks the input, has the elements run.
+- `module` is the VisTrails module, and `execution` one run of it: checks the input, has the elements run. `window` knows which
+  modules have to run in VisTrails.
 - `work` is what the scheduler runs, as data; `elements` a Map's list as that.
 - `plan` gathers everything that is the same for all elements; `needs` says which packages and subworkflows that takes;
   `configuration` is what goes with one run of it.

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from vistrails.core import debug
 from vistrails.core.modules.config import IPort, ModuleSettings, OPort
 from vistrails.core.modules.vistrails_module import Module
 from vistrails.packages.controlflow.utils import Map as SerialMap
 
 from parallelflow.map import engine
+from parallelflow.texts import tr
 
 
 class Map(SerialMap):
@@ -51,10 +53,22 @@ class Map(SerialMap):
         # what that is for is a look at the module in VisTrails.
         if engine.inside() or _has_breakpoint(self.inputPorts.get("FunctionPort", ())):
             super().updateFunctionPort()
-        else:
-            from parallelflow.map.execution import Execution  # the client's half, which engines have no use for
+            return
+        from parallelflow.map import window  # the client's half, which engines have no use for
+        from parallelflow.map.execution import Execution
 
+        needs_window = window.needs(connector.obj for connector in self.inputPorts.get("FunctionPort", ()))
+        if needs_window is None:
             Execution(self).run()
+        else:
+            debug.warning(
+                tr(
+                    "Map: the module '{module}' needs VisTrails' window, so that the elements run in VisTrails, one after the"
+                    " other.",
+                    module=needs_window,
+                )
+            )
+            super().updateFunctionPort()
 
 
 def _has_breakpoint(connectors: Iterable[Any]) -> bool:
