@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import socket
 import threading
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,11 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 _ANYWHERE = ("*", "0.0.0.0")
 
 
-def _look_up(location: str | None) -> tuple[bool, str]:
-    """Whether a controller's location is this machine for certain, and the location's address, '' if it is unknown."""
+def look_up(location: str | None) -> tuple[bool, str]:
+    """Whether a controller's location is this machine for certain, and the location's address, '' if it is unknown.
+
+    :param location: what a connection file says
+    """
     if not location or location in (socket.gethostname(), "localhost"):
         return True, "127.0.0.1"
     found: list[str] = []
@@ -96,17 +101,17 @@ def connect(profile_dir: Path, timeout: float) -> Connection:
 def _that_answer(profile_dir: Path, cluster_ids: list[str]) -> list[str]:
     """Those of a profile's clusters at whose addresses somebody answers. Old ones must not take time one by one."""
     urls = {}
-    look_up = functools.cache(_look_up)
+    cached = functools.cache(look_up)
     for cluster_id in cluster_ids:
         with suppress(ConnectError):
             info = profile.read_connection_file(profile.client_file(profile_dir, cluster_id))
             if info is not None:
-                urls[cluster_id] = _hub_url(info, *look_up(info.get("location")))
+                urls[cluster_id] = hub_url(info, *cached(info.get("location")))
     answers = listening(urls, PROBE)
     return [cluster_id for cluster_id in cluster_ids if answers.get(cluster_id)]
 
 
-def _hub_url(info: dict[str, Any], here: bool, address: str) -> str:
+def hub_url(info: dict[str, Any], here: bool, address: str) -> str:
     """A hub's address as seen from here; '' if it cannot be reached, or through a gateway only.
 
     :param info: the connection file's content
@@ -131,7 +136,7 @@ def _connect(profile_dir: Path, cluster_id: str, timeout: float) -> Connection:
     scheme, _, interface = str(info["interface"]).partition("://")
     if scheme == "ipc":
         raise ConnectError(no_ipc(name))
-    here, address = _look_up(info.get("location"))
+    here, address = look_up(info.get("location"))
     if info.get("ssh") and not here:
         return _connect_by_ssh(profile_dir, cluster_id, info, timeout)
     if not here and interface in _LOOPBACK:
@@ -145,7 +150,7 @@ def _connect(profile_dir: Path, cluster_id: str, timeout: float) -> Connection:
                 path=path,
             )
         )
-    url = _hub_url(info, here, address)
+    url = hub_url(info, here, address)
     answer = listening({"hub": url}, PROBE)["hub"]
     if answer is False and here:
         raise ConnectError(tr("The controller that {path} names no longer runs.", path=path), gone=True)
@@ -180,13 +185,35 @@ def _connect(profile_dir: Path, cluster_id: str, timeout: float) -> Connection:
     return connection
 
 
-def _connect_by_ssh(profile_dir: Path, cluster_id: str, info: dict[str, Any], timeout: float) -> Connection:
+def _tunnel(info: dict[str, Any], parts: Iterable[str]) -> Tunnel:
+    """A tunnel to some parts of a controller."""
     address = str(info["interface"]).partition("://")[2]
     if address in _ANYWHERE:
         address = str(info["location"])
-    ports = {name: info[name] for name in (*PARTS, "notification") if isinstance(info.get(name), int)}
+    return Tunnel(str(info["ssh"]), address, {name: info[name] for name in parts if isinstance(info.get(name), int)})
+
+
+def answers_by_ssh(info: dict[str, Any], timeout: float) -> bool | None:
+    """Whether a controller runs that is reached by ssh only.
+
+    :param info: the connection file's content
+    :param timeout: seconds
+    :returns: None if ssh does not get there
+    """
+    end = time.monotonic() + timeout
+    tunnel = _tunnel(info, ["registration"])
+    try:
+        if tunnel.wait(timeout):
+            return None
+        url = f"tcp://127.0.0.1:{tunnel.near(info)['registration']}"
+        return listening({"hub": url}, max(0.1, end - time.monotonic()), tunnelled=True)["hub"]
+    finally:
+        tunnel.close()
+
+
+def _connect_by_ssh(profile_dir: Path, cluster_id: str, info: dict[str, Any], timeout: float) -> Connection:
     path = profile.client_file(profile_dir, cluster_id)
-    tunnel = Tunnel(str(info["ssh"]), address, ports)
+    tunnel = _tunnel(info, (*PARTS, "notification"))
     try:
         problem = tunnel.wait(timeout)
         if problem:
@@ -201,7 +228,22 @@ def _connect_by_ssh(profile_dir: Path, cluster_id: str, info: dict[str, Any], ti
                     path=path,
                 )
             )
-        client = _client(tunnel.near(info), profile_dir, timeout)
+        near = tunnel.near(info)
+        if listening({"hub": f"tcp://127.0.0.1:{near['registration']}"}, timeout, tunnelled=True)["hub"] is False:
+            # Not even that is certain: somebody else may have been let in at its port, or nobody.
+            raise ConnectError(
+                tr(
+                    "The controller of the IPython profile '{name}' on {host} no longer runs: ssh gets through {gateway}, but"
+                    " nobody answers at {address}. Start it there again and copy its connection file anew, or choose another"
+                    " profile; if that cluster is long gone, remove {path}.",
+                    name=profile.name_of(profile_dir),
+                    host=info["location"],
+                    gateway=info["ssh"],
+                    address=tunnel.far("registration"),
+                    path=path,
+                )
+            )
+        client = _client(near, profile_dir, timeout)
         if client is None:
             raise _silent(profile.name_of(profile_dir), tr("on {host}", host=info["location"]), timeout, path)
         return Connection(profile_dir, client, info, False, tunnel, cluster_id)

@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -152,10 +152,14 @@ class Connection:
         :param timeout: seconds to wait for parts that do not answer; these do not count as gone
         """
         if self.lost is None:
-            answers = listening(self._urls, timeout)
+            answers = self._listening(timeout)
             self._lose(self._gone([part for part, answer in answers.items() if answer is False]))
             self._lose(self._dead())
         return self._lost
+
+    def _listening(self, timeout: float, parts: Collection[str] | None = None) -> dict[str, bool | None]:
+        urls = {part: url for part, url in self._urls.items() if parts is None or part in parts}
+        return listening(urls, timeout, tunnelled=self._tunnel is not None)
 
     def _gone(self, parts: list[str]) -> str | None:
         """The sentence for parts of the controller that are gone."""
@@ -168,6 +172,8 @@ class Connection:
                 host=self.location,
                 reason=said,
             )
+        if len(parts) == len(self._urls) and self._tunnel is not None:
+            return tr("The controller on {host} is gone.", host=self.location)
         if len(parts) == len(self._urls):
             return tr("The controller at {url} is gone.", url=self.url)
         names = [_part_name(part) for part in parts]
@@ -196,12 +202,12 @@ class Connection:
 
     def ready(self) -> bool:
         """Whether every part of the controller has its sockets open already."""
-        return all(answer is True for answer in listening(self._urls, PROBE).values())
+        return all(answer is True for answer in self._listening(PROBE).values())
 
     def reaches_engines(self) -> bool:
         """Whether requests to engines' nannies get through, with the rest of the controller or without."""
         part = PARTS["control"]
-        return not internals.is_closed(self.client) and listening({part: self._urls[part]}, PROBE)[part] is True
+        return not internals.is_closed(self.client) and self._listening(PROBE, [part])[part] is True
 
     @contextmanager
     def watched(self) -> Iterator[Connection]:
@@ -229,7 +235,7 @@ class Connection:
         unanswered = 0
         rounds = 0
         while not stop.is_set() and self.lost is None:
-            answers = listening(self._urls, PROBE)
+            answers = self._listening(PROBE)
             for part, answer in answers.items():
                 refusals[part] = refusals[part] + 1 if answer is False else 0
             silent = ", ".join(_part_name(part) for part, answer in answers.items() if answer is None)

@@ -22,7 +22,7 @@ PROBE = 1.0
 _READS = 3  # of the kernel's tables of sockets, in which some can be missing while others come and go
 
 
-def listening(urls: dict[str, str], timeout: float) -> dict[str, bool | None]:
+def listening(urls: dict[str, str], timeout: float, tunnelled: bool = False) -> dict[str, bool | None]:
     """Whether a ZeroMQ socket listens at each of some addresses.
 
     ZeroMQ greets whoever connects, from a thread of its own and so even while its program is busy. That
@@ -30,6 +30,7 @@ def listening(urls: dict[str, str], timeout: float) -> dict[str, bool | None]:
 
     :param urls: ZeroMQ addresses (tcp or ipc) by name
     :param timeout: seconds for all of them together
+    :param tunnelled: whether they are ends of tunnels: ssh accepts first, and closes again if nobody listens at the other end
     :returns: by name True if it greets, False if the kernel there says that nobody listens, None if there
         is no answer
     """
@@ -53,7 +54,7 @@ def listening(urls: dict[str, str], timeout: float) -> dict[str, bool | None]:
             for descriptor, _ in poller.poll(left * 1000):
                 name, opened = waiting.pop(descriptor)
                 poller.unregister(descriptor)
-                answers[name] = _greeting(opened)
+                answers[name] = _greeting(opened, tunnelled)
                 opened.close()
     finally:
         for _, opened in waiting.values():
@@ -85,16 +86,17 @@ def _begin_connect(url: str) -> tuple[socket.socket, int]:
         raise
 
 
-def _greeting(opened: socket.socket) -> bool | None:
-    """The answer of an address whose socket has something to say."""
+def _greeting(opened: socket.socket, tunnelled: bool) -> bool | None:
+    """The answer of an address whose socket has something to say, or is closed."""
     code = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
         return False if code in _REFUSED else None
     try:
         # The first byte of ZMTP's greeting, https://rfc.zeromq.org/spec/23/
-        return True if opened.recv(1) == b"\xff" else None
+        first = opened.recv(1)
+        return True if first == b"\xff" else False if tunnelled and not first else None
     except OSError as error:
-        return False if error.errno in _REFUSED else None
+        return False if error.errno in _REFUSED or (tunnelled and error.errno == errno.ECONNRESET) else None
 
 
 def find_controller(port: int) -> Identity | None:

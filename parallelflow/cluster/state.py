@@ -120,8 +120,8 @@ class ProfileState:
     """One profile.
 
     :param name: its name
-    :param running: whether a controller answers; None while nobody knows
-    :param location: the machine that the controller runs on, if one does
+    :param running: whether a controller answers; None while nobody knows, and if its machine does not tell
+    :param location: the machine that the controller runs on, if one does or may
     """
 
     name: str

@@ -1,49 +1,95 @@
-"""Which profiles have a cluster, without connecting to any. Takes up to 1.5 s."""
+"""Which profiles have a cluster, without connecting to any."""
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Callable, Sequence
+from concurrent import futures
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from . import profile
+from . import profile, threads
+from .connecting import answers_by_ssh, hub_url, look_up
 from .errors import ClusterError
 from .ports import listening
 from .state import ProfileState
 
-_WITHIN = 1.5  # seconds for all profiles together
+_WITHIN = 1.5  # seconds for all controllers together
+_BY_SSH = 6.0  # seconds for those that are reached by ssh, where there are any
+
+
+@dataclass
+class _Place:
+    """A controller that a connection file names.
+
+    :ivar info: the connection file's content
+    :ivar running: whether it answers; None if nobody knows
+    """
+
+    info: dict[str, Any]
+    here: bool = False
+    address: str = ""
+    running: bool | None = None
+
+    @property
+    def location(self) -> str:
+        return str(self.info["location"])
+
+    @property
+    def by_ssh(self) -> bool:
+        return bool(self.info.get("ssh")) and not self.here
+
+    def look_up(self) -> None:
+        self.here, self.address = look_up(self.info.get("location"))
+
+    def look_by_ssh(self) -> None:
+        self.running = answers_by_ssh(self.info, _BY_SSH)
 
 
 def survey(names: list[str]) -> list[ProfileState]:
-    """Look at profiles, without connecting to anything and without changing anything.
+    """Look at profiles, without changing anything. Takes up to 1.5 s, and where ssh leads to controllers up to 6 s.
 
     :param names: the profiles' names
     :returns: one state each, in the same order
     """
-    places: dict[str, list[tuple[str, str]]] = {}
+    places: dict[str, list[_Place]] = {}
     for name in names:
         folder = profile.folder_of(name)
-        found = (_place(profile.client_file(folder, cluster)) for cluster in ("", *profile.other_clusters(folder)))
-        places[name] = [place for place in found if place is not None]
-    answers = listening({url: url for each in places.values() for url, _ in each}, _WITHIN)
-    states = []
-    for name in names:
-        # The first one that answers is the one that would be used.
-        answering = [location for url, location in places[name] if answers[url]]
-        locations = answering or [location for _, location in places[name]] or [""]
-        states.append(ProfileState(name, bool(answering), locations[0]))
-    return states
+        found = (_read(profile.client_file(folder, cluster)) for cluster in ("", *profile.other_clusters(folder)))
+        places[name] = [_Place(info) for info in found if info is not None]
+    everywhere = [place for each in places.values() for place in each]
+    _all_at_once([place.look_up for place in everywhere], _WITHIN)
+    by_ssh = [place for place in everywhere if place.by_ssh]
+    # Nobody else knows of a controller that can be reached from its own machine only.
+    urls = {
+        str(number): url
+        for number, place in enumerate(everywhere)
+        if not place.by_ssh and (url := hub_url(place.info, place.here, place.address))
+    }
+    for number, answer in listening(urls, _WITHIN).items():
+        place = everywhere[int(number)]
+        # A controller elsewhere that is silent may be behind a firewall; one here is gone.
+        place.running = bool(answer) if place.here else answer
+    _all_at_once([place.look_by_ssh for place in by_ssh], _BY_SSH)
+    return [_state(name, places[name]) for name in names]
 
 
-def _place(path: Path) -> tuple[str, str] | None:
-    """The address of the controller that a connection file names and the machine it runs on, if there seems to be one."""
+def _state(name: str, places: Sequence[_Place]) -> ProfileState:
+    # The first one that answers is the one that would be used.
+    for answer in (True, None):
+        for place in places:
+            if place.running is answer:
+                return ProfileState(name, answer, place.location)
+    return ProfileState(name, False, places[0].location if places else "")
+
+
+def _all_at_once(looks: Sequence[Callable[[], object]], timeout: float) -> None:
+    futures.wait([threads.start(look, "parallelflow-survey") for look in looks], timeout)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What a connection file says, if it says anything."""
     try:
-        info = profile.read_connection_file(path)
+        return profile.read_connection_file(path)
     except ClusterError:
         return None
-    if info is None:
-        return None
-    location = str(info["location"])
-    scheme, _, address = str(info["interface"]).partition("://")
-    if address in ("*", "0.0.0.0"):
-        address = "127.0.0.1" if location == socket.gethostname() else location
-    return f"{scheme}://{address}:{info['registration']}", location

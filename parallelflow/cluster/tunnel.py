@@ -29,6 +29,7 @@ class Tunnel:
             for opened in sockets.values():
                 opened.bind(("127.0.0.1", 0))
             self._ports = {name: int(opened.getsockname()[1]) for name, opened in sockets.items()}
+        self._far = {name: f"{address}:{number}" for name, number in far.items()}
         self.server, _, port = server.partition(":")
         options = ["BatchMode=yes", "ExitOnForwardFailure=yes", "ServerAliveInterval=5", "ServerAliveCountMax=3"]
         command = ["ssh", *(word for option in options for word in ("-o", option)), *(("-p", port) if port else ())]
@@ -56,6 +57,13 @@ class Tunnel:
         :param info: the connection file's content
         """
         return {**info, **self._ports, "interface": "tcp://127.0.0.1", "location": None, "ssh": ""}
+
+    def far(self, name: str) -> str:
+        """Where it ends.
+
+        :param name: a port's name
+        """
+        return self._far[name]
 
     @property
     def ended(self) -> str:

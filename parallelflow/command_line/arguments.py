@@ -92,7 +92,8 @@ examples:
   python -m parallelflow profiles
   python -m parallelflow profiles --json
 
-JSON: profiles, each with name, running, location (the controller's machine), used (whether VisTrails uses it).
+JSON: profiles, each with name, running (null where the controller's machine does not tell from here), location (the
+controller's machine), used (whether VisTrails uses it).
 
 {_EXIT_CODES}"""
 

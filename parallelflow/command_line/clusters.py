@@ -178,20 +178,21 @@ def profiles(arguments: Arguments, output: Output) -> int:
         (
             "*" if each.name == used else "",
             each.name,
-            "running" if each.running else "",
-            each.location if each.running else "",
+            {True: "running", False: "", None: "?"}[each.running],
+            each.location if each.running is not False else "",
         )
         for each in found
     ]
     output.answer(
         table(("", "Profile", "Cluster", "Controller on"), rows)
-        + ("\n\n* is what VisTrails uses." if used in names else ""),
+        + ("\n\n* is what VisTrails uses." if used in names else "")
+        + ("\n? does not tell from here." if any(each.running is None for each in found) else ""),
         {
             "profiles": [
                 {
                     "name": each.name,
-                    "running": bool(each.running),
-                    "location": each.location if each.running else None,
+                    "running": each.running,
+                    "location": each.location if each.running is not False else None,
                     "used": each.name == used,
                 }
                 for each in found

@@ -96,6 +96,8 @@ class ProfileDialog(Dialog):
 
     @staticmethod
     def _cluster(profile: ProfileState) -> str:
+        if profile.running is None and profile.location:
+            return tr("{host} does not tell", host=host(profile.location))
         if profile.running is None:
             return tr("looking…")
         return tr("running on {host}", host=host(profile.location)) if profile.running else tr("not running")

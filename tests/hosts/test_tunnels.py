@@ -1,0 +1,105 @@
+"""A controller that is reached by SSH only, and one that is reached from its own machine only."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+from helpers import until
+from machines import Machine, Machines
+
+_FOLDER = "/home/me/.ipython/profile_far/security"
+
+
+@pytest.fixture
+def far(hosts: Machines) -> Any:
+    """A controller on node1, by itself, whose connection file head has; to be reached by SSH."""
+    for machine in (hosts.head, hosts.node1):
+        machine.run(["ipython", "profile", "create", "--parallel", "far"], "me")
+    controller = subprocess.Popen(
+        hosts.node1.command(["ipcontroller", "--profile=far", "--ssh=me@node1"], "me"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    path = f"{_FOLDER}/ipcontroller-client.json"
+    try:
+        until(lambda: hosts.node1.try_to(["test", "-s", path]).returncode == 0)
+        hosts.head.write(path, hosts.node1.run(["cat", path], "me"), "me", 0o600)
+        yield hosts
+    finally:
+        kill(hosts.node1)
+        controller.wait(10)
+
+
+def kill(machine: Machine) -> None:
+    """Kill every part of the controller, and wait until it is gone."""
+    for process in machine.processes("ipcontroller"):
+        process.kill()
+    until(lambda: not machine.processes("ipcontroller"))
+
+
+def profile(machine: Machine) -> dict[str, Any]:
+    """What ``profiles`` says of the profile."""
+    (found,) = json.loads(machine.flow("profiles", "--profile", "far", "--json", user="me").stdout)["profiles"]
+    return {"running": found["running"], "location": found["location"]}
+
+
+_CONNECTED = """
+from parallelflow.cluster import Session, Settings
+session = Session(lambda: Settings(profile="far"))
+connection = session.connect()
+print(connection.check(), flush=True)
+input()
+print(connection.check(), flush=True)
+"""
+
+
+def test_a_controller_behind_ssh_is_seen_to_run_and_to_be_gone(far: Machines) -> None:
+    head = far.head
+    assert profile(head) == {"running": True, "location": "node1"}
+    assert head.flow("status", "--profile=far", user="me").returncode == 0
+    connected = head.start(_CONNECTED, "me")
+    assert connected.stdout is not None
+    assert connected.stdout.readline() == "None\n"
+    kill(far.node1)
+    said, _ = connected.communicate("\n", timeout=30)
+    assert said == "The controller on node1 is gone.\n"
+    assert profile(head) == {"running": False, "location": None}
+    status = head.flow("status", "--profile=far", user="me")
+    assert status.returncode == 1
+    assert "on node1 no longer runs: ssh gets through me@node1, but nobody answers at 127.0.0.1:" in status.stderr
+    # When ssh does not get there, nobody knows.
+    far.node1.network(up=False)
+    assert profile(head) == {"running": None, "location": "node1"}
+    far.node1.network(up=True)
+
+
+def test_another_machines_loopback_address_is_not_taken_for_this_one_s(far: Machines) -> None:
+    path = f"{_FOLDER}/ipcontroller-client.json"
+    info = json.loads(far.head.run(["cat", path], "me"))
+    far.head.write(path, json.dumps({**info, "ssh": ""}), "me", 0o600)
+    port = info["registration"]
+    listener = far.head.start(
+        f"""
+        import socket, sys, threading
+        server = socket.create_server(("127.0.0.1", {port}))
+        def answer():
+            while True:
+                server.accept()[0].sendall(bytes([255, *range(8), 127]))
+        threading.Thread(target=answer, daemon=True).start()
+        print("ready", flush=True)
+        sys.stdin.read()
+        """,
+        "me",
+    )
+    try:
+        assert listener.stdout is not None
+        assert listener.stdout.readline() == "ready\n"
+        assert profile(far.head) == {"running": None, "location": "node1"}
+        said = far.head.flow("profiles", "--profile", "far", user="me").stdout
+        assert "far      ?        node1" in said
+        assert "? does not tell from here." in said
+    finally:
+        listener.communicate(timeout=30)
