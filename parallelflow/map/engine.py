@@ -12,7 +12,7 @@ import pickle
 import platform
 import traceback
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import parallelflow
@@ -21,6 +21,8 @@ from parallelflow.map.engine_plan import ReadyPlan
 from parallelflow.map.engine_vistrails import Refused
 from parallelflow.map.interrupts import held_back
 from parallelflow.map.outcomes import ChunkOutcome, Failure, PlanMissing, PlanReady, PlanRefused
+from parallelflow.map.plain_python import plain_python
+from parallelflow.map.streams import of_elements
 
 if TYPE_CHECKING:
     from parallelflow.map.plan import Content
@@ -46,9 +48,9 @@ def install(digest: str, version: str, environment: bytes, *packed: Any) -> Plan
     :param packed: the plan, as `values.pack` made it.
     :returns: that it is ready, or why it cannot run here.
     """
-    with held_back():
+    with held_back(), of_elements().for_the_log() as said, plain_python().in_force():
         try:
-            _make_ready(digest, version, environment, packed)
+            _make_ready(digest, version, environment, packed, said)
         except Refused as refusal:
             return PlanRefused(platform.node(), str(refusal))
         except (Exception, SystemExit):  # whatever a package does when it is loaded
@@ -56,7 +58,7 @@ def install(digest: str, version: str, environment: bytes, *packed: Any) -> Plan
         return PlanReady(engine_vistrails.host())
 
 
-def _make_ready(digest: str, version: str, environment: bytes, packed: Sequence[Any]) -> None:
+def _make_ready(digest: str, version: str, environment: bytes, packed: Sequence[Any], said: Callable[[], str]) -> None:
     if version != parallelflow.__version__:
         raise Refused(
             f"it has Parallel Flow {parallelflow.__version__}, and VisTrails has {version}: make them the same"
@@ -64,7 +66,7 @@ def _make_ready(digest: str, version: str, environment: bytes, packed: Sequence[
     if digest in _plans:
         return
     # First VisTrails with the user's packages, for values in the plan may be of their classes.
-    engine_vistrails.start(pickle.loads(environment))
+    engine_vistrails.start(pickle.loads(environment), said)
     try:
         content: Content = values.unpack(packed)
     except (ImportError, AttributeError) as error:

@@ -9,10 +9,8 @@ May import VisTrails and the map room. Nothing of VisTrails is imported before a
 from __future__ import annotations
 
 import atexit
-import contextlib
 import copy
 import hashlib
-import io
 import os
 import pickle
 import time
@@ -33,7 +31,9 @@ from parallelflow.map.outcomes import (
     LostHandle,
     Suspension,
 )
+from parallelflow.map.plain_python import plain_python
 from parallelflow.map.seeds import Generators
+from parallelflow.map.streams import of_elements
 
 if TYPE_CHECKING:
     from parallelflow.map.interrupts import Interrupts
@@ -198,10 +198,10 @@ class ReadyPlan:
             self._begin_run()
         self._go_on_with_run()
         self._loop.prepare(values.unpack(packed), indices, self._run.signature, self._begin_element)
+        streams = of_elements()
         executions: list[ExecutionRecord | LoopRecord] = []
         monitor = _job_monitor(self._run.jobs)
-        said, complained = io.StringIO(), io.StringIO()  # what elements print is shown in VisTrails, in their order
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
+        with streams.leading_here(), plain_python().in_force():
             started = time.perf_counter()
             try:
                 with interrupts.let_through():
@@ -221,7 +221,7 @@ class ReadyPlan:
                 message = f"{type(error).__name__}: {error}".rstrip(": ")
                 outcome.failure = Failure(self._loop.index, message, traceback.format_exc(), self.content.functions[-1])
             outcome.seconds = time.perf_counter() - started
-        outcome.output, outcome.errors = said.getvalue(), complained.getvalue()
+        outcome.printed = streams.take()
         outcome.values = dict(self._loop.results)
         outcome.gives_back = self._loop.gives_back
         outcome.suspended = {
@@ -268,6 +268,7 @@ class ReadyPlan:
         _configured_for = self._run_info
 
     def _begin_element(self, index: int) -> None:
+        of_elements().mark(index)
         self._generators.begin(index)
         self._series.begin(index)
 

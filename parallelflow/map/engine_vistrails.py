@@ -13,7 +13,6 @@ import fcntl
 import functools
 import gc
 import importlib.util
-import io
 import os
 import platform
 import shutil
@@ -50,12 +49,13 @@ def started() -> bool:
     return _application is not None
 
 
-def start(environment: Environment) -> None:
+def start(environment: Environment, said: Callable[[], str]) -> None:
     """Start a VisTrails like the user's, unless it has been started: same packages, same configuration.
 
     It works with the user's folder, or one of its own where that cannot be used.
 
     :param environment: the user's VisTrails.
+    :param said: returns what has been printed here since the start began.
     :raises Refused: when VisTrails does not start.
     """
     global _application
@@ -66,10 +66,7 @@ def start(environment: Environment) -> None:
     if _application is not None:
         return
     plain_import = builtins.__import__
-    with (
-        contextlib.redirect_stderr(io.StringIO()) as said,
-        _own_folder() as folder,
-    ):
+    with _own_folder() as folder:
         # VisTrails writes where it starts, so it starts in a folder of its own, which goes at once. From then on it saves no
         # start-up file.
         Path(folder, "startup.xml").write_bytes(environment.startup)
@@ -85,14 +82,19 @@ def start(environment: Environment) -> None:
             options["userPackageDir"] = environment.user_packages
 
         import vistrails.core.application
+        from vistrails.core import debug
 
+        messages = debug.DebugPrint.getInstance()
+        if environment.to_console:
+            messages.log_to_console()
         try:
             application = vistrails.core.application.init(options, args=[])
         except SystemExit as error:  # VisTrails' way to say that it cannot start
-            raise Refused(f"VisTrails did not start there:\n{said.getvalue()}") from error
+            raise Refused(f"VisTrails did not start there:\n{said()}") from error
         application.startup._dot_vistrails = None
         application.temp_configuration.dotVistrails = _folder_to_work_in(environment.dot_vistrails)
         _raise_for_exits()
+        messages.set_message_level(environment.message_level)
         _application = application
         for package in environment.packages:
             # One that needs a window, for instance, is refused; a plan says what it cannot do without.

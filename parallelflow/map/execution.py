@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,10 +24,19 @@ from vistrails.core.modules.vistrails_module import (
 
 from parallelflow.cluster.errors import ClusterError, ControllerLost
 from parallelflow.cluster.session import Session, get_session
-from parallelflow.map import connected, garbage, progress, seeds, series, stand_ins
+from parallelflow.map import connected, garbage, printed, progress, seeds, series, stand_ins
 from parallelflow.map.elements import Elements
 from parallelflow.map.needs import environment
-from parallelflow.map.outcomes import ChunkOutcome, Failure, Host, IterationRecord, Jobs, Suspension
+from parallelflow.map.outcomes import (
+    NOTHING,
+    ChunkOutcome,
+    Failure,
+    Host,
+    IterationRecord,
+    Jobs,
+    Suspension,
+    Text,
+)
 from parallelflow.map.plan import make_plan, make_run
 from parallelflow.map.progress import MapProgress
 from parallelflow.map.provenance import LoopLog
@@ -376,9 +384,8 @@ class _InOrder:
 
     def __init__(self, log: LoopLog):
         self._log = log
-        self._texts: dict[int, ChunkOutcome] = {}
+        self._texts: dict[int, Text] = {}
         self._next_text = 0
-        self._shown: set[int] = set()  # elements from there on whose text has been shown
         self._waiting: dict[int, list[tuple[IterationRecord, int | None, Host]]] = {}
         self._next = 0
 
@@ -398,26 +405,24 @@ class _InOrder:
 
     def flush(self) -> None:
         """Write what is left: elements after one that failed."""
-        for first in sorted(self._texts):
-            self._show(first)
+        for index in sorted(self._texts):
+            printed.show(self._texts.pop(index))
         for index in sorted(self._waiting):
             self._write(index)
 
     def _add_text(self, outcome: ChunkOutcome) -> None:
-        done = [*outcome.values, *outcome.suspended]
-        if done or outcome.output or outcome.errors:
-            self._texts[min(done, default=min(outcome.indices, default=0))] = outcome
-        while self._next_text in self._texts or self._next_text in self._shown:
-            if self._next_text in self._texts:
-                self._show(self._next_text)
-            self._shown.discard(self._next_text)
+        texts, between = outcome.printed.elements, outcome.printed.between
+        ended = {*outcome.values, *outcome.suspended, *texts}
+        if between != NOTHING and ended:  # by what came before these: children, threads
+            first = min(ended)
+            texts[first] = printed.joined(between, texts.get(first, NOTHING))
+        else:
+            printed.show(between)
+        for index in ended:
+            self._texts[index] = texts.get(index, NOTHING)
+        while self._next_text in self._texts:
+            printed.show(self._texts.pop(self._next_text))
             self._next_text += 1
-
-    def _show(self, first: int) -> None:
-        outcome = self._texts.pop(first)
-        sys.stdout.write(outcome.output)
-        sys.stderr.write(outcome.errors)
-        self._shown.update(outcome.values, outcome.suspended)
 
     def _write(self, index: int) -> None:
         for record, engine_id, host in self._waiting.pop(index):

@@ -5,19 +5,23 @@ while a finished chunk is packed would lose what it did; and an engine that is i
 the task scheduler that answer for good, and never gets another task. An interrupt can be late, too, or somebody else's, and
 find an element on the engine that it was not meant for: whoever asked for that has not dropped it.
 
+A child that an element forks is no engine: signals end it as they end any process.
+
 May import IPython and the standard library.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from IPython import get_ipython
+from traitlets.config import Application
 
 
 class Interrupts:
@@ -86,6 +90,40 @@ class Interrupts:
         finally:
             if self._works:
                 signal.signal(signal.SIGINT, self._note)
+
+
+class _Forking:
+    """Has signals end children that are forked. With the engine's handlers they outlive whoever ends children by SIGTERM."""
+
+    _USUAL: ClassVar[dict[signal.Signals, Any]] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
+
+    def __init__(self) -> None:
+        self._thread = threading.local()
+        os.register_at_fork(before=self._before, after_in_parent=self._after, after_in_child=self._in_child)
+
+    def _engines(self) -> list[signal.Signals]:
+        """The signals that are handled by us, or by the engine's program."""
+        owners = {number: getattr(signal.getsignal(number), "__self__", None) for number in self._USUAL}
+        return [number for number, owner in owners.items() if isinstance(owner, (Interrupts, Application))]
+
+    def _before(self) -> None:
+        # A signal that comes before the child has handlers of its own waits until it has.
+        self._thread.signals = self._engines()
+        self._thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._thread.signals)
+
+    def _after(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._thread.mask)
+
+    def _in_child(self) -> None:
+        for number in self._thread.signals:
+            signal.signal(number, self._USUAL[number])
+        self._after()
+
+
+_forking = _Forking()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Runs on the client; `parallelflow.map.engine_vistrails` is its counterpart. May 
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import pickle
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from vistrails.core import debug
 from vistrails.core.application import get_vistrails_application
 from vistrails.core.packagemanager import get_package_manager
 from vistrails.core.system import current_dot_vistrails, get_vistrails_directory
@@ -38,7 +40,8 @@ class Package:
 class Environment:
     """What an engine must know of the user's VisTrails to start one like it.
 
-    `user_packages` is the folder of the user's own packages, if there is one; `path` is Python's search path.
+    `user_packages` is the folder of the user's own packages, if there is one; `path` is Python's search path; `to_console` is
+    whether VisTrails' messages go to standard error, `message_level` the lowest of those that are shown, as `logging` has it.
     """
 
     startup: bytes  # VisTrails' startup.xml: its configuration and that of its packages
@@ -46,6 +49,8 @@ class Environment:
     dot_vistrails: str  # the folder where VisTrails keeps what belongs to the user
     user_packages: str | None
     path: list[str]
+    to_console: bool
+    message_level: int
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ def environment() -> bytes:
     :returns: an `Environment`, pickled.
     """
     packages = get_vistrails_directory("userPackageDir")
+    messages = debug.DebugPrint.getInstance()
     # Engines have other working folders.
     described = Environment(
         startup=db_serialize(get_vistrails_application().startup),
@@ -132,5 +138,7 @@ def environment() -> bytes:
         dot_vistrails=os.path.abspath(current_dot_vistrails()),
         user_packages=os.path.abspath(packages) if packages else None,
         path=[entry for entry in sys.path if entry],
+        to_console=messages.console in logging.getLogger().handlers,
+        message_level=messages.visible_logger.level,
     )
     return pickle.dumps(described)

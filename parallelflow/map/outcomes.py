@@ -128,6 +128,20 @@ class LostHandle:
         return True
 
 
+# What was printed on standard output and on standard error; bytes that are no text are in it as `surrogateescape` has them.
+Text = tuple[str, str]
+NOTHING: Text = ("", "")
+
+
+@dataclass
+class Printed:
+    """What was printed: by each element of a chunk that has printed something, by its index; and in between, by what elements of
+    earlier chunks have left running."""
+
+    elements: dict[int, Text] = field(default_factory=dict)
+    between: Text = NOTHING
+
+
 @dataclass
 class ChunkOutcome:
     """What became of a chunk.
@@ -138,8 +152,7 @@ class ChunkOutcome:
     `indices` are those of the chunk's elements, `executed` how often each module of the plan has run to its end, by its
     id in the user's pipeline. `records` are the elements' executions, `beside` those of modules that run once for all of
     them (the branches of an If). `seconds` is the time that the elements took together, `jobs` what VisTrails' job
-    monitor has learnt there, `output` and `errors` what was printed. `after_series` is the number after the last one that was
-    given to a file of a series.
+    monitor has learnt there. `after_series` is the number after the last one that was given to a file of a series.
     """
 
     host: Host
@@ -154,14 +167,14 @@ class ChunkOutcome:
     beside: list[ExecutionRecord] = field(default_factory=list)
     executed: dict[int, int] = field(default_factory=dict)
     jobs: Jobs = field(default_factory=dict)
-    output: str = ""
-    errors: str = ""
+    printed: Printed = field(default_factory=Printed)
     after_series: int = 0
 
     def give_back_failed(self) -> None:
         """Have the failed element run again, with those after it: it is not its own fault."""
         assert self.failure is not None
         self.records = [record for record in self.records if record.iteration != self.failure.index]
+        self.printed.elements.pop(self.failure.index, None)  # it will print that again
         self.failure, self.gives_back = None, True
 
     def __getstate__(self) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _count_twice(outcome: ChunkOutcome) -> None:
 
 
 def _print_more(outcome: ChunkOutcome) -> None:
-    outcome.output += "x"
+    outcome.printed.between = ("x", "")
 
 
 def _renumber(outcome: ChunkOutcome) -> None:

@@ -1,0 +1,129 @@
+"""The process beside an engine that reads what the engine's elements print, and hands it over when it is asked to.
+
+A process of its own, because one that only reads is never in the way of what prints: a pipe that nobody reads blocks whoever
+writes into it, and a thread of the engine's would not read while compiled code there keeps Python to itself and prints. Run as a
+script by `parallelflow.map.streams`, which has the other ends.
+
+Standard library only; nothing of this package.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import select
+import socket
+import struct
+import sys
+import termios
+from collections import deque
+
+# Of what is printed between two questions, so many bytes are kept from the beginning and from the end.
+HEAD = TAIL = 16 * 2**20
+
+# How the answer begins: of standard output and standard error, the bytes of the beginning, those left out, those of the end.
+LENGTHS = struct.Struct("!6Q")
+
+_READ = 2**20
+# After reading, it waits so many milliseconds for more to come together: a thousand short lines need not wake it a thousand times.
+_PAUSE = 5
+# How often it looks whether the engine is still there, in milliseconds; the end of its question's pipe tells, normally.
+_LOOK = 5000
+# What is left when the engine dies goes into its log, that much of it, without the marks between elements.
+_LAST_WORDS = 16 * 2**10
+MARK = rb"\0[0-9a-f]{12}:\d+\0"
+
+
+class Kept:
+    """What came from one stream since the last question: all of it, or the beginning and the end."""
+
+    def __init__(self) -> None:
+        self.head = bytearray()
+        self.lost = 0
+        self.tail: deque[bytes] = deque()
+        self._in_tail = 0
+
+    def add(self, data: bytes) -> None:
+        """Keep what has just been read."""
+        room = HEAD - len(self.head)
+        if room > 0:
+            self.head += data[:room]
+            data = data[room:]
+        if data:
+            self.tail.append(data)
+            self._in_tail += len(data)
+            while self._in_tail - len(self.tail[0]) >= TAIL:
+                gone = self.tail.popleft()
+                self._in_tail -= len(gone)
+                self.lost += len(gone)
+
+
+def _waiting(descriptor: int) -> int:
+    count = array.array("i", [0])
+    fcntl.ioctl(descriptor, termios.FIONREAD, count)
+    return count[0]
+
+
+def main(output: int, errors: int, questions: int) -> None:
+    """Read until the engine is gone.
+
+    :param output: the descriptor to read standard output from
+    :param errors: the same of standard error
+    :param questions: the socket that asks, by one byte, for what has come
+    """
+    engine = os.getppid()
+    asked = socket.socket(fileno=questions)
+    kept = {output: Kept(), errors: Kept()}
+    both = select.poll()
+    for descriptor in (output, errors, questions):
+        both.register(descriptor, select.POLLIN)
+    quiet = select.poll()
+    quiet.register(questions, select.POLLIN)
+    pause = False
+    while os.getppid() == engine:
+        ready = [descriptor for descriptor, _ in (quiet.poll(_PAUSE) if pause else both.poll(_LOOK))]
+        pause = False
+        if questions in ready:
+            if not asked.recv(1):
+                break
+            for descriptor, stream in kept.items():
+                # What is there now was printed before the question; more may come for ever.
+                left = _waiting(descriptor)
+                while left > 0 and (data := os.read(descriptor, left)):
+                    stream.add(data)
+                    left -= len(data)
+            answer(asked, list(kept.values()))
+            kept = {output: Kept(), errors: Kept()}
+            continue
+        for descriptor in ready:
+            data = os.read(descriptor, _READ)
+            kept[descriptor].add(data)
+            pause = len(data) < _READ // 8
+    import re
+
+    for stream in kept.values():
+        last = b"".join([bytes(stream.head), *stream.tail])[-_LAST_WORDS:]
+        if last:
+            os.write(2, re.sub(MARK, b"", last))
+
+
+def answer(asked: socket.socket, streams: list[Kept]) -> None:
+    """Hand over what has come."""
+    tails = [b"".join(stream.tail) for stream in streams]
+    lengths = [
+        number
+        for stream, tail in zip(streams, tails, strict=True)
+        for number in (len(stream.head), stream.lost, len(tail))
+    ]
+    asked.sendall(LENGTHS.pack(*lengths))
+    for stream, tail in zip(streams, tails, strict=True):
+        asked.sendall(stream.head)
+        asked.sendall(tail)
+
+
+if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal that the engine runs in
+    main(*map(int, sys.argv[1:4]))

@@ -1,0 +1,84 @@
+"""Standard output and error of elements are what they are in the serial Map: by VisTrails' command line, in a terminal."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from in_batch import Said, run_in_batch
+from workflows import Flow
+
+# What elements do, one after the other; each begins by its name on both streams.
+CASES = {
+    "print": "print('x')",
+    "stream to a child": "import subprocess, sys\nsubprocess.run(['echo', 'x'], stdout=sys.stdout)",
+    "bytes": "import sys\nsys.stdout.buffer.write(b'x\\n'); sys.stdout.buffer.flush()",
+    "what streams are": "import sys\nfor s in (sys.stdout, sys.stderr):\n"
+    "    print(s.encoding.lower(), s.errors, s.fileno(), s.name, s.mode, s.closed, s.writable(), s.readable(), type(s))",
+    "same objects": "import sys\nprint(sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__)",
+    "shell": "import os\nos.system('echo x')",
+    "shell to standard error": "import os\nos.system('echo x >&2')",
+    "shell by name": "import os\nos.system('echo x > /dev/stdout; echo y > /dev/stderr; echo z | tee /dev/stderr')",
+    "child": "import subprocess\nsubprocess.run(['echo', 'x'])",
+    "child of a child": "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import os; os.system(\"echo x\")'])",
+    "descriptor": "import os\nos.write(1, b'x\\n'); os.write(2, b'y\\n')",
+    "C": "import ctypes\nc = ctypes.CDLL(None)\nc.puts(b'x'); c.fflush(None); c.dprintf(2, b'y\\n')",
+    "original stream": "import sys\nsys.__stdout__.write('x\\n'); sys.__stderr__.write('y\\n')",
+    "no text": "import os, sys\nos.write(1, b'\\xff\\xfe\\x00\\n'); sys.stdout.buffer.write(b'\\xe9\\n'); sys.stdout.flush()",
+    "letters": "print('\\u00e9\\u4e2d\\U0001f600')",
+    "order": "import os\nfor n in range(3):\n    print('python', n); os.system('echo shell %d' % n); os.write(1, b'c\\n')",
+    "no end of line": "import os\nprint('a', end='', flush=True); os.system('printf b'); print('c')",
+    "warning": "import warnings\nwarnings.warn('careful', stacklevel=1)",
+    "logging": "import logging, sys\nl = logging.getLogger('m')\nl.handlers or l.addHandler(logging.StreamHandler(sys.stdout))"
+    "\nl.warning('x')",
+    "logging by default": "import logging\nlogging.getLogger('n').warning('x'); logging.warning('y')",
+    "vistrails says": "from vistrails.core import debug\ndebug.warning('x'); debug.critical('y'); debug.log('not shown')",
+    "redirect": "import contextlib, io, os\nf = io.StringIO()\nwith contextlib.redirect_stdout(f):\n    print('x')\n"
+    "print(f.getvalue() == 'x\\n')",
+    "descriptors moved": "import os\nk = os.dup(1); n = os.open(os.devnull, os.O_WRONLY); os.dup2(n, 1)\n"
+    "os.system('echo hidden'); print('hidden', flush=True)\nos.dup2(k, 1); os.close(k); os.close(n); print('x')",
+    "traceback": "import traceback\ntry:\n    1 / 0\nexcept ZeroDivisionError as e:\n    traceback.print_exception(None, e, None)",
+    "dump": "import faulthandler\nfaulthandler.dump_traceback(all_threads=False)",
+    "fork": "import os, sys\nsys.stdout.flush()\np = os.fork()\nif not p:\n    print('child', flush=True); os._exit(0)\n"
+    "os.waitpid(p, 0); print('parent')",
+    "own group": "import subprocess\nsubprocess.run('echo x', shell=True, start_new_session=True)",
+    "shell pipeline": "import subprocess\nsubprocess.run('seq 3 | tac', shell=True)",
+    "writelines": "import sys\nsys.stdout.writelines(['a\\n', 'b\\n']); print('x', file=sys.stderr)",
+    "nothing to read": "try:\n    input('name? ')\nexcept EOFError:\n    print('end')",
+    "pdb": "def f():\n    breakpoint()\n    return 1\ntry:\n    f()\nexcept BaseException as e:\n    print(type(e).__name__)",
+    "encoding": "import sys\nsys.stdout.reconfigure(encoding='latin-1'); print('\\u00e9')\n"
+    "sys.stdout.reconfigure(encoding='utf-8')",
+    "taken apart": "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.detach(), 'utf-8', line_buffering=True)\nprint('x')",
+}
+
+
+def run_cases(cases: dict[str, str], side: str, home: Path, **more: Any) -> tuple[dict[str, Any], Said]:
+    """Run each case as an element; what each has said, as (output, errors), and all."""
+    flow = Flow()
+    source = (
+        f"import sys\ncases = {cases!r}\nfor s in (sys.stdout, sys.stderr):\n    print('===', i, file=s, flush=True)\n"
+        "exec(cases[i], {})\no = i"
+    )
+    function = flow.python(source, {"i": "String"}, {"o": "String"})
+    flow.map(function, "i", "o", repr(list(cases)))
+    said = run_in_batch(flow, side, home, **more)
+    return {name: tuple(_part(text, name) for text in (said.output, said.errors)) for name in cases}, said
+
+
+def _part(text: bytes, name: str) -> str:
+    begin = f"=== {name}\n".encode()
+    assert text.count(begin) == 1, (name, text)
+    part = text.split(begin)[1].split(b"=== ")[0].decode("utf-8", "backslashreplace")
+    # When VisTrails said it, and from which line of whose code.
+    part = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+", "TIME", part)
+    # Stacks have other ends, and so has VisTrails.
+    return re.sub(r'  File ".*\n', "", part).partition("Exception ignored in: <function VistrailsApplication")[0]
+
+
+def test_elements_print_what_they_print_in_the_serial_map(vistrails: Any, clean_home: Path) -> None:
+    serial, said = run_cases(CASES, "serial", clean_home)
+    ours, said_by_ours = run_cases(CASES, "ours", clean_home)
+    assert (said.status, said_by_ours.status) == (0, 0), (said.errors, said_by_ours.errors)
+    different = {name: (serial[name], ours[name]) for name in CASES if serial[name] != ours[name]}
+    assert not different
