@@ -49,13 +49,13 @@ def started() -> bool:
     return _application is not None
 
 
-def start(environment: Environment, said: Callable[[], str]) -> None:
+def start(environment: Environment, said: Callable[[], str] = str) -> None:
     """Start a VisTrails like the user's, unless it has been started: same packages, same configuration.
 
     It works with the user's folder, or one of its own where that cannot be used.
 
     :param environment: the user's VisTrails.
-    :param said: returns what has been printed here since the start began.
+    :param said: returns what has been printed here since the start began, for the reason why it failed.
     :raises Refused: when VisTrails does not start.
     """
     global _application
