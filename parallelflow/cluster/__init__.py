@@ -14,7 +14,8 @@ an answer is a :class:`Questions` that the layer above hands in.
   everything with VisTrails, `tree` finds and ends processes with all their descendants, `ipcluster` shows ours to IPython's own
   commands.
 - `connecting` finds a profile's controller and connects, if need be through SSH, which is `tunnel`. The `connection` says when a
-  part of the controller is lost; `ports` looks who listens where.
+  part of the controller is lost; `ports` looks who listens where, and `pools` which ports
+  a new controller gets.
 - `hub` asks the controller's hub, `roster` keeps what is known of each engine.
 - `profile` deals with profiles' folders and the files in them, `survey` looks which ones have a cluster running.
 - `cores` says how many cores this process may use.

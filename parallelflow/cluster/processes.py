@@ -28,7 +28,7 @@ import psutil
 
 from parallelflow.texts import tr
 
-from . import ipcluster, profile, threads
+from . import ipcluster, pools, profile, threads
 from .connecting import no_ipc
 from .errors import ClusterError, ProfileError, SettingsError, StartError, StopError
 from .failures import failed, not_started
@@ -181,7 +181,10 @@ class ProcessManager:
         if own.get("IPController", {}).get("transport") == "ipc":
             raise ProfileError(no_ipc(profile.name_of(self.profile_dir)))
         how = controller_command(self.profile_dir)
-        options = [f"--profile-dir={self.profile_dir}"]
+        options = [
+            f"--profile-dir={self.profile_dir}",
+            *pools.options(own, self.profile_dir / "ipcontroller_config.py"),
+        ]
         if "HeartMonitor" not in own:
             options.append(f"--HeartMonitor.period={_HEARTBEAT_MS}")
             options.append(f"--HeartMonitor.max_heartmonitor_misses={_HEARTBEAT_MISSES}")

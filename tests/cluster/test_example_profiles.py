@@ -18,7 +18,7 @@ from parallelflow.cluster import Session
 from parallelflow.cluster.record import Record
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "profiles"
-PORTS = "range(10101, 10121)"
+PORTS = "range(10101, 10201)"
 
 
 def free_ports(count: int) -> range:
@@ -41,7 +41,7 @@ def copy(kind: str, profile: Path) -> range:
         shutil.copy(path, profile)
     python = profile / "ipcluster_config.py"
     python.write_text(python.read_text().replace("/opt/vistrails/bin/python", sys.executable))
-    ports = free_ports(20)
+    ports = free_ports(100)
     controller = profile / "ipcontroller_config.py"
     assert PORTS in controller.read_text()
     controller.write_text(controller.read_text().replace(PORTS, str(ports)))

@@ -8,5 +8,6 @@ c.IPController.ip = "*"
 # c.IPController.location = "192.168.1.10"
 
 # The ports that a firewall must let in, from the machines that run engines. Without this the controller picks free ones.
-# Two controllers on one machine need ranges of their own.
-c.IPController.ports = list(range(10101, 10121))
+# A controller takes 18 of them. When VisTrails starts it, those that are free: these are enough for five controllers, also of
+# other profiles and users with the same range. ipcluster takes the first ones.
+c.IPController.ports = list(range(10101, 10201))
