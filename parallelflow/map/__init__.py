@@ -12,7 +12,8 @@ One element's way, from the list to the log:
 - `connected` connects to the cluster, or starts one, without blocking VisTrails' window.
 - `scheduler` sends chunks, brings outcomes back into the list's order, and deals with what dies; `breaking_off` ends what
   runs when the Map ends early, and `forgetting` what client and hub keep of it.
-- `engine` is what the scheduler calls in an engine: `engine_vistrails` starts VisTrails there, `engine_plan` runs a chunk
+- `engine` is what the scheduler calls in an engine: `engine_vistrails` starts VisTrails there, with `shared_files` between its
+  packages and those of other engines; `engine_plan` runs a chunk
   through the serial Map's own loop, which is `chunk_module`, `short_way` leaves out what comes to nothing in that, `recorder`
   notes down what is executed, `seeds` gives each element random numbers of its own, `series` its files their numbers, `interrupts`
   lets SIGINT end an element but nothing else.

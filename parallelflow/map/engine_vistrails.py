@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parallelflow.map import shared_files
 from parallelflow.map.outcomes import Host
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def start(environment: Environment, said: Callable[[], str] = str) -> None:
         _raise_for_exits()
         messages.set_message_level(environment.message_level)
         _application = application
+        shared_files.open_in_this_process()
         for package in environment.packages:
             # One that needs a window, for instance, is refused; a plan says what it cannot do without.
             if package.identifier not in _LARGE:
@@ -107,6 +109,7 @@ def start(environment: Environment, said: Callable[[], str] = str) -> None:
     from parallelflow.map import short_way
 
     short_way.open_in_this_process()
+    shared_files.let_upstream_run()
     # What start-up left behind never dies: without it, each full collection during a chunk is 40 ms shorter.
     gc.collect()
     gc.freeze()
@@ -200,12 +203,17 @@ def enable_package(package: Package) -> None:
         if package.codepath not in manager.available_package_names_list() and not _can_import(package):
             raise Refused(f"it lacks {name}; install it there")
         try:
-            manager.late_enable_package(package.codepath, prefixes)
+            with shared_files.loading(package.identifier):
+                manager.late_enable_package(package.codepath, prefixes)
         except (Exception, SystemExit) as error:  # whatever its code does
             raise Refused(f"it cannot load {name}: {error or type(error).__name__}") from error
     found = manager.get_package(package.identifier).version
     if found != package.version:
         raise Refused(f"it has version {found} of {name}")
+    try:
+        shared_files.check(package.identifier)
+    except shared_files.CannotLock as error:
+        raise Refused(f"{error} ({name})") from error
 
 
 def _can_import(package: Package) -> bool:

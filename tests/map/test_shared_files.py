@@ -1,0 +1,212 @@
+"""Packages that keep files in VisTrails' folder, under a Map: what the serial Map gives and leaves, nothing half made."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from parity import Stage
+from vistrails.tests.utils import enable_package
+from workflows import Flow
+
+from parallelflow.cluster import session as session_module
+
+URL = "org.vistrails.vistrails.url"
+KEEPER = "org.vistrails.parallelflow.keeper"
+CONTENT = bytes(range(256)) * 800
+DIGEST = [len(CONTENT), hashlib.sha256(CONTENT).hexdigest()]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves files slowly; each second time later and still more slowly, so that answers overlap in the worst way."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        late = self.server.ask(self.path) % 2 == 0
+        if self.path.startswith("/dated") and "If-Modified-Since" in self.headers:
+            self.send_response(304)
+            self.end_headers()
+            return
+        time.sleep(0.08 * late)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        if self.path.startswith("/dated"):
+            self.send_header("Last-Modified", formatdate(0, usegmt=True))
+        self.end_headers()
+        with self.server.sending():
+            for start in range(0, len(CONTENT), 25_600):
+                self.wfile.write(CONTENT[start : start + 25_600])
+                self.wfile.flush()
+                time.sleep(0.04 if late else 0.02)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    """Knows what it has been asked, and how many files it has sent at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[str] = []
+        self.most = 0
+        self._sending = 0
+        self._turn = threading.Lock()
+
+    def ask(self, path: str) -> int:
+        with self._turn:
+            self.asked.append(path)
+            return len(self.asked)
+
+    @contextlib.contextmanager
+    def sending(self) -> Iterator[None]:
+        with self._turn:
+            self._sending += 1
+            self.most = max(self.most, self._sending)
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._sending -= 1
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def folder(parity: Any, vistrails_folder: Path) -> Path:
+    """VisTrails' folder, with the packages enabled that keep files there."""
+    for identifier in (URL, KEEPER):
+        enable_package(identifier)
+    return vistrails_folder
+
+
+def downloads(paths: list[str], server: Server) -> tuple[Flow, int]:
+    """A Map over a Group that downloads a file and reads it; its number."""
+    inner = Flow()
+    download = inner.add("DownloadFile", package=URL)
+    source = "import hashlib\nread = open(f.name, 'rb').read()\no = [len(read), hashlib.sha256(read).hexdigest()]"
+    read = inner.python(source, {"f": "File"}, {"o": "List"})
+    inner.connect(download, "file", read, "f")
+    inner.inputs, inner.outputs = {"url": (download, "url")}, {"o": (read, "o")}
+    flow = Flow()
+    urls = [f"http://127.0.0.1:{server.server_port}{path}" for path in paths]
+    return flow, flow.map(flow.group(inner), "url", "o", repr(urls))
+
+
+def results(flow: Flow, mapped: int, side: str) -> Any:
+    seen = Stage(side, "plain").run(flow)
+    assert (seen.errors, seen.raised) == ({}, None)
+    return seen.outputs[mapped]["Result"]
+
+
+@pytest.mark.parametrize("path", ["/dated", "/undated"])
+def test_a_cache_that_is_written_in_place_is_never_read_half_made(path: str, folder: Path, server: Server) -> None:
+    """A server that knows when files have changed is asked for each of them once; another sends them anew each time."""
+    asked = {}
+    for side in ("serial", "ours"):
+        for each in (folder / "HTTP").iterdir():
+            each.unlink()
+        server.asked.clear()
+        assert results(*downloads([path] * 8, server), side) == [DIGEST] * 8
+        assert [each.stat().st_size for each in (folder / "HTTP").iterdir()] == [len(CONTENT)]
+        asked[side] = len(server.asked)
+    assert asked == {"serial": 8, "ours": 8}
+
+
+def test_different_files_are_downloaded_at_the_same_time(folder: Path, server: Server) -> None:
+    flow, mapped = downloads([f"/dated{number}" for number in range(6)], server)
+    assert results(flow, mapped, "ours") == [DIGEST] * 6
+    assert server.most >= 2
+
+
+def kept(folder: Path) -> tuple[list[int], list[int], list[str]]:
+    """What is kept in the store and in the database, and all files."""
+    with contextlib.closing(sqlite3.connect(folder / "keeper" / "kept.db")) as database:
+        rows = [value for (value,) in database.execute("SELECT value FROM kept")]
+    names = sorted(os.listdir(folder / "keeper"))
+    return sorted(json.loads((folder / "keeper" / "head.json").read_text())), sorted(rows), names
+
+
+@pytest.mark.parametrize("module", ["Keep", "KeepLate"])
+def test_a_store_is_used_by_one_module_at_a_time(module: str, folder: Path) -> None:
+    """A database, a store with a lock file like git's, a list that is read, changed and written, and a file written in place."""
+    inner = Flow()
+    first = inner.python("o = i", {"i": "Integer"}, {"o": "Integer"})
+    keep = inner.add(module, package=KEEPER)
+    inner.connect(first, "o", keep, "value")
+    source = "import os\no = (v, os.path.getsize(f))"
+    read = inner.python(source, {"f": "String", "v": "Integer"}, {"o": "Variant"})
+    inner.connect(keep, "file", read, "f")
+    inner.connect(keep, "value", read, "v")
+    inner.inputs, inner.outputs = {"i": (first, "i")}, {"o": (read, "o")}
+    flow = Flow()
+    mapped = flow.map(flow.group(inner), "i", "o", repr(list(range(12))))
+    found = []
+    for side in ("serial", "ours"):
+        before = kept(folder)
+        result = results(flow, mapped, side)
+        after = kept(folder)
+        found.append((result, len(after[0]) - len(before[0]), len(after[1]) - len(before[1]), after[2]))
+        for number in range(12):
+            assert after[0].count(number) == before[0].count(number) + 1
+    assert found[0] == found[1]
+    assert found[0][0] == [(number, 10_000) for number in range(12)]
+
+
+# What an engine runs to be on a file system that has no locks.
+WITHOUT_LOCKS = """
+import errno, fcntl, os
+def lockf(*arguments):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+fcntl.lockf = lockf
+"""
+
+
+def test_without_locks_the_map_says_so_before_any_element_runs(
+    folder: Path, own_session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "_session", own_session)
+    own_session.client()[:].execute(WITHOUT_LOCKS, block=True)
+    before = kept(folder)
+    flow = Flow()
+    flow.map(flow.add("Keep", package=KEEPER), "value", "value", "[1, 2, 3]")
+    ((_, _, message),) = Stage("ours", "plain").run(flow).errors.values()
+    assert "cannot lock files in" in message
+    assert "--dot-vistrails" in message
+    assert "'keeper_package'" in message
+    assert kept(folder) == before
+    # What keeps no files runs there all the same.
+    flow = Flow()
+    mapped = flow.map(flow.python("o = i", {"i": "Integer"}, {"o": "Integer"}), "i", "o", "[1, 2, 3]")
+    assert results(flow, mapped, "ours") == [1, 2, 3]
+
+
+def test_a_package_can_say_that_its_modules_need_not_wait_for_each_other(
+    folder: Path, on_shared_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that wait for each other both end, although their package has asked for VisTrails' folder."""
+    enable_package("org.vistrails.parallelflow.reader")
+    flow = Flow()
+    function = flow.add("Meet", {"place": str(folder)}, package="org.vistrails.parallelflow.reader")
+    mapped = flow.map(function, "number", "met", "[0, 1]")
+    assert results(flow, mapped, "ours") == [True, True]
