@@ -12,6 +12,7 @@ One element's way, from the list to the log:
 - `connected` connects to the cluster, or starts one, without blocking VisTrails' window.
 - `scheduler` sends chunks, brings outcomes back into the list's order, and deals with what dies; `breaking_off` ends what
   runs when the Map ends early, and `forgetting` what client and hub keep of it.
+- `answers` reads what engines answer, and says what it was about where that cannot be done; `unreadable` finds out why.
 - `engine` is what the scheduler calls in an engine: `engine_vistrails` starts VisTrails there, with `shared_files` between its
   packages and those of other engines; `engine_plan` runs a chunk
   through the serial Map's own loop, which is `chunk_module`, `short_way` leaves out what comes to nothing in that, `recorder`

@@ -57,13 +57,14 @@ class MapChunk(SerialMap):
         self.suspensions: dict[int, list[ModuleSuspended]] = {}
         self.gives_back = False
         self.culprit: int | None = None
+        self.ended_by: Exception | None = None
         self._end = time.perf_counter() + LONGEST_DURATION
         self.upToDate = self.computed = self.had_error = self.was_suspended = False
 
     def forget(self) -> None:
         """Let go of the chunk's values."""
         self.elements, self.results, self.suspensions = (), {}, {}
-        self.partialResult = self.elementResult = self.element = None
+        self.partialResult = self.elementResult = self.element = self.ended_by = None
 
     def get_input(self, port_name: str, allow_default: bool = True) -> Any:
         """Give the inherited loop this chunk's input."""
@@ -126,9 +127,10 @@ class MapChunk(SerialMap):
                 iteration = self.logging.log.get_iteration_from_module(child.module) or 0
                 self.suspensions.setdefault(self.indices[iteration], []).append(child)
             raise
-        except ModuleError as error:
+        except Exception as error:
+            self.ended_by = error
             # VisTrails blames a value of the wrong kind on the module that it came from, which is not here.
-            if not isinstance(error.module, short_way.GivenValue):
+            if not isinstance(error, ModuleError) or not isinstance(error.module, short_way.GivenValue):
                 raise
             self.culprit = error.module.origin
             raise ModuleError(self, error.msg, error.abort, error.errorTrace) from error

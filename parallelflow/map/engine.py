@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import parallelflow
 from parallelflow.map import engine_vistrails, values
-from parallelflow.map.engine_plan import ReadyPlan
+from parallelflow.map.engine_plan import CannotRead, ReadyPlan
 from parallelflow.map.engine_vistrails import Refused
 from parallelflow.map.interrupts import held_back
-from parallelflow.map.outcomes import ChunkOutcome, Failure, PlanMissing, PlanReady, PlanRefused
+from parallelflow.map.outcomes import ChunkOutcome, ElementsUnread, Failure, PlanMissing, PlanReady, PlanRefused
 from parallelflow.map.plain_python import plain_python
 from parallelflow.map.streams import of_elements
 
@@ -82,23 +82,25 @@ def _make_ready(digest: str, version: str, environment: bytes, packed: Sequence[
         _plans.popitem(last=False)
 
 
-def run(digest: str, indices: Sequence[int], run_info: bytes, *packed: Any) -> list[Any] | PlanMissing:
+def run(digest: str, indices: Sequence[int], run_info: bytes, *packed: Any) -> list[Any] | PlanMissing | ElementsUnread:
     """Run a chunk.
 
     :param digest: the plan digest.
     :param indices: the indices of the chunk's elements.
     :param run_info: what there is to know of this run of the Map, as `plan.make_run` made it.
     :param packed: the elements, a list, as `values.pack` made it.
-    :returns: a `ChunkOutcome`, packed; or that this engine does not hold the plan.
+    :returns: a `ChunkOutcome`, packed; or that this engine does not hold the plan, or cannot read the elements.
     :raises CannotTravel: when something of the outcome that is no result cannot be pickled.
-    :raises Exception: what unpickling the elements raises.
     """
     with held_back() as interrupts:
         plan = _plans.get(digest)
         if plan is None:
             return PlanMissing(platform.node())
         _plans.move_to_end(digest)
-        outcome = plan.run(indices, run_info, packed, interrupts)
+        try:
+            outcome = plan.run(indices, run_info, packed, interrupts)
+        except CannotRead as error:
+            return ElementsUnread(platform.node(), str(error))
         if plan.is_spoilt():
             del _plans[digest]
         if interrupts.interrupted_by_mistake and outcome.failure is not None:
@@ -113,7 +115,7 @@ def _packed_outcome(outcome: ChunkOutcome, port: str) -> list[Any]:
     """Pack an outcome; a result that cannot travel becomes its element's failure."""
     try:
         return values.pack(outcome)
-    except values.CannotTravel:
+    except values.CannotTravel as whole:
         for index, value in sorted(outcome.values.items()):
             try:
                 values.pack(value)
@@ -127,4 +129,14 @@ def _packed_outcome(outcome: ChunkOutcome, port: str) -> list[Any]:
                     None,
                 )
                 return values.pack(outcome)
-        raise
+        if not isinstance(whole.__cause__, MemoryError):
+            raise
+        index = min(outcome.values)
+        outcome.failure = Failure(
+            index,
+            f"The results of {len(outcome.values)} elements from this one on cannot be sent back from an engine together: {whole}",
+            "",
+            None,
+        )
+        outcome.values = {}
+        return values.pack(outcome)

@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 _configured_for = b""
 
 
+class CannotRead(Exception):
+    """Elements cannot be unpickled here; `str()` says why."""
+
+
 class ReadyPlan:
     """A plan whose modules exist in this process.
 
@@ -179,7 +183,7 @@ class ReadyPlan:
         :param packed: the elements, a list, as `values.pack` made it.
         :param interrupts: SIGINT, held back; elements are what it ends.
         :returns: what became of the elements; the failure of one is in it.
-        :raises Exception: what unpickling the elements raises.
+        :raises CannotRead: when the elements cannot be unpickled; none has run.
         """
         from parallelflow.map.recorder import Recorder
 
@@ -197,7 +201,11 @@ class ReadyPlan:
             self._run, self._run_info = pickle.loads(run_info), run_info
             self._begin_run()
         self._go_on_with_run()
-        self._loop.prepare(values.unpack(packed), indices, self._run.signature, self._begin_element)
+        try:
+            elements = values.unpack(packed)
+        except Exception as error:  # whatever the elements' classes do
+            raise CannotRead(values.describe_error(error)) from error
+        self._loop.prepare(elements, indices, self._run.signature, self._begin_element)
         streams = of_elements()
         executions: list[ExecutionRecord | LoopRecord] = []
         monitor = _job_monitor(self._run.jobs)
@@ -215,11 +223,12 @@ class ReadyPlan:
                         module_executed_hook=[count],
                         job_monitor=monitor,
                     )
-                outcome.failure = self._failure(result[2])
+                outcome.failure = self._failure(result[2]) or self._unnoticed()
             except BaseException as error:  # SystemExit and the like, which VisTrails lets pass
                 self._broken_off = True
-                message = f"{type(error).__name__}: {error}".rstrip(": ")
-                outcome.failure = Failure(self._loop.index, message, traceback.format_exc(), self.content.functions[-1])
+                outcome.failure = Failure(
+                    self._loop.index, values.describe_error(error), traceback.format_exc(), self.content.functions[-1]
+                )
             outcome.seconds = time.perf_counter() - started
         outcome.printed = streams.take()
         outcome.values = dict(self._loop.results)
@@ -306,6 +315,20 @@ class ReadyPlan:
             is_own = culprit is not None and (error.module is self._loop or error.module is self._objects.get(culprit))
             return Failure(self._loop.index, error.msg, trace, culprit, getattr(error, "abort", False), is_own)
         return None
+
+    def _unnoticed(self) -> Failure | None:
+        """Whatever else has ended the loop: VisTrails drops the error of a module that is in another pipeline, for instance."""
+        loop = self._loop
+        left = next((each for each in loop.indices if each not in loop.results and each not in loop.suspensions), None)
+        if left is None or loop.gives_back:
+            return None
+        self._broken_off = True
+        error = loop.ended_by
+        if error is None:
+            return Failure(left, "It ended without a result, and VisTrails does not say why.", "", None)
+        said = getattr(error, "msg", None) or values.describe_error(error)
+        trace = getattr(error, "errorTrace", None) or "".join(traceback.format_exception(error))
+        return Failure(loop.index, said, trace, None)
 
     def _own_id(self, module: Any) -> int | None:
         """The id of a module in the user's pipeline; None inside a Group, which has ids of its own."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -170,6 +170,20 @@ class ChunkOutcome:
     printed: Printed = field(default_factory=Printed)
     after_series: int = 0
 
+    def untold(self, indices: Iterable[int]) -> int | None:
+        """Return the first element of which it does not say what became, though it was to run; None if there is none.
+
+        :param indices: the chunk's elements, in their order.
+        """
+        if self.gives_back:
+            return None
+        for index in indices:
+            if self.failure is not None and self.failure.index == index:
+                return None
+            if index not in self.values and index not in self.suspended:
+                return index
+        return None
+
     def give_back_failed(self) -> None:
         """Have the failed element run again, with those after it: it is not its own fault."""
         assert self.failure is not None
@@ -196,6 +210,14 @@ class PlanMissing:
     """An engine's answer to a chunk of a plan that it does not hold."""
 
     host: str
+
+
+@dataclass(frozen=True)
+class ElementsUnread:
+    """An engine's answer to a chunk of which it could not read the elements, so that none has run; `reason` says why."""
+
+    host: str
+    reason: str
 
 
 @dataclass(frozen=True)

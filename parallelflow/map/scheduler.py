@@ -26,11 +26,11 @@ from ipyparallel import error as ipp_error
 
 import parallelflow
 from parallelflow.cluster import internals
-from parallelflow.map import engine, experience, values
+from parallelflow.map import answers, engine, experience, unreadable, values
 from parallelflow.map.breaking_off import BreakingOff
 from parallelflow.map.chunks import ChunkPolicy
 from parallelflow.map.forgetting import Forgetting
-from parallelflow.map.outcomes import ChunkOutcome, Failure, PlanMissing, PlanReady, PlanRefused
+from parallelflow.map.outcomes import ChunkOutcome, ElementsUnread, Failure, PlanMissing, PlanReady, PlanRefused
 from parallelflow.map.progress import ChunkProgress
 from parallelflow.map.work import Limits, MapError, Report, Sink, Source, Work
 from parallelflow.texts import tr
@@ -39,6 +39,9 @@ _log = logging.getLogger(__name__)
 
 # Chunks in flight per engine: one runs and one waits at ipyparallel's scheduler, so that no engine waits for us.
 IN_FLIGHT = 2
+
+# How long, in seconds, an engine may take to say which version of a package it has, where a message would like to know.
+VERSION_TIMEOUT = 2.0
 
 # How often, in seconds, the caller is told of progress while nothing arrives: often enough for a responsive window.
 TICK = 0.04
@@ -335,13 +338,15 @@ class Scheduler:
             chunk.engine = self._numbers.get(chunk.result.metadata["engine_uuid"])
         self._moved = time.monotonic()
         try:
-            answer = self._answer(chunk.result)
+            answer = self._answer(chunk.result, chunk)
         finally:
             self._done_with.add(name)
         if answer is None:
             yield from self._died(chunk)
         elif isinstance(answer, PlanMissing):
             self._plan_missing(chunk, answer.host)
+        elif isinstance(answer, ElementsUnread):
+            yield from self._unread(chunk, answer)
         else:
             yield self._completed(chunk, answer)
 
@@ -358,7 +363,29 @@ class Scheduler:
         if chunk.sent > self._ready_since.get(chunk.engine, 0.0):
             self._send_plan(chunk.engine)
 
-    def _answer(self, result: Any) -> Any:
+    def _unread(self, chunk: Chunk, answer: ElementsUnread) -> Iterator[Report]:
+        """Hand elements out again that an engine could not read, each alone, so that the one to blame can be told."""
+        if chunk.engine is not None:
+            self._hosts[chunk.engine] = answer.host
+        if len(chunk.indices) > 1:
+            self._again.extendleft(Chunk([index]) for index in reversed(chunk.indices))
+            return
+        (index,) = chunk.indices
+        message = tr(
+            "{engine} cannot read {element}: {why}.",
+            engine=self._where(chunk.engine),
+            element=self._source.describe(index),
+            why=answer.reason,
+        )
+        yield self._failed(index, message)
+
+    def _failed(self, index: int, message: str) -> Report:
+        """Report an element that failed without having run."""
+        self._fail(index)
+        outcome = ChunkOutcome(None, 0.0, failure=Failure(index, message, "", None))  # type: ignore[arg-type]
+        return Report(None, outcome)
+
+    def _answer(self, result: Any, chunk: Chunk | None = None) -> Any:
         """Return what the engine answered, or None if it died.
 
         :raises MapError: when it answered with an error of its own.
@@ -369,27 +396,26 @@ class Scheduler:
         if isinstance(error, ipp_error.RemoteError):
             if error.ename in _DEATHS:
                 return None
-            raise MapError(self._explain(error)) from error
+            raise MapError(self._explain(error, chunk)) from error
         if type(error).__name__ in _DEATHS:
             return None
-        raise MapError(tr("An engine's answer could not be read: {why}", why=error)) from error
+        raise MapError(tr("An engine's answer could not be read: {why}", why=values.describe_error(error))) from error
 
-    def _explain(self, error: Any) -> str:
-        info = error.engine_info or {}
-        where = self._where(info.get("engine_id"))
-        if error.ename in ("ModuleNotFoundError", "ImportError") and "parallelflow" in error.evalue:
-            return tr(
-                "{engine} has no Parallel Flow: install vistrails-parallelflow {version} into the Python that the engine"
-                " runs in ({why}).",
-                engine=where,
-                version=parallelflow.__version__,
-                why=error.evalue,
-            )
-        said = tr("{engine} could not run a chunk: {kind}: {why}", engine=where, kind=error.ename, why=error.evalue)
-        return f"{said}\n{_trace(error)}"
+    def _explain(self, error: Any, chunk: Chunk | None) -> str:
+        where = self._where((error.engine_info or {}).get("engine_id"))
+        return answers.explain(error, where, None if chunk is None else answers.name(self._source, chunk.indices))
+
+    def _read(self, chunk: Chunk, answer: Any) -> ChunkOutcome:
+        where = self._where(chunk.engine)
+
+        def version_there(package: str) -> str:
+            view = self._client.direct_view(chunk.engine)
+            return str(view.apply_async(unreadable.version_of, package).get(VERSION_TIMEOUT))
+
+        return answers.read(answer, chunk.indices, self._source, where, version_there)
 
     def _completed(self, chunk: Chunk, answer: Any) -> Report:
-        outcome: ChunkOutcome = values.unpack(answer)
+        outcome = self._read(chunk, answer)
         if chunk.engine is not None:
             self._hosts[chunk.engine] = outcome.host.name
             self._holders.add(chunk.engine)
@@ -452,9 +478,7 @@ class Scheduler:
             times=self._limits.deaths,
             engines=tr(" and ").join(self._deaths[index]),
         )
-        self._fail(index)
-        outcome = ChunkOutcome(None, 0.0, failure=Failure(index, message, "", None))  # type: ignore[arg-type]
-        return Report(None, outcome)
+        return self._failed(index, message)
 
     def _check_health(self) -> None:
         """End the Map when nothing can come of it any more.
@@ -549,7 +573,3 @@ class Scheduler:
                     report.broken_off = True
                     self._sink.take(report)
             self._again.clear()
-
-
-def _trace(error: Any) -> str:
-    return "\n".join(error.render_traceback())

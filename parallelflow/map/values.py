@@ -9,9 +9,12 @@ May import the standard library, cloudpickle and `parallelflow.texts` only.
 from __future__ import annotations
 
 import copyreg
+import dataclasses
 import hashlib
 import io
+import itertools
 import pickle
+import reprlib
 from collections import ChainMap
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -73,7 +76,9 @@ class CannotTravel(Exception):
 
     def __init__(self, value: Any, cause: BaseException):
         self.type_name = type(value).__name__
-        super().__init__(tr("a value of type {type} cannot be pickled: {cause}", type=self.type_name, cause=cause))
+        super().__init__(
+            tr("a value of type {type} cannot be pickled: {cause}", type=self.type_name, cause=describe_error(cause))
+        )
 
 
 def pack(value: Any) -> Packed:
@@ -160,14 +165,82 @@ def digest(packed: Sequence[Any]) -> str:
 
 
 def short(value: Any, longest: int = 60) -> str:
-    """Return a value's text for a message, on one line.
+    """Return a value's text for a message, on one line. However large the value is, only its beginning is looked at.
 
     :param value: any Python value.
     :param longest: at most so many characters; what is cut off is told by an ellipsis.
     """
     try:
-        text = repr(value)
+        text = _Short(longest).repr(value)
     except Exception:  # a message about a broken value must not break
         text = f"<{type(value).__name__}>"
     text = " ".join(text.split())
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+class _Short(reprlib.Repr):
+    """Texts of values that end after so many characters, or soon after."""
+
+    def __init__(self, longest: int):
+        super().__init__()
+        self.maxlevel = 4
+        self._most = longest // 3  # an item takes at least so many characters, with its comma
+        self.maxlist = self.maxtuple = self.maxdeque = self.maxarray = self._most
+        # They would be cut in the middle otherwise.
+        self.maxstring = self.maxlong = self.maxother = 10 * longest
+
+    def repr_str(self, value: str, level: int) -> str:
+        return repr(value[: self.maxstring])
+
+    def repr_bytes(self, value: Any, level: int) -> str:
+        return repr(value[: self.maxstring])
+
+    repr_bytearray = repr_bytes
+
+    # The inherited ones sort, all of it.
+
+    def repr_dict(self, value: dict[Any, Any], level: int) -> str:
+        items = itertools.islice(value.items(), self._most)
+        return f"{{{', '.join(f'{self.repr1(k, level - 1)}: {self.repr1(v, level - 1)}' for k, v in items)}}}"
+
+    def repr_set(self, value: Any, level: int) -> str:
+        if not value:
+            return repr(value)
+        return f"{{{', '.join(self.repr1(each, level - 1) for each in itertools.islice(value, self._most))}}}"
+
+    def repr_frozenset(self, value: Any, level: int) -> str:
+        return f"frozenset({self.repr_set(value, level) if value else ''})"
+
+    def repr_instance(self, value: Any, level: int) -> str:
+        kind = type(value)
+        if dataclasses.is_dataclass(kind):
+            names = [each.name for each in dataclasses.fields(value) if each.repr]
+            parts = (f"{name}={self.repr1(getattr(value, name), level - 1)}" for name in names[: self._most])
+            return f"{kind.__qualname__}({', '.join(parts)})"
+        bases: tuple[Any, ...] = (list, tuple, dict, set, frozenset)
+        for base in bases:
+            if isinstance(value, base):
+                if kind.__repr__ is base.__repr__:
+                    return str(getattr(self, f"repr_{base.__name__}")(value, level))
+                items = value.values() if isinstance(value, dict) else value
+                if len(value) > self._most or not _PLAIN.issuperset(map(type, items)):
+                    return f"<{kind.__name__} of {len(value)}>"
+        return repr(value)
+
+
+_PLAIN = frozenset({bool, int, float, str, type(None)})
+
+
+def describe_error(error: BaseException, longest: int = 2000) -> str:
+    """Return an error's type and text for a message.
+
+    :param error: any error, also one whose text cannot be made.
+    :param longest: at most so many characters of its text.
+    """
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # a message about an error must not break
+        return name
+    text = text if len(text) <= longest else f"{text[:longest]}…"
+    return f"{name}: {text}" if text else name

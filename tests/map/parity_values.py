@@ -87,3 +87,39 @@ class Refuses:
 class Unreadable(Refuses):
     def __repr__(self) -> str:
         raise RuntimeError("no text")
+
+
+def fail_outside(process: int) -> Any:
+    import os
+
+    if os.getpid() != process:
+        raise ValueError("not in this process")
+    return FailsIn(process)
+
+
+class FailsIn:
+    """Can be unpickled in one process only."""
+
+    def __init__(self, process: int):
+        self.process = process
+
+    def __reduce__(self) -> Any:
+        return fail_outside, (self.process,)
+
+
+class NoMemory:
+    """Does not fit into memory a second time."""
+
+    def __reduce__(self) -> Any:
+        raise MemoryError
+
+
+def fill_memory() -> Any:
+    raise MemoryError
+
+
+class TooLarge:
+    """Does not fit into the memory of who gets it."""
+
+    def __reduce__(self) -> Any:
+        return fill_memory, ()

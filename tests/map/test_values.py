@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,3 +86,74 @@ def test_a_value_without_a_text_is_shown_by_its_type() -> None:
             raise RuntimeError
 
     assert "Broken" in values.short(Broken())
+
+
+class Counted:
+    """Counts how often its text is made."""
+
+    made = 0
+
+    def __repr__(self) -> str:
+        Counted.made += 1
+        return "c"
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+@dataclasses.dataclass
+class Holder:
+    held: Any
+
+
+class Listed(list[Any]):
+    pass
+
+
+LARGE: dict[str, Callable[[Any], Any]] = {
+    "list": lambda c: [c] * 100_000,
+    "tuple": lambda c: (c,) * 100_000,
+    "dictionary": lambda c: dict.fromkeys(range(100_000), c),
+    "set": lambda c: {Counted() for _ in range(1000)},
+    "frozen set": lambda c: frozenset(Counted() for _ in range(1000)),
+    "deque": lambda c: collections.deque([c] * 100_000),
+    "ordered dictionary": lambda c: collections.OrderedDict.fromkeys(range(100_000), c),
+    "subclass of list": lambda c: Listed([c] * 100_000),
+    "inside": lambda c: [1, {"a": ([c] * 100_000,)}],
+    "inside a subclass": lambda c: collections.OrderedDict(a=[c] * 100_000),
+    "dataclass": lambda c: Holder([c] * 100_000),
+    "text": lambda c: "x" * 10_000_000,
+    "bytes": lambda c: bytes(10_000_000),
+    "number": lambda c: 10**10_000,
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_only_the_beginning_of_a_large_value_is_looked_at_for_a_message(name: str) -> None:
+    value = LARGE[name](Counted())
+    Counted.made = 0
+    shown = values.short(value)
+    assert 0 < len(shown) <= 60
+    assert Counted.made <= 20
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [1, "a", None, 0.5], (1,), (), [], {}, set(), frozenset(), frozenset({1}), {1: "a"}, {1}, "a'b", b"a", bytearray(b"a"),
+        True, collections.OrderedDict(a=1), collections.deque([1]), Listed([1, 2]), Holder(3), [[[1]]], range(3), 12345,
+    ],
+)  # fmt: skip
+def test_the_text_of_a_small_value_is_its_own(value: object) -> None:
+    assert values.short(value) == repr(value)
+
+
+def test_an_error_is_described_by_type_and_text_however_broken_or_long_that_is() -> None:
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert values.describe_error(ValueError("wrong")) == "ValueError: wrong"
+    assert values.describe_error(MemoryError()) == "MemoryError"
+    assert values.describe_error(Broken()) == "Broken"
+    assert len(values.describe_error(ValueError("x" * 10**6))) < 2100
