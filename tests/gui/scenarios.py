@@ -523,6 +523,43 @@ def map_runs(user: User) -> Scenario:
     user.seen["again"] = [str(error) for error in results[0].errors.values()]
 
 
+def map_of_dialogs(user: User) -> Scenario:
+    from vistrails.core import debug
+    from vistrails.core.packagemanager import get_package_manager
+
+    get_package_manager().late_enable_package("dialogs", {"dialogs": "vistrails.packages."})
+    yield from _moment(user, 0.1)
+    controller = user.builder.get_current_controller()
+    asks = _drop(user, "org.vistrails.vistrails.dialogs", "TextDialog", (0.0, 200.0))
+    the_map = _drop(user, OURS, "Map", (0.0, 0.0))
+    sink = _drop(user, BASIC, "StandardOutput", (0.0, -200.0))
+    for port, value in {
+        "InputPort": "['label']",
+        "OutputPort": "result",
+        "InputList": "['one', 'two', 'three']",
+    }.items():
+        controller.update_function(the_map, port, [value])
+    controller.add_connection(asks.id, "self", the_map.id, "FunctionPort")
+    controller.add_connection(the_map.id, "Result", sink.id, "value")
+    controller.current_pipeline_view.scene().setupScene(controller.current_pipeline)
+    warned: list[str] = []
+    usual, debug.warning = debug.warning, lambda text, *_: warned.append(text)
+    questions = user.seen["questions"] = []
+    results = _run(user)
+    for _ in range(3):
+        dialog = yield from user.dialog("QInputDialog")
+        questions.append(dialog.labelText())
+        dialog.setTextValue(f"answer to {dialog.labelText()}")
+        dialog.accept()
+        yield from user.gone(dialog)
+    yield from user.until(lambda: results, "the end of the execution")
+    debug.warning = usual
+    user.seen["warned"] = [text for text in warned if "window" in text]
+    user.seen["errors"] = [str(error) for error in results[0].errors.values()]
+    user.seen["results"] = results[0].objects[the_map.id].get_output("Result")
+    user.seen["processes"] = _processes(user)
+
+
 def _browse(user: User) -> Steps:
     """Note what VisTrails' provenance browser shows of the first execution: each element's executions and their notes."""
     from vistrails.gui.collection.vis_log import QLogDetails

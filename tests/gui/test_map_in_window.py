@@ -66,3 +66,13 @@ def test_a_long_list_leaves_the_window_usable_and_is_all_in_the_log(play: Callab
     assert seen["iterations"] == 20000
     assert seen["megabytes"] < 300
     assert seen["controller's megabytes"] < 100
+
+
+def test_a_map_of_dialogs_asks_in_the_window_one_after_the_other_and_says_so_once(play: Callable[..., Seen]) -> None:
+    seen = play("map_of_dialogs")
+    assert seen["errors"] == []
+    assert seen["questions"] == ["one", "two", "three"]
+    assert seen["results"] == ["answer to one", "answer to two", "answer to three"]
+    (warned,) = seen["warned"]
+    assert "'TextDialog' needs VisTrails' window" in warned
+    assert seen["processes"] == []  # nothing was started for it
