@@ -13,6 +13,7 @@ from parallelflow.cluster import profile as profiles
 from parallelflow.command_line import user
 from parallelflow.command_line.checks import FINE, NOTE, WRONG, Check
 from parallelflow.command_line.clusters import open_session
+from parallelflow.command_line.folder_checks import folders
 
 _ANSWER_WITHIN = 10.0  # seconds
 
@@ -48,12 +49,14 @@ def cluster(folder: Path, profile: str | None) -> Iterator[Check]:
     if not place.is_dir():
         if name == "default":
             yield Check("Profile", NOTE, "'default' does not exist yet; it is made when it is first used.")
+            yield from folders(place, folder)
         else:
             known = ", ".join(profiles.profiles()) or "none"
             finding = f"there is no IPython profile '{name}'; those that exist: {known}."
             yield Check("Profile", WRONG, finding, f"Make it: ipython profile create --parallel {name}")
         return
     yield Check("Profile", FINE, f"'{name}', {place}.")
+    yield from folders(place, folder)
     yield _configuration(place)
     yield _privacy(place)
     try:
@@ -73,12 +76,10 @@ def _configuration(place: Path) -> Check:
 
 
 def _privacy(place: Path) -> Check:
-    open_parts = [
-        path
-        for part in (profiles.security_dir(place), profiles.log_dir(place))
-        for path in (part, *(part.glob("*.json") if part.is_dir() else ()))
-        if path.exists() and path.stat().st_mode & 0o077
-    ]
+    try:
+        open_parts = [path for path in _secret(place) if path.stat().st_mode & 0o077]
+    except OSError as error:
+        return Check("Privacy", WRONG, f"it cannot be looked at who can read {error.filename}: {error.strerror}.")
     if open_parts:
         names = " ".join(map(str, open_parts))
         return Check(
@@ -88,6 +89,19 @@ def _privacy(place: Path) -> Check:
             f"Whoever reads keys can run code as you: chmod go= {names}",
         )
     return Check("Privacy", FINE, "only you can read the profile's keys and logs.")
+
+
+def _secret(place: Path) -> Iterator[Path]:
+    """What only its owner should be able to read.
+
+    A profile that was just made has an empty folder of logs that everybody can read; that is put right when it is used.
+    """
+    for part in (profiles.security_dir(place), profiles.log_dir(place)):
+        if part.is_dir():
+            content = list(part.iterdir())
+            if content or part == profiles.security_dir(place):
+                yield part
+            yield from (path for path in content if path.suffix == ".json")
 
 
 def _running(session: Session) -> Iterator[Check]:
