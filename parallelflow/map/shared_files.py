@@ -80,9 +80,9 @@ class _Locks:
         try:
             yield
         finally:
+            self._held = held  # first, because an interrupt may end the waiting
             for place in sorted(held):  # in an order that is the same everywhere
                 fcntl.lockf(self._file, fcntl.LOCK_EX, 1, place)
-            self._held = held
 
     def any_held(self) -> bool:
         """Whether this process holds one."""

@@ -98,6 +98,22 @@ def test_two_series_a_pattern_and_groups_in_groups(tmp_path: Path) -> None:
     assert len(left) == 2 * ELEMENTS
 
 
+def test_files_are_copied_as_they_are(tmp_path: Path) -> None:
+    def make(folder: Path) -> Flow:
+        inner = Flow()
+        source = "f = self.interpreter.filePool.create_file(suffix='.tab')\nopen(f.name, 'w').write(str(i))\no = i"
+        function = inner.python(source, {"i": "Integer"}, {"o": "Integer", "f": "File"})
+        settings = {"file": {"series": True, "dir": str(folder), "prefix": "é "}}
+        sink = inner.add("FileOutput", {"mode_type": "file", "configuration": repr(settings)})
+        inner.connect(function, "f", sink, "value")
+        inner.inputs, inner.outputs = {"i": (function, "i")}, {"o": (function, "o")}
+        flow = Flow()
+        flow.map(flow.group(inner), "i", "o", "[0, 1, 2, 3]")
+        return flow
+
+    assert both(make, tmp_path) == {f"é vt_out{number:03d}.tab": str(number) for number in range(4)}
+
+
 def test_what_is_there_is_not_overwritten_and_free_numbers_are_taken_in_order(tmp_path: Path) -> None:
     there = {"vt_out000": "old", "vt_out002": "old", "vt_out005": "old", "other": "old"}
     left = both(lambda folder: mapped({"series": True, "overwrite": False, "dir": str(folder)}), tmp_path, there)

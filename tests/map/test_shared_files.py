@@ -6,7 +6,10 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,13 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dulwich.repo import Repo
 from parity import Stage
+from vistrails.core.modules.basic_modules import PathObject
 from vistrails.tests.utils import enable_package
 from workflows import Flow
 
 from parallelflow.cluster import session as session_module
 
 URL = "org.vistrails.vistrails.url"
+PERSISTENCE = "org.vistrails.vistrails.persistence"
 KEEPER = "org.vistrails.parallelflow.keeper"
 CONTENT = bytes(range(256)) * 800
 DIGEST = [len(CONTENT), hashlib.sha256(CONTENT).hexdigest()]
@@ -210,3 +216,81 @@ def test_a_package_can_say_that_its_modules_need_not_wait_for_each_other(
     function = flow.add("Meet", {"place": str(folder)}, package="org.vistrails.parallelflow.reader")
     mapped = flow.map(function, "number", "met", "[0, 1]")
     assert results(flow, mapped, "ours") == [True, True]
+
+
+def persistent(folder: Path) -> tuple[int, list[str], int]:
+    """What persistence keeps: how many versions, the texts of all files, and how many it knows of."""
+    place = folder / "persistent_files"
+    with contextlib.closing(sqlite3.connect(place / ".files.db")) as database:
+        ((known,),) = database.execute("SELECT count(*) FROM file")
+    with contextlib.closing(Repo(str(place))) as repository:
+        versions = len(list(repository.get_walker())) if known else 0
+    texts = [path.read_text() for path in place.iterdir() if path.is_file() and path.name != ".files.db"]
+    return versions, sorted(texts), known
+
+
+@pytest.mark.usefixtures("own_temporaries")
+@pytest.mark.parametrize("inside_group", [False, True])
+def test_persistence_keeps_a_version_for_each_element(
+    inside_group: bool, folder: Path, tmp_path: Path, held: dict[str, Any]
+) -> None:
+    """As with the serial Map. In a Group that gives all elements one signature, by which persistence takes them for the same."""
+    enable_package(PERSISTENCE)
+    flow = Flow()
+    if inside_group:
+        inner = Flow()
+        keep = inner.add("PersistentIntermediateFile", package=PERSISTENCE)
+        inner.inputs, inner.outputs = {"value": (keep, "value")}, {"kept": (keep, "value")}
+        mapped = flow.map(flow.group(inner), "value", "kept", (flow.held("files"), "list"))
+    else:
+        keep = flow.add("PersistentIntermediateFile", package=PERSISTENCE)
+        mapped = flow.map(keep, "value", "value", (flow.held("files"), "list"))
+    for side in ("serial", "ours") if not inside_group else ("ours",):
+        names = [f"{side} {inside_group} {number}" for number in range(8)]
+        for name in names:
+            (tmp_path / name).write_text(name)
+        held["files"] = [PathObject(str(tmp_path / name)) for name in names]
+        before = persistent(folder)
+        for _ in range(2):  # the second time it finds what is there
+            found = [Path(file.name).read_text() for file in results(flow, mapped, side)]
+            assert found == names
+        after = persistent(folder)
+        assert after == (before[0] + 8, sorted([*before[1], *names]), before[2] + 8)
+
+
+# Holds a lock, or waits for it, until its input ends or it is interrupted.
+HOLDS = """
+import sys
+from parallelflow.map.shared_files import _Locks
+locks = _Locks(sys.argv[1])
+print("begins", flush=True)
+place = locks.acquire("a")
+print("holds", flush=True)
+other = locks.acquire("b" + sys.argv[2])
+sys.stdin.read()
+locks.release(other)
+locks.release(place)
+"""
+
+
+def test_who_waits_for_a_lock_can_be_interrupted_and_who_dies_gives_it_back(tmp_path: Path) -> None:
+    def run() -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", HOLDS, str(tmp_path), "1"]
+        pipe = subprocess.PIPE
+        started = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+        assert started.stdout is not None
+        assert started.stdout.readline() == "begins\n"
+        return started
+
+    with run() as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "holds\n"
+        with run() as second, run() as third:
+            assert third.stdout is not None
+            second.send_signal(signal.SIGINT)
+            assert second.wait(20) == -signal.SIGINT
+            assert third.poll() is None
+            first.kill()
+            assert third.stdout.readline() == "holds\n"
+            third.communicate("", 20)
+            assert third.returncode == 0
