@@ -16,8 +16,15 @@ LARGE = $(if $(filter 1,$(VISUAL)),--visual)
 # Where `make bench` puts its tables and plots.
 OUT ?= build/bench
 
+# How many processes run the tests. Most of their time they wait, so more than there are cores.
+WORKERS ?= 5
+IN_PARALLEL = --numprocesses $(WORKERS) --dist loadgroup
+
+# What `make test-fast` leaves out; pyproject.toml says what these mean.
+LONG = slow or cluster or window or machines or host or kills
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo vistrails test test-all coverage check bench soak pictures mouse docs clean
+.PHONY: help setup demo vistrails test test-fast test-all coverage check bench soak pictures mouse docs clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -38,7 +45,10 @@ vistrails: setup  ## open VisTrails' window with this package enabled
 
 test: VISUAL = 1
 test: setup  ## run all tests
-	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest
+	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest $(IN_PARALLEL)
+
+test-fast: setup  ## run the tests that take less than a minute all together; what one runs while writing
+	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest $(IN_PARALLEL) -m "not ($(LONG))"
 
 # The versions of Python that `make test-all` looks for: on the path, and where pyenv keeps them.
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13
@@ -71,7 +81,7 @@ test-all:  ## run all tests on each supported Python that is here, with the newe
 coverage: VISUAL = 1
 coverage: setup  ## run all tests and show which lines they reach, those that run in engines included
 	@rm -f .coverage .coverage.*
-	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m coverage run -m pytest
+	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m coverage run -m pytest $(IN_PARALLEL)
 	@find . -maxdepth 1 -name '.coverage.*' -empty -delete  # of processes that were killed at once
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage html --quiet

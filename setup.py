@@ -54,7 +54,7 @@ setup(
     install_requires=["ipyparallel>=9.0.2", "ipython>=8.10", "pyzmq>=25", "psutil>=6", "cloudpickle>=2.2"],
     extras_require={
         # The oldest coverage that has the option `patch` of pyproject.toml.
-        "dev": ["pytest", "pytest-timeout", "coverage>=7.10", "ruff", "mypy", "matplotlib"],
+        "dev": ["pytest", "pytest-timeout", "pytest-xdist", "coverage>=7.10", "ruff", "mypy", "matplotlib"],
         "docs": ["sphinx"],
         "bench": ["joblib"],
     },

@@ -1,7 +1,8 @@
 """Fixtures for the whole suite: a home of its own for each test, nothing left behind, and clusters to share.
 
 Every test runs with a token in its environment that everything it starts inherits, so that whatever it leaves is found, even
-when its parent is dead. Clusters that outlive a test are started under another token, see :func:`_home`.
+when its parent is dead. Clusters that outlive a test are started under another token, see :func:`_home`. The suite may run in
+several processes (pytest-xdist): each has tokens of its own, and all of them carry the run's, see :func:`pytest_configure`.
 """
 
 from __future__ import annotations
@@ -19,21 +20,24 @@ import pytest
 
 from parallelflow.cluster import Session, Settings, profile
 from parallelflow.cluster import session as session_module
-from parallelflow.cluster.tree import TOKENS, Root, carriers, end, lives
+from parallelflow.cluster.tree import TOKENS, Root, carriers, end, lives, tokens_of
 
 _SESSION_TOKEN = f"suite-{uuid.uuid4().hex}"
+
+# Names the run in the environment of the processes that it uses.
+_RUN = "PARALLELFLOW_TEST_RUN"
 
 
 @contextmanager
 def _home(folder: Path, token: str) -> Iterator[None]:
-    """HOME, IPYTHONDIR and the folder for temporary files in a folder, and a token for what is started."""
+    """HOME, IPYTHONDIR and the folder for temporary files in a folder, and tokens for what is started: the run's and one more."""
     (folder / "tmp").mkdir(exist_ok=True)
     values = {
         "HOME": str(folder),
         "IPYTHONDIR": str(folder / ".ipython"),
         "XDG_CONFIG_HOME": str(folder / ".config"),
         "TMPDIR": str(folder / "tmp"),
-        TOKENS: token,
+        TOKENS: f"{os.environ[_RUN]}/{token}",
     }
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
@@ -52,10 +56,11 @@ def _home(folder: Path, token: str) -> Iterator[None]:
 def _leftovers(token: str, known: set[tuple[int, float]]) -> list[psutil.Process]:
     """Processes that a test left: those with its token, and children of ours that it added."""
     found = {process.pid: process for process in carriers([token])}
-    suite = {process.pid for process in carriers([_SESSION_TOKEN])}
     for process in psutil.Process().children(recursive=True):
         try:
-            if lives(process) and process.pid not in suite and (process.pid, process.create_time()) not in known:
+            if (process.pid, process.create_time()) in known or _SESSION_TOKEN in tokens_of(process):
+                continue
+            if lives(process):
                 found[process.pid] = process
         except psutil.NoSuchProcess:
             continue
@@ -140,14 +145,6 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session
     assert not carriers([_SESSION_TOKEN]), "the shared cluster left processes"
 
 
-@pytest.fixture(scope="module")
-def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    """A session with two engines for the tests of one module, which may harm it."""
-    session = _cluster(tmp_path_factory.mktemp("m"))
-    yield session
-    session.close()
-
-
 @pytest.fixture
 def healthy_cluster(shared_cluster: Session) -> Session:
     """The shared cluster, with two idle engines, whatever the test before has done to it."""
@@ -192,6 +189,46 @@ def own_session(make_session: Callable[..., Session]) -> Session:
     return make_session()
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Let Ctrl-C work in what tests start: a shell has what it starts in the background ignore it, and that is inherited."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not _is_worker(config):
+        os.environ[_RUN] = f"run-{uuid.uuid4().hex}"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what the run has left: at Ctrl-C pytest-xdist kills its processes, whose shared clusters go on."""
+    if not _is_worker(config):
+        end([Root(os.environ.pop(_RUN), None)], 10)
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    """Whether this is one of several processes that run tests for another one."""
+    return hasattr(config, "workerinput")
+
+
+# What tests need that use a fixture.
+_NEEDED = {
+    "own_session": "cluster",
+    "make_session": "cluster",
+    "vistrails": "vistrails",
+    "play": "window",
+    "screen": "window",
+    "_network": "machines",
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest chooses by marks, and pytest-xdist groups by them, in this hook, too
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their fixtures, have one process do all that share a cluster or VisTrails, and begin with slow ones."""
+    for item in items:
+        fixtures: list[str] = item.fixturenames  # type: ignore[attr-defined]
+        for name in {_NEEDED[fixture] for fixture in fixtures if fixture in _NEEDED}:
+            item.add_marker(name)
+        if "shared_cluster" in fixtures or ("vistrails" in fixtures and "own_session" not in fixtures):
+            item.add_marker(pytest.mark.xdist_group("shared"))
+        if "_network" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("machines"))
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        # A slow one at the end would keep one process busy and leave the others idle.
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -22,7 +22,7 @@ def until(condition: Callable[[], object], seconds: float = 30) -> None:
 
 def ours() -> list[psutil.Process]:
     """Whatever runs that this test has started, directly or not."""
-    return carriers([os.environ[TOKENS]])
+    return carriers([os.environ[TOKENS].split("/")[-1]])
 
 
 def listener_at(port: int, processes: Iterable[psutil.Process]) -> psutil.Process:

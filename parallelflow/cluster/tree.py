@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -95,10 +96,13 @@ def tokens_of(process: psutil.Process) -> list[str]:
 
     :param process: any process of this machine
     """
+    # psutil takes the whole environment apart, which is most of the time where every process of the machine is looked at.
     try:
-        return str(process.environ().get(TOKENS, "")).split("/")
-    except (psutil.Error, OSError):
+        environ = Path(f"/proc/{process.pid}/environ").read_bytes()
+    except OSError:
         return []
+    _, found, rest = (b"\0" + environ).partition(f"\0{TOKENS}=".encode())
+    return os.fsdecode(rest.partition(b"\0")[0]).split("/") if found else []
 
 
 def environment(token: str) -> dict[str, str]:

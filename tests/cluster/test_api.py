@@ -101,6 +101,7 @@ for start in (False, True):
 """
 
 
+@pytest.mark.slow
 def test_a_package_of_somebody_else_computes_on_the_cluster_that_it_starts(tmp_path: Path) -> None:
     packages = tmp_path / "userpackages"
     shutil.copytree(Path(__file__).parent / "userpackages", packages)

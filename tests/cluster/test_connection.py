@@ -26,7 +26,7 @@ from parallelflow.cluster import ClusterError, ConnectError, Connection, Control
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.ports import find_controller, listening
 from parallelflow.cluster.survey import survey
-from parallelflow.cluster.tree import TOKENS, Identity, Root, carriers, end, environment, lives
+from parallelflow.cluster.tree import Identity, Root, end, environment, lives
 
 
 def free_port() -> int:
@@ -203,9 +203,7 @@ def start_by_hand(folder: Path, *options: str) -> subprocess.Popen[bytes]:
 
 def controllers_and_engines() -> list[psutil.Process]:
     """The leading processes of this test's controllers, and its engines."""
-    found = [
-        p for p in carriers([os.environ[TOKENS]]) if {"ipyparallel.controller", "ipyparallel.engine"} & {*p.cmdline()}
-    ]
+    found = [p for p in ours() if {"ipyparallel.controller", "ipyparallel.engine"} & {*p.cmdline()}]
     pids = {process.pid for process in found}
     return [process for process in found if process.ppid() not in pids]
 
@@ -439,6 +437,7 @@ def test_addresses_are_asked_whether_somebody_listens() -> None:
         assert listening(urls, 2.0) == {"zmq": True, "other": None, "closed": False, "ipc": False}
 
 
+@pytest.mark.slow
 def test_the_files_of_a_cluster_whose_hub_alone_was_killed_are_stale(profile: Path) -> None:
     controller = start_by_hand(profile)
     wait_for(profile).close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -12,15 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import helpers
 import psutil
 import pytest
 from helpers import until
 
 from parallelflow.cluster import Cancelled, ClusterError, Need, Orphan, OrphanAnswer, Session
 from parallelflow.cluster.record import Entry, Record
-from parallelflow.cluster.tree import TOKENS, carriers, lives
+from parallelflow.cluster.tree import lives
 
-pytestmark = pytest.mark.usefixtures("own_signals")
+pytestmark = [pytest.mark.usefixtures("own_signals"), pytest.mark.kills]
 
 Make = Callable[..., Session]
 
@@ -48,7 +48,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 def ours() -> list[psutil.Process]:
-    return [process for process in carriers([os.environ[TOKENS]]) if "-c" not in process.cmdline()]
+    return [process for process in helpers.ours() if "-c" not in process.cmdline()]
 
 
 @pytest.fixture

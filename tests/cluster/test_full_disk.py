@@ -17,6 +17,8 @@ from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.record import Record
 from parallelflow.command_line import main
 
+pytestmark = pytest.mark.cluster
+
 Make = Callable[..., Session]
 
 

@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
 from helpers import ours
 
 from parallelflow.cluster import Need, Orphan, OrphanAnswer, Session
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.record import Record
+
+pytestmark = pytest.mark.kills
 
 Make = Callable[..., Session]
 

@@ -18,7 +18,7 @@ from helpers import ours, until
 from parallelflow.cluster import ConnectError, ProfileError, Session, StartError, connect
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.record import Record
-from parallelflow.cluster.tree import TOKENS, carriers, lives
+from parallelflow.cluster.tree import lives
 from parallelflow.cluster.tunnel import Tunnel
 
 Make = Callable[..., Session]
@@ -121,6 +121,7 @@ print(session.client()[:].apply_sync(os.umask, 0o22))
 """
 
 
+@pytest.mark.slow
 def test_engines_on_another_machine_are_stopped_there_when_python_ends_and_their_logs_are_private(
     machines: Callable[[str], None], profile: Path, tmp_path: Path
 ) -> None:
@@ -180,7 +181,7 @@ def test_a_controller_behind_a_gateway_is_reached_by_one_ssh_process(
         assert connection.check() is None
         assert connection.location == "192.0.2.1"
         # The tunnel's end is the end of the connection.
-        (ssh,) = carriers([os.environ[TOKENS]])
+        (ssh,) = ours()
         ssh.kill()
         ssh.wait(5)
         assert "The ssh tunnel through me@gate to the controller on 192.0.2.1 ended" in str(connection.check())
@@ -198,7 +199,7 @@ def test_a_gateway_that_is_not_reached_is_reported(
     stand_ins.install(tmp_path, monkeypatch)
     with pytest.raises(ConnectError, match=f"cannot be reached by ssh through {gateway}: .*{why}.*ssh {gateway}"):
         connect(elsewhere(healthy_cluster, gateway), patience)
-    assert carriers([os.environ[TOKENS]]) == []
+    assert ours() == []
 
 
 def test_what_ssh_leaves_running_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

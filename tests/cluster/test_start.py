@@ -139,6 +139,7 @@ def test_a_second_session_finds_what_the_first_one_started(make_session: Make) -
     assert len(first.client().ids) == 1
 
 
+@pytest.mark.slow
 def test_two_that_start_at_the_same_moment_end_with_one_controller(profile: Path) -> None:
     script = (
         "import json, sys\n"

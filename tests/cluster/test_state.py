@@ -14,13 +14,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers import until
+from helpers import ours, until
 
 from parallelflow.cluster import EngineState, Session
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.record import Entry
 from parallelflow.cluster.started import reaper
-from parallelflow.cluster.tree import TOKENS, carriers, environment, lives, tokens_of
+from parallelflow.cluster.tree import environment, lives, tokens_of
 
 BUSY = "while not stop: sum(range(1000))"
 
@@ -104,6 +104,7 @@ def test_an_engines_children_count_towards_its_cpu_and_memory(healthy_cluster: S
         view.execute("child.kill(); child.wait()", block=True)
 
 
+@pytest.mark.slow
 def test_an_engine_that_somebody_else_started_tells_its_host_and_process_id_even_when_busy(
     healthy_cluster: Session,
 ) -> None:
@@ -121,7 +122,7 @@ def test_an_engine_that_somebody_else_started_tells_its_host_and_process_id_even
         assert stranger.pid not in {process.pid for process in healthy_cluster.state().processes}
         healthy_cluster.stop_engines([number])
         stranger.wait(5)
-        until(lambda: not carriers([os.environ[TOKENS]]))  # its nanny
+        until(lambda: not ours())  # its nanny
     finally:
         stranger.kill()
         stranger.wait()
@@ -208,6 +209,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_256_engines_can_be_looked_at_every_second(healthy_cluster: Session, tmp_path: Path) -> None:
     path = profiles.engine_file(healthy_cluster.processes.profile_dir)
     client = healthy_cluster.client()
@@ -232,6 +234,7 @@ def test_256_engines_can_be_looked_at_every_second(healthy_cluster: Session, tmp
     assert json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_an_engine_in_a_container_with_this_machines_name_is_not_taken_for_a_process_of_this_machine(
     healthy_cluster: Session,
 ) -> None:

@@ -21,6 +21,8 @@ from parallelflow.cluster import session as session_module
 from parallelflow.cluster.record import Record
 from parallelflow.cluster.tree import environment, lives, tokens_of
 
+pytestmark = pytest.mark.kills
+
 Make = Callable[..., Session]
 
 # Python code that neither returns nor sleeps, with a child, and one that has no time for polite requests.

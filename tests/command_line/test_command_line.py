@@ -21,10 +21,11 @@ from parallelflow.cluster import Session
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.record import Record
 from parallelflow.cluster.settings import MOST_ENGINES
-from parallelflow.cluster.tree import TOKENS, carriers
 from parallelflow.command_line import checks, main
 from parallelflow.command_line.arguments import parse
 from parallelflow.command_line.cluster_checks import differences
+
+pytestmark = pytest.mark.cluster
 
 Run = Callable[..., Any]
 
@@ -99,7 +100,7 @@ def test_a_cluster_runs_on_is_looked_at_and_stopped(two_engines: Any, say: Run, 
     assert (only["name"], only["running"], only["used"]) == ("test", True, False)
     assert answer("start -n 1 --profile test")[1] == {"profile": "test", "engines": [2], "running": 3}
     assert answer("stop --profile test") == (0, {"profile": "test", "stopped": 4})
-    assert not carriers([os.environ[TOKENS]])
+    assert not ours()
 
 
 def everything_in(folder: Path) -> dict[Path, tuple[int, int]]:
@@ -184,7 +185,7 @@ def test_what_a_crash_left_is_shown_as_it_is_and_stopped_even_if_it_hangs(profil
     assert Record(profile).path.read_text() == before  # so that VisTrails asks about them
     suspend_controller(profile)
     assert answer("stop --profile test") == (0, {"profile": "test", "stopped": 2})
-    assert not carriers([os.environ[TOKENS]])
+    assert not ours()
 
 
 def test_a_controller_that_does_not_answer_is_stopped(profile: Path, answer: Run) -> None:
@@ -192,7 +193,7 @@ def test_a_controller_that_does_not_answer_is_stopped(profile: Path, answer: Run
     suspend_controller(profile)
     assert "has not answered" in answer("status --profile test")[1]["error"]
     assert answer("stop --all --profile test")[0] == 0
-    assert not carriers([os.environ[TOKENS]])
+    assert not ours()
 
 
 def test_doctor_says_what_an_engine_lacks() -> None:
@@ -332,7 +333,7 @@ def test_ctrl_c_while_starting_leaves_nothing(profile: Path) -> None:
     assert out == ""
     assert err.strip().splitlines()[-1] == "Interrupted."
     assert "Traceback" not in err
-    assert not carriers([os.environ[TOKENS]])
+    assert not ours()
 
 
 # Runs the command where some modules cannot be imported.

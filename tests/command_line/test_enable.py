@@ -13,6 +13,8 @@ import pytest
 from parallelflow.cluster import profile as profiles
 from parallelflow.command_line import main
 
+pytestmark = pytest.mark.slow
+
 _OLD = """<startup version="0.1">
   <!-- a remark -->
   <configuration><key name="showSplash"><bool value="False"/></key></configuration>

@@ -18,6 +18,8 @@ from example_runs import EXAMPLES, run_python
 
 from parallelflow.cluster.cores import usable_cores
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+
 DEMO = EXAMPLES / "demo.py"
 CORES = usable_cores()
 LIMIT = 60.0  # seconds

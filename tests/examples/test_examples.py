@@ -14,6 +14,8 @@ from example_runs import EXAMPLES, ROOT, Batch, run, run_python
 
 from host import vistrails_window
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("examples")]
+
 NAMES = ["failing", "hillshade", "sweep", "table", "viewshed"]
 PACKAGES = ["controlflow", "pythonCalc", "ipyparallel_flow"]
 OURS = "org.vistrails.parallelflow"

@@ -15,6 +15,8 @@ from example_runs import ROOT, Batch, run_python
 
 from parallelflow import ipyparallel_flow
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("old workflow")]
+
 OLD_MAP = ROOT / "tests" / "data" / "old_map.vt"
 OURS = [ipyparallel_flow.identifier, ipyparallel_flow.version]
 SQUARES = [n * n for n in range(10)]

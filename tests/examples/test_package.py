@@ -10,6 +10,8 @@ from statistics import fmean
 import pytest
 from example_runs import EXAMPLES, run_python
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example package")]
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:

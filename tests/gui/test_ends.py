@@ -17,6 +17,8 @@ from parallelflow.cluster import Session, Settings, profile
 from parallelflow.cluster.record import Record
 from parallelflow.cluster.tree import lives
 
+pytestmark = [pytest.mark.kills, pytest.mark.window]
+
 
 def test_nothing_survives_the_package_when_it_is_reloaded_or_disabled(play: Callable[..., Seen]) -> None:
     seen = play("disable_and_reload", may_block=("reloading",))

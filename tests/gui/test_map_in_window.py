@@ -6,7 +6,10 @@ import re
 import socket
 from collections.abc import Callable
 
+import pytest
 from play import Seen
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_map_that_finds_no_engines_asks_once_and_shows_errors_where_they_belong(play: Callable[..., Seen]) -> None:

@@ -14,6 +14,8 @@ from play import Seen
 
 from parallelflow.cluster import Session, Settings
 
+pytestmark = pytest.mark.slow
+
 
 def lives(pid: int) -> bool:
     """Whether a process runs; one that has ended and that nobody has asked about does not."""

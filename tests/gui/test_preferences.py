@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
 from play import Seen
 
 from parallelflow.cluster.settings import PREFERENCES
+
+pytestmark = pytest.mark.window
 
 
 def test_what_is_not_allowed_is_refused_when_it_is_set(play: Callable[..., Seen]) -> None:

@@ -6,7 +6,11 @@ import pkgutil
 import subprocess
 import sys
 
+import pytest
+
 import parallelflow
+
+pytestmark = pytest.mark.slow
 
 BLOCKED = """
 import importlib, sys

@@ -17,6 +17,8 @@ from helpers import until
 
 from host import SetupError, debian, environment
 
+pytestmark = pytest.mark.host
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -11,6 +11,8 @@ import pytest
 from host import SetupError, repairs
 from host.repairs import GROUPS, REPAIRS, Edit, Repair, apply
 
+pytestmark = pytest.mark.host
+
 HELLO = Repair("greeting", "3.11", "for the test", (Edit("a.py", "hello", "good day"),))
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.host, pytest.mark.slow]
+
 SUITES = ("core", "db", "gui", "packages.controlflow", "packages.tabledata")
 AT_LEAST = 400  # fewer means that modules with tests were not imported; Python 3.12.1 does not count the skipped ones
 

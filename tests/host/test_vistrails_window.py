@@ -15,6 +15,8 @@ import pytest
 
 from host import environment, vistrails_window
 
+pytestmark = [pytest.mark.host, pytest.mark.window, pytest.mark.xdist_group("host's window")]
+
 SCRIPT = Path(__file__).with_name("window_checks.py")
 CHECKS = re.findall(r"^def check_(\w+)", SCRIPT.read_text(encoding="utf-8"), re.MULTILINE)
 

@@ -16,6 +16,8 @@ import pytest
 
 from host import wheel
 
+pytestmark = pytest.mark.host
+
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:

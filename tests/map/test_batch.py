@@ -16,6 +16,8 @@ from workflows import Flow
 
 from parallelflow.command_line import main as command_line
 
+pytestmark = pytest.mark.slow
+
 # Runs VisTrails without a window and without its graphical program, which does nothing more in batch mode.
 _STARTUP = """\
 <startup version="0.1">

@@ -32,6 +32,8 @@ from parallelflow.map.module import Map
 from parallelflow.map.outcomes import PlanRefused
 from parallelflow.map.work import Limits
 
+pytestmark = pytest.mark.kills
+
 WITHIN = 30.0  # seconds: the contract
 
 

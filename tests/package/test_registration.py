@@ -14,6 +14,8 @@ import pytest
 from parallelflow import ipyparallel_flow
 from parallelflow.cluster import PREFERENCES
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("registration")]
+
 CLONE = Path(__file__).resolve().parent.parent.parent
 
 

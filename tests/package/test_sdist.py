@@ -17,6 +17,8 @@ import pytest
 
 import parallelflow
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sdist")]
+
 CLONE = Path(__file__).resolve().parent.parent.parent
 
 # What building takes, and what the README tells to do: without any of these it would fail, or make something else.
