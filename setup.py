@@ -53,8 +53,9 @@ setup(
     # Engines of ipyparallel 9.0.0 and 9.0.1 never run a task where ipykernel is 7 or newer.
     install_requires=["ipyparallel>=9.0.2", "ipython>=8.10", "pyzmq>=25", "psutil>=6", "cloudpickle>=2.2"],
     extras_require={
-        # The oldest coverage that has the option `patch` of pyproject.toml.
-        "dev": ["pytest", "pytest-timeout", "pytest-xdist", "coverage>=7.10", "ruff", "mypy", "matplotlib"],
+        # pytest-xdist 3.8 cannot tell from pytest 9.2's names which tests go together. The oldest coverage that has the option
+        # `patch` of pyproject.toml.
+        "dev": ["pytest<9.2", "pytest-timeout", "pytest-xdist", "coverage>=7.10", "ruff", "mypy", "matplotlib"],
         "docs": ["sphinx"],
         "bench": ["joblib"],
     },
