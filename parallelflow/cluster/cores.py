@@ -1,4 +1,5 @@
-"""How many cores this process may use: fewer than the machine has where an administrator or a batch system says so.
+"""How many cores this process may use: fewer than the machine has where an administrator or a batch system says so; and how many
+threads engines may use that share them.
 
 Not loky's ``cpu_count``, the well-kept one, for two reasons: it looks for quotas at the root of the cgroups only, so that it
 misses those of Slurm and systemd, and it does not know what Slurm has granted. Nor ``os.process_cpu_count``, which knows of
@@ -9,13 +10,39 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 # https://slurm.schedmd.com/srun.html: what was asked for each process of a job; else what the job has on this machine. Where
 # Slurm does not bind its jobs to their cores, nothing else tells.
 _GRANTED = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
+
+
+# By these OpenMP, OpenBLAS, MKL, numexpr and Apple's Accelerate learn how many threads to make; else each makes one for every core.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def thread_limits(threads: int, engines: int, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables that keep engines from making more threads together than there are cores.
+
+    :param threads: how many each engine may make; 0: its share of the cores
+    :param engines: how many engines share the cores; 0 if that is not known, where their share is not, either
+    :param environment: the environment variables that the engines have otherwise; what the user has set there stays, unless
+        ``threads`` says otherwise
+    """
+    if threads:
+        return dict.fromkeys(THREAD_VARIABLES, str(threads))
+    if not engines or "OMP_NUM_THREADS" in environment:  # which the others go by, too
+        return {}
+    share = max(1, usable_cores() // engines)
+    return {name: str(share) for name in THREAD_VARIABLES if name not in environment}
 
 
 def usable_cores(proc: Path = Path("/proc/self")) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent import futures
 from dataclasses import replace
 from functools import partial
@@ -42,16 +42,17 @@ class Jobs:
         self._giving_up: set[str] = set()  # tokens
         self._lock = threading.RLock()
 
-    def new(self, entry: Entry, cluster_id: str, hub: str) -> Started:
+    def new(self, entry: Entry, cluster_id: str, hub: str, variables: Mapping[str, str]) -> Started:
         """A job that is not submitted yet.
 
         :param entry: what there is to say of it without its launcher
         :param cluster_id: which of the profile's clusters its engines are for
         :param hub: tells that cluster's controller from others
+        :param variables: more environment variables for its engines
         :returns: the job, with what is to be on record about it before it is submitted
         :raises ProfileError: if the profile's configuration has an error in it
         """
-        job = Job(self._profile_dir, entry.token, cluster_id=cluster_id, hub=hub)
+        job = Job(self._profile_dir, entry.token, cluster_id=cluster_id, hub=hub, variables=variables)
         return Started(replace(entry, job=job.save()), job=job)
 
     def submit(self, started: Started, n: int, known: Collection[str], wait: Wait) -> None:

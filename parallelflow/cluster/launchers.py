@@ -14,10 +14,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ipyparallel.cluster.cluster import Cluster
@@ -197,12 +198,20 @@ class Job:
     :param saved: what :meth:`save` returned, to know a job again
     :param cluster_id: which of the profile's clusters the engines are for
     :param hub: tells the controller that they register with from others
+    :param variables: more environment variables for the engines, if the launcher hands them on
     :raises ProfileError: if the profile's configuration has an error in it
     :raises Exception: if the launcher does not know a saved job any more, or cannot be made
     """
 
     def __init__(
-        self, folder: Path, token: str, saved: dict[str, Any] | None = None, *, cluster_id: str = "", hub: str = ""
+        self,
+        folder: Path,
+        token: str,
+        saved: dict[str, Any] | None = None,
+        *,
+        cluster_id: str = "",
+        hub: str = "",
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._folder = folder
         self._loop = _Loop()
@@ -221,6 +230,7 @@ class Job:
             inherited = os.environ.get(TOKENS, "")
             self._launcher.environment = {
                 **self._launcher.environment,
+                **variables,
                 TOKENS: f"{inherited}/{token}" if inherited else token,
             }
             return

@@ -30,6 +30,7 @@ from parallelflow.texts import tr
 
 from . import ipcluster, pools, profile, threads
 from .connecting import no_ipc
+from .cores import thread_limits
 from .errors import ClusterError, ProfileError, SettingsError, StartError, StopError
 from .failures import failed, not_started
 from .jobs import LAUNCHERS_SHARE, Cancelling, Jobs
@@ -228,7 +229,9 @@ class ProcessManager:
         """
         how = engine_command(self.profile_dir)
         if how is None:
-            job = self._jobs.new(self._entry(JOB), cluster_id, hub)
+            # How many cores there are elsewhere, and how many engines share them, is not known here.
+            variables = thread_limits(self.settings.threads_per_engine, 0, {})
+            job = self._jobs.new(self._entry(JOB), cluster_id, hub, variables)
             with self._launching([job]):
                 self._jobs.submit(job, n, registered(), wait or Wait(self.settings.start_timeout))
             return [job]
@@ -245,6 +248,9 @@ class ProcessManager:
             ]
             for identity in uuids
         ]
+        here = n + sum(started.entry.kind == ENGINE for started in self.alive())
+        variables = thread_limits(self.settings.threads_per_engine, here, {**os.environ, **how.environment})
+        how = replace(how, environment={**how.environment, **variables})
         return self._launch(ENGINE, how, options, uuids)
 
     def _entry(self, kind: str, identity: str = "") -> Entry:

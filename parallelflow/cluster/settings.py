@@ -103,6 +103,15 @@ class Settings:
         lambda: tr("a whole number from 0 to {most}", most=MOST_ENGINES),
         _count,
     )
+    threads_per_engine: int = _preference(
+        0,
+        lambda: tr(
+            "How many threads numerical libraries (BLAS, OpenMP) may use in each engine; 0 means its share of this machine's cores,"
+            " unless an environment variable such as OMP_NUM_THREADS says so."
+        ),
+        lambda: tr("a whole number from 0 to {most}", most=MOST_ENGINES),
+        _count,
+    )
     if_no_engines: str = _preference(
         "ask",
         lambda: tr(

@@ -56,6 +56,13 @@ def _engines(cores: int) -> _Editor:
     return _Editor(spin, spin.value, lambda value: spin.setValue(int(value)))
 
 
+def _threads() -> _Editor:
+    spin = QSpinBox()
+    spin.setRange(0, MOST_ENGINES)
+    spin.setSpecialValueText(tr("its share of the cores"))
+    return _Editor(spin, spin.value, lambda value: spin.setValue(int(value)))
+
+
 def _seconds() -> _Editor:
     spin = QDoubleSpinBox()
     spin.setDecimals(0)
@@ -93,6 +100,7 @@ class PreferencesDialog(Dialog):
         cluster = self._group(tr("Cluster"))
         self._row(cluster, "profile", tr("&Profile:"), _profile(profiles))
         self._row(cluster, "engines", tr("&Engines to start:"), _engines(cores))
+        self._row(cluster, "threads_per_engine", tr("&Threads in each engine:"), _threads())
         self._row(cluster, "if_no_engines", tr("When a &Map finds no engines:"), _choice(_start_choices()))
         self._row(cluster, "encryption", "", _yes_or_no(tr("E&ncrypt the traffic of controllers that are started")))
         started = self._group(tr("What VisTrails has started"))

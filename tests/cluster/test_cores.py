@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from parallelflow.cluster.cores import usable_cores
+from parallelflow.cluster import Session, Settings, cores
+from parallelflow.cluster.cores import THREAD_VARIABLES, thread_limits, usable_cores
 
 _GROUPS = Path("/sys/fs/cgroup/cpu")
 _TELL = "from parallelflow.cluster.cores import usable_cores; print(usable_cores())"
@@ -95,3 +97,40 @@ def test_what_slurm_has_granted_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert usable_cores() == min(here, 3)
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "many")
     assert usable_cores() == min(here, 12)
+
+
+def test_engines_share_the_cores_unless_somebody_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "usable_cores", lambda: 8)
+    assert thread_limits(0, 2, {}) == dict.fromkeys(THREAD_VARIABLES, "4")
+    assert thread_limits(0, 3, {}) == dict.fromkeys(THREAD_VARIABLES, "2")
+    assert thread_limits(0, 20, {}) == dict.fromkeys(THREAD_VARIABLES, "1")
+    rest = thread_limits(0, 8, {"MKL_NUM_THREADS": "3"})
+    assert rest == {name: "1" for name in THREAD_VARIABLES if name != "MKL_NUM_THREADS"}
+    assert thread_limits(0, 2, {"OMP_NUM_THREADS": "5"}) == {}
+    assert thread_limits(6, 2, {"OMP_NUM_THREADS": "5"}) == dict.fromkeys(THREAD_VARIABLES, "6")
+    assert thread_limits(0, 0, {}) == {}
+    assert thread_limits(6, 0, {}) == dict.fromkeys(THREAD_VARIABLES, "6")
+
+
+def threads(client: Any) -> list[str | None]:
+    """What the engine that was started last is told."""
+    return [client[client.ids[-1]].apply_sync(os.getenv, name) for name in THREAD_VARIABLES]
+
+
+def test_engines_are_started_with_their_share_of_the_cores(
+    make_session: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    session = make_session(engines=1)
+    client = session.client()
+    assert threads(client) == [str(usable_cores())] * 5
+    session.start_engines(1)
+    share = str(max(1, usable_cores() // 2))
+    assert threads(client) == [share] * 5
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    session.start_engines(1)
+    assert threads(client) == ["7", None, None, None, None]
+    session._settings = lambda: Settings(engines=1, threads_per_engine=3)
+    session.start_engines(1)
+    assert threads(client) == ["3"] * 5

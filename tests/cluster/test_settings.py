@@ -43,6 +43,8 @@ def test_values_may_be_given_as_text() -> None:
         ("engines", "many"),
         ("engines", True),
         ("engines", 10**9),
+        ("threads_per_engine", -1),
+        ("threads_per_engine", "some"),
         ("if_no_engines", "perhaps"),
         ("start_timeout", 0),
         ("start_timeout", float("nan")),
