@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import blas
 import cluster_start
 import plots
 import tables
@@ -66,6 +67,8 @@ BOUNDS = {
     ("cpu", 0.1, 60): ("share", 0.92),
 }
 
+BLAS_SHARE = 0.9
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -82,6 +85,7 @@ def main() -> None:
         results["growth"] = _growth(results["cases"])
         results["bytes"] = _bytes_sent(session)
         results["memory"] = _memory()
+        results["blas"] = _blas(rounds)
         if not arguments.quick:
             results["engines"] = _by_engines(session, rounds)
     if not arguments.quick:
@@ -276,6 +280,14 @@ def _memory() -> dict[str, float]:
     )
     print(f"  above VisTrails' own: {above:.0f} MB (to reach: at most 100): {_verdict(above <= 100)}\n")
     return {**grown, "grown": above}
+
+
+def _blas(rounds: int) -> dict[str, Any]:
+    """Elements that call BLAS, where engines must share the cores."""
+    measured = {name: _spread(values) for name, values in blas.measure(rounds, ENGINES).items()}
+    reached = measured["share"]["median"] >= BLAS_SHARE
+    print(f"  to reach: share {BLAS_SHARE}: {_verdict(reached)}\n")
+    return measured
 
 
 def _grown(name: str) -> float:

@@ -78,6 +78,16 @@ def _figures(
         "at most 2 s",
         f"{results['first']['beyond']:.2f} s",
     )
+    yield (
+        "elements that call BLAS: share of the ideal time, with one thread in each engine",
+        "at least 0.9",
+        _range(results["blas"]["share"]),
+    )
+    yield (
+        "elements that call BLAS: time against the serial Map, which uses all cores",
+        "",
+        _range(results["blas"]["ratio"]),
+    )
     start = results["start"]
     yield (
         f"time to start two engines ({start['start']:.1f} s), against starting them by hand",

@@ -20,6 +20,7 @@ old_identifiers = [*OLD_IDENTIFIERS]
 configuration = ConfigurationObject(
     profile="default",
     engines=0,
+    threads_per_engine=0,
     if_no_engines="ask",
     start_timeout=60,
     stop_timeout=10,

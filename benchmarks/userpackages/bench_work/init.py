@@ -41,4 +41,16 @@ class Spin(Trivial):
         self.set_output("o", self.get_input("i"))
 
 
-_modules = [Trivial, Sleep, Spin]
+class Decompose(Trivial):
+    """Calls BLAS."""
+
+    def compute(self) -> None:
+        import numpy
+
+        matrix = numpy.random.default_rng(self.get_input("i")).random((400, 400))
+        for _ in range(6):
+            numpy.linalg.svd(matrix, compute_uv=False)
+        self.set_output("o", self.get_input("i"))
+
+
+_modules = [Trivial, Sleep, Spin, Decompose]
