@@ -69,14 +69,17 @@ class Generators:
         self._seeds = seeds
         self._plain = _plain()
         self._plain_memory = _memory_of_plain()
-        self._block = -1
-        self._states: memoryview
-        self._last = b""
+        self._first = -_BLOCK  # of the elements that there are states for
         self._numpy = _numpy()
         if self._numpy is not None:
             self._streams = [self._numpy.random.PCG64DXSM(seed) for seed in (seeds.plain, seeds.numpy)]
             self._starts = [stream.state for stream in self._streams]
             self._global = self._numpy.random.mtrand._rand
+            self._block = self._numpy.empty((_BLOCK, 2, _WORDS + 1), "<u4")
+            self._block[:, 0, 0] = self._block[:, 1, _WORDS] = _WORDS
+            memory = memoryview(self._block).cast("B")
+            parts = [memory[at : at + _NBYTES] for at in range(0, memory.nbytes, _NBYTES)]
+            self._states = list(zip(parts[::2], parts[1::2], strict=True))
             self._take_over()
 
     def _take_over(self) -> None:
@@ -86,7 +89,9 @@ class Generators:
             self._twister = self._numpy.random.MT19937()
             self._numpy.random.set_bit_generator(self._twister)
         self._numpy_memory = _memory_of_numpy(self._twister)
-        self._last = b""
+        if self._numpy_memory is not None:
+            self._words = self._numpy_memory.cast("I")
+        self._head = -1  # the first word of the state that was set last
 
     def begin(self, index: int) -> None:
         """Set the generators for an element.
@@ -100,37 +105,34 @@ class Generators:
             return
         if self._global._bit_generator is not self._twister:
             self._take_over()
-        block, place = divmod(index, _BLOCK)
-        if block != self._block:
-            self._make(block)
-        start = place * 2 * _NBYTES
-        plain, own = self._states[start : start + _NBYTES], self._states[start + _NBYTES : start + 2 * _NBYTES]
+        place = index - self._first
+        if not 0 <= place < _BLOCK:
+            self._make(index // _BLOCK)
+            place = index - self._first
+        plain, own = self._states[place]
         if self._plain_memory is not None:
             self._plain_memory[:] = plain
         else:
-            words = plain.cast("I").tolist()
-            self._plain.setstate((self._plain.VERSION, (*words[1:], words[0]), None))
+            used, *words = plain.cast("I").tolist()
+            self._plain.setstate((self._plain.VERSION, (*words, used), None))
         if self._numpy_memory is not None:
             # A number of a normal distribution may be kept from before, where only numpy can reach it.
-            if self._numpy_memory.tobytes() != self._last:
+            if self._words[_WORDS] != _WORDS or self._words[0] != self._head:
                 self._numpy.random.seed(0)
             self._numpy_memory[:] = own
-            self._last = own.tobytes()
+            self._head = self._words[0]
         else:
-            words = own.cast("I").tolist()
-            self._numpy.random.set_state(("MT19937", words[:-1], words[-1], 0, 0.0))
+            *words, used = own.cast("I").tolist()
+            self._numpy.random.set_state(("MT19937", words, used, 0, 0.0))
 
     def _make(self, block: int) -> None:
         """Make the states of a block's elements: what lies in memory for `random`, then what does for `numpy.random`."""
-        numpy = self._numpy
-        states = numpy.empty((_BLOCK, 2, _WORDS + 1), "<u4")
         for number, (stream, start) in enumerate(zip(self._streams, self._starts, strict=True)):
             stream.state = start
             stream.advance(block * _BLOCK * _WORDS // 2)
             words = stream.random_raw(_BLOCK * _WORDS // 2).astype("<u8", copy=False).view("<u4")
-            states[:, number, 1 - number : _WORDS + 1 - number] = words.reshape(_BLOCK, _WORDS)
-        states[:, 0, 0] = states[:, 1, _WORDS] = _WORDS
-        self._block, self._states = block, memoryview(states.tobytes())
+            self._block[:, number, 1 - number : _WORDS + 1 - number] = words.reshape(_BLOCK, _WORDS)
+        self._first = block * _BLOCK
 
 
 def _plain() -> Any:
