@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from parity import Stage, assert_same, differences
 from workflows import Flow
@@ -141,4 +143,59 @@ def test_constants_of_a_users_package_and_registered_values() -> None:
     flow.connect(ratio, "self", uses, "m")
     flow.map(uses, "i", "o", "[1, 2]")
     serial, _ = assert_same(flow)
+    assert not serial.errors
+
+
+def _reading(flow: Flow, mapped: int, code: str) -> Flow:
+    flow.connect(mapped, "Result", flow.python(code, {"i": "List"}, {"o": "List"}), "i")
+    return flow
+
+
+def _class_of_the_source() -> Flow:
+    flow = Flow()
+    source = flow.python(
+        "class C:\n    def __init__(self, x): self.x = x\n    def __eq__(self, other): return self.x == other.x\n"
+        "self.c = C(i)\nself.f = lambda: self.c.x + 1",
+        {"i": "Integer"},
+        {},
+    )
+    return _reading(flow, flow.map(source, "i", "self", "[1, 2]"), "o = [(m.c.x, m.f()) for m in i]")
+
+
+def _into_a_group() -> Flow:
+    flow, inner = Flow(), Flow()
+    first = flow.map(flow.parity("Notes", {"preset": "p"}), "value", "self", "[1, 2]")
+    tells = inner.python("o = (m.told(), m.noted, m.get_input('preset'))", {"m": "Module"}, {"o": "Variant"})
+    inner.inputs, inner.outputs = {"in": (tells, "m")}, {"out": (tells, "o")}
+    flow.map(flow.group(inner), "in", "out", (first, "Result"))
+    return flow
+
+
+def _inside_a_group() -> Flow:
+    flow, inner = Flow(), Flow()
+    mapped = inner.map(inner.parity("Notes", {"preset": "p"}), "value", "method", "[1, 2]")
+    calls = inner.python("o = [f() for f in i]", {"i": "List"}, {"o": "List"})
+    inner.connect(mapped, "Result", calls, "i")
+    inner.outputs = {"out": (calls, "o")}
+    flow.connect(flow.group(inner), "out", flow.parity("Holds"), "value")
+    return flow
+
+
+def _two_functions() -> Flow:
+    flow = Flow()
+    functions = [flow.parity("Notes", {"preset": text}) for text in "ab"]
+    return _reading(flow, flow.map(functions, "value", "self", "[1, 2]"), "o = [m.told() for m in i]")
+
+
+def _large_note() -> Flow:
+    flow = Flow()
+    source = flow.python(
+        "import numpy\nself.a = numpy.arange(50000.0) + i\no = self", {"i": "Integer"}, {"o": "Module"}
+    )
+    return _reading(flow, flow.map(source, "i", "o", "[1, 2]"), "o = [float(m.a.sum()) for m in i]")
+
+
+@pytest.mark.parametrize("make", [_class_of_the_source, _into_a_group, _inside_a_group, _two_functions, _large_note])
+def test_modules_as_values_elsewhere(make: Callable[[], Flow]) -> None:
+    serial, _ = assert_same(make())
     assert not serial.errors
