@@ -1,8 +1,8 @@
 """Files that VisTrails' packages keep in the user's folder, which all engines of the user share: caches, stores, databases.
 
-A package that asks VisTrails for that folder while it is loaded keeps files there, as far as anyone can tell. Its modules run
-one at a time: each holds a lock while it computes, but not while what is upstream of it does. A file that such a module
-writes anew appears as a whole, when it is closed, so that nobody who has its name already reads half of it.
+A package whose code asks VisTrails for that folder keeps files there, as far as anyone can tell. Its modules run one at a time:
+each holds a lock while it computes, but not while what is upstream of it does. A file that such a module writes anew appears as a
+whole, when it is closed, so that nobody who has its name already reads half of it.
 
 May import VisTrails and the map room.
 """
@@ -17,11 +17,13 @@ import hashlib
 import io
 import itertools
 import os
+import re
 import stat
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 # What is known of VisTrails' own packages. These read the files that the user has put there, and make none.
@@ -30,6 +32,9 @@ _ONLY_READ = frozenset({"org.vistrails.vistrails.cltools", "org.vistrails.vistra
 _KEEP_ELSEWHERE = frozenset({"org.vistrails.vistrails.persistence", "org.vistrails.vistrails.persistent_archive"})
 # These have files of their own for each value on a port: two modules with different values do not meet.
 _APART_BY_PORT = {"org.vistrails.vistrails.url": "url"}
+
+# How code asks for the folder.
+_ASKS = re.compile(rb"""dot_?vistrails|["'/~]\.vistrails["'/]""", re.IGNORECASE)
 
 # A package's own word, beside its identifier: False says that its modules may run at the same time.
 OWN_WORD = "shares_files"
@@ -147,7 +152,7 @@ def loading(identifier: str) -> Iterator[None]:
     finally:
         _loading.close()
         _enabling, _asked = before
-    if (asked or identifier in _KEEP_ELSEWHERE) and identifier not in _ONLY_READ:
+    if identifier not in _ONLY_READ and (identifier in _KEEP_ELSEWHERE or asked or _asks(identifier)):
         _share(identifier)
 
 
@@ -161,15 +166,31 @@ def check(identifier: str) -> None:
         _all_locks()
 
 
+def _asks(identifier: str) -> bool:
+    """Whether a package's code asks for the user's folder, when it computes perhaps."""
+    name = _name(identifier)
+    for imported, module in list(sys.modules.items()):
+        if imported == name or imported.startswith(f"{name}."):
+            with contextlib.suppress(OSError):
+                if _ASKS.search(Path(str(getattr(module, "__file__", None))).read_bytes()):
+                    return True
+    return False
+
+
+def _name(identifier: str) -> str:
+    """The name of a VisTrails package's Python package."""
+    from vistrails.core.packagemanager import get_package_manager
+
+    package = get_package_manager().get_package(identifier)
+    return f"{package.prefix}{package.codepath}"
+
+
 def _share(identifier: str) -> None:
     from vistrails.core.modules.module_registry import get_module_registry
     from vistrails.core.modules.sub_module import Group
     from vistrails.core.modules.vistrails_module import Module
-    from vistrails.core.packagemanager import get_package_manager
 
-    package = get_package_manager().get_package(identifier)
-    beside_identifier = sys.modules.get(f"{package.prefix}{package.codepath}")
-    if getattr(beside_identifier, OWN_WORD, True) is False:
+    if getattr(sys.modules.get(_name(identifier)), OWN_WORD, True) is False:
         return
     _sharers.add(identifier)
     for descriptor in get_module_registry().packages[identifier].descriptor_list:

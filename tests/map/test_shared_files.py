@@ -218,6 +218,14 @@ def test_a_package_can_say_that_its_modules_need_not_wait_for_each_other(
     assert results(flow, mapped, "ours") == [True, True]
 
 
+def test_a_package_that_asks_for_the_folder_when_it_computes_is_found_too(folder: Path) -> None:
+    enable_package("org.vistrails.parallelflow.asker")
+    flow = Flow()
+    mapped = flow.map(flow.add("Alone", package="org.vistrails.parallelflow.asker"), "value", "value", "[1, 2, 3, 4]")
+    for side in ("serial", "ours"):
+        assert results(flow, mapped, side) == [1, 2, 3, 4]
+
+
 def persistent(folder: Path) -> tuple[int, list[str], int]:
     """What persistence keeps: how many versions, the texts of all files, and how many it knows of."""
     place = folder / "persistent_files"
