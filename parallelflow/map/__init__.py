@@ -9,7 +9,8 @@ One element's way, from the list to the log:
   `configuration` is what goes with one run of it.
 - `chunks` decides how many elements travel together, and `experience` keeps what earlier runs tell about that.
 - `values` turns elements into bytes and back, `stand_ins` modules that are values.
-- `connected` connects to the cluster, or starts one, without blocking VisTrails' window.
+- `connected` connects to the cluster, or starts one, without blocking VisTrails' window; `lacking` asks which hosts do not see
+  which files.
 - `scheduler` sends chunks, brings outcomes back into the list's order, and deals with what dies; `breaking_off` ends what
   runs when the Map ends early, and `forgetting` what client and hub keep of it.
 - `answers` reads what engines answer, and says what it was about where that cannot be done; `unreadable` finds out why.

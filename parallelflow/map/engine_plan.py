@@ -193,9 +193,9 @@ class ReadyPlan:
         def count(own_id: int) -> None:
             executed[self._ids[own_id]] += 1
 
-        if os.path.isdir(self.content.folder):
+        try:
             os.chdir(self.content.folder)  # relative names of files mean the same as in VisTrails
-        else:
+        except OSError:  # it is not there, or may not be entered
             have_a_folder()
         if run_info != self._run_info:
             self._run, self._run_info = pickle.loads(run_info), run_info

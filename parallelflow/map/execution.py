@@ -24,7 +24,7 @@ from vistrails.core.modules.vistrails_module import (
 
 from parallelflow.cluster.errors import ClusterError, ControllerLost
 from parallelflow.cluster.session import Session, get_session
-from parallelflow.map import connected, garbage, printed, progress, seeds, series, stand_ins
+from parallelflow.map import connected, garbage, lacking, printed, progress, seeds, series, stand_ins
 from parallelflow.map.elements import Elements
 from parallelflow.map.needs import environment
 from parallelflow.map.outcomes import (
@@ -167,6 +167,7 @@ class Execution:
             connection = session.connection
             if connection is None:  # closed by somebody else in this very moment
                 raise ControllerLost(tr("The connection to the cluster was closed. Run the workflow again."))
+            self._check_files(connection.client, plan.content.files)
             run_info = make_run(module, self._known_jobs(), self.seeds, len(self.elements))
             work = Work(plan.packed, plan.digest, environment(), run_info, range(len(self.elements)))
             self.started = time.time()
@@ -189,6 +190,29 @@ class Execution:
         finally:
             progress.publish(None)
             self.written.flush()
+
+    def _check_files(self, client: Any, on_ports: list[str]) -> None:
+        """Say which engines' hosts do not see which files and folders, before any element runs.
+
+        :raises MapError: if they are files for certain; a text that names one may mean something else.
+        """
+        named, perhaps = lacking.paths_of(self.elements)
+        certain = [*on_ports, *named]
+        told = tr("Asking engines whether they see the files")
+        hosts = lacking.hosts_without(client, [*certain, *perhaps], lambda: self._starting(told, 0.0))
+        for host, paths in hosts.items():
+            missing = [path for path in paths if path in certain]
+            one = (missing or paths)[0]
+            more = len(missing or paths) - 1
+            what = tr("'{path}' and {more} more files or folders", path=one, more=more) if more else f"'{one}'"
+            sentence = tr(
+                "{host} does not see {what}, which VisTrails' machine has: keep them in a folder that both share.",
+                host=host,
+                what=what,
+            )
+            if missing:
+                raise MapError(f"{sentence} {tr('No element was run.')}")
+            debug.warning(f"Map: {sentence}")
 
     def _starting(self, text: str, fraction: float) -> None:
         progress.tell(text)

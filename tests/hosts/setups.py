@@ -57,8 +57,10 @@ def prefer(machine: Machine, user: str, **preferences: object) -> None:
     machine.python(program, user)
 
 
-def run_map(machine: Machine, user: str, source: str, elements: list[Any], timeout: float = 120) -> dict[str, Any]:
-    """Run a Map in a VisTrails over there; its results and errors."""
+def run_map(
+    machine: Machine, user: str, source: str, elements: list[Any] | str, timeout: float = 120
+) -> dict[str, Any]:
+    """Run a Map in a VisTrails over there; its results, errors and warnings."""
     job = json.dumps({"source": source, "elements": elements})
     said = machine.run([sys.executable, str(HERE / "run_map.py"), job], user, timeout)
     outcome: dict[str, Any] = json.loads(said.splitlines()[-1])
