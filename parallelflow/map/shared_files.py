@@ -111,8 +111,9 @@ def open_in_this_process() -> None:
         global _asked
         if _enabling is not None and conf is None and not _asked:
             _asked = True
-            # Until it is loaded: two that make what they keep there would be in each other's way.
-            _loading.enter_context(_locked(_enabling))
+            # Until it is loaded: two that make what they keep there would be in each other's way. Not the lock that modules
+            # hold, who may take their time.
+            _loading.enter_context(_locked(f"loading {_enabling}"))
         return folder_of_user(conf)
 
     vistrails.core.system.current_dot_vistrails = current_dot_vistrails

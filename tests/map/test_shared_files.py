@@ -26,6 +26,7 @@ from vistrails.tests.utils import enable_package
 from workflows import Flow
 
 from parallelflow.cluster import session as session_module
+from parallelflow.map.shared_files import _Locks
 
 URL = "org.vistrails.vistrails.url"
 PERSISTENCE = "org.vistrails.vistrails.persistence"
@@ -182,29 +183,35 @@ def test_a_store_is_used_by_one_module_at_a_time(module: str, folder: Path) -> N
 # What an engine runs to be on a file system that has no locks.
 WITHOUT_LOCKS = """
 import errno, fcntl, os
+from parallelflow.map import shared_files
 def lockf(*arguments):
     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 fcntl.lockf = lockf
+shared_files._locks = None
 """
 
 
-def test_without_locks_the_map_says_so_before_any_element_runs(
+def test_engines_start_while_a_module_computes_and_say_what_they_cannot_lock_before_any_element_runs(
     folder: Path, own_session: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_module, "_session", own_session)
+    locks = _Locks(str(folder))
+    place = locks.acquire(KEEPER)
+    flow = Flow()
+    mapped = flow.map(flow.python("o = i", {"i": "Integer"}, {"o": "Integer"}), "i", "o", "[1, 2, 3]")
+    assert results(flow, mapped, "ours") == [1, 2, 3]
+    locks.release(place)
+
     own_session.client()[:].execute(WITHOUT_LOCKS, block=True)
     before = kept(folder)
-    flow = Flow()
-    flow.map(flow.add("Keep", package=KEEPER), "value", "value", "[1, 2, 3]")
-    ((_, _, message),) = Stage("ours", "plain").run(flow).errors.values()
+    keeps = Flow()
+    keeps.map(keeps.add("Keep", package=KEEPER), "value", "value", "[1, 2, 3]")
+    ((_, _, message),) = Stage("ours", "plain").run(keeps).errors.values()
     assert "cannot lock files in" in message
     assert "--dot-vistrails" in message
     assert "'keeper_package'" in message
     assert kept(folder) == before
-    # What keeps no files runs there all the same.
-    flow = Flow()
-    mapped = flow.map(flow.python("o = i", {"i": "Integer"}, {"o": "Integer"}), "i", "o", "[1, 2, 3]")
-    assert results(flow, mapped, "ours") == [1, 2, 3]
+    assert results(flow, mapped, "ours") == [1, 2, 3]  # what keeps no files runs there all the same
 
 
 def test_a_package_can_say_that_its_modules_need_not_wait_for_each_other(
