@@ -12,6 +12,7 @@ May import VisTrails; never Qt.
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import functools
 import importlib.util
@@ -181,16 +182,20 @@ class _Search:
             value = value.__func__
         if isinstance(value, property):
             return any(self._in_value(each, own) for each in (value.fget, value.fset) if each is not None)
+        if isinstance(value, functools.partial):
+            value = value.func
+        if not isinstance(value, (FunctionType, ModuleType, type)):
+            # Of an object its class says enough. Its attributes may be anything, and do anything when they are asked for.
+            return any(map(_is_gui, type(value).__mro__))
         if _is_gui(value) or (isinstance(value, type) and any(map(_is_gui, value.__mro__))):
             return True
-        value = getattr(value, "__wrapped__", value)
-        if not own and not f"{getattr(value, '__module__', '')}.".startswith(self._roots):
+        if isinstance(value, ModuleType) or not (own or f"{value.__module__}.".startswith(self._roots)):
             return False
         if isinstance(value, FunctionType):
-            return self.in_code(value.__code__, value.__globals__)
-        if isinstance(value, type):
-            return not issubclass(value, Module) and self._in_value(vars(value).get("__init__"), own=True)
-        return False
+            return self.in_code(value.__code__, value.__globals__) or any(
+                self._in_value(each, own) for each in _around(value)
+            )
+        return not issubclass(value, Module) and self._in_value(vars(value).get("__init__"), own=True)
 
     def in_code(self, code: CodeType, names: dict[str, Any]) -> bool:
         """Look through code, and through what it leads to.
@@ -223,6 +228,13 @@ class _Search:
             or self._in_value(_found(imported))
             for imported in _imports(code, package)
         )
+
+
+def _around(function: FunctionType) -> Iterator[Any]:
+    """What a function knows of those that it is defined in: a decorator's, above all, the function that it decorates."""
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # not filled yet
+            yield cell.cell_contents
 
 
 def _imports(code: CodeType, package: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Modules that tell in which process they have run. None opens a window: tests have none."""
 
+import functools
 import os
 
 from PyQt5 import QtCore, QtWidgets
@@ -71,6 +72,42 @@ class SaysNot(Asks):
     needs_window = False
 
 
+class Stubborn:
+    """Answers no questions about itself."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+
+
+STUBBORN = Stubborn()
+
+
+def noted(function):
+    @functools.wraps(function)
+    def note(self):
+        self.noted = True
+        return function(self)
+
+    return note
+
+
+class Wrapped(Tells):
+    """Has Qt inside of a decorator, in a file whose other functions have none."""
+
+    @noted
+    def look(self):
+        QtWidgets.QApplication.instance()
+
+
+class Looks(Tells):
+    """Uses objects and functions of all kinds."""
+
+    def look(self):
+        assert type(STUBBORN) is Stubborn
+        functools.partial(os.getpid)()
+        self.rounded = round(1.5)
+
+
 class Dates(Tells):
     """Uses Qt, but no windows."""
 
@@ -135,4 +172,19 @@ class Shows(OutputModule):
     _output_modes = [Shown, Quiet]
 
 
-_modules = [Tells, Asks, AsksFurther, AsksByHelper, AsksLate, Pumps, Controls, Says, SaysNot, Dates, Picked, Shows]
+_modules = [
+    Tells,
+    Wrapped,
+    Looks,
+    Asks,
+    AsksFurther,
+    AsksByHelper,
+    AsksLate,
+    Pumps,
+    Controls,
+    Says,
+    SaysNot,
+    Dates,
+    Picked,
+    Shows,
+]
