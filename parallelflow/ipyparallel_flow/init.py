@@ -10,7 +10,7 @@ from vistrails.core.application import get_vistrails_application
 from vistrails.core.packagemanager import get_package_manager
 
 from parallelflow.cluster import PREFERENCES, ClusterError, Settings, configure, get_session
-from parallelflow.map import exports
+from parallelflow.map import exports, left_running
 from parallelflow.map.chunk_module import MapChunk
 from parallelflow.map.module import Map
 from parallelflow.texts import tr
@@ -70,6 +70,7 @@ def finalize() -> None:
 
         controller().close()
         return
+    left_running.wait()
     try:
         get_session().close()
     except ClusterError as error:

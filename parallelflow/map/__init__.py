@@ -20,7 +20,8 @@ One element's way, from the list to the log:
   notes down what is executed, `seeds` gives each element random numbers of its own, `series` its files their numbers, `interrupts`
   lets SIGINT end an element but nothing else.
 - `streams` are an element's standard output and error, which `drain`, a process beside the engine, reads, and `printed` shows
-  them in VisTrails. `plain_python` hides from elements that an engine is an IPython kernel.
+  them in VisTrails; `left_running` brings what is printed when an element is over. `plain_python` hides from elements that an
+  engine is an IPython kernel.
 - `outcomes` is what travels back; `provenance` writes it into the workflow's log, and `exports` has VisTrails' graphs of that
   show it; `progress` tells how far it has come;
   `garbage` keeps Python's own housekeeping from getting in the way.

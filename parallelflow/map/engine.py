@@ -7,6 +7,7 @@ May import the map room; nothing of VisTrails is imported before a plan arrives.
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import platform
@@ -20,8 +21,10 @@ from parallelflow.map import engine_vistrails, values
 from parallelflow.map.engine_plan import CannotRead, ReadyPlan
 from parallelflow.map.engine_vistrails import Refused
 from parallelflow.map.interrupts import held_back
+from parallelflow.map.left_running import Left, known
 from parallelflow.map.outcomes import ChunkOutcome, ElementsUnread, Failure, PlanMissing, PlanReady, PlanRefused
 from parallelflow.map.plain_python import plain_python
+from parallelflow.map.printed import joined
 from parallelflow.map.streams import of_elements
 
 if TYPE_CHECKING:
@@ -48,9 +51,12 @@ def install(digest: str, version: str, environment: bytes, *packed: Any) -> Plan
     :param packed: the plan, as `values.pack` made it.
     :returns: that it is ready, or why it cannot run here.
     """
-    with held_back(), of_elements().for_the_log() as said, plain_python().in_force():
+    streams = of_elements()
+    # Later, what is printed meanwhile is what elements have left running.
+    preparing = streams.leading_here() if engine_vistrails.started() else streams.for_the_log()
+    with held_back(), preparing as said, plain_python().in_force():
         try:
-            _make_ready(digest, version, environment, packed, said)
+            _make_ready(digest, version, environment, packed, said or str)
         except Refused as refusal:
             return PlanRefused(platform.node(), str(refusal))
         except (Exception, SystemExit):  # whatever a package does when it is loaded
@@ -78,6 +84,7 @@ def _make_ready(digest: str, version: str, environment: bytes, packed: Sequence[
             " with VisTrails, or give the modules its content instead"
         )
     _plans[digest] = ReadyPlan(content, packed)
+    known()
     while len(_plans) > 1 and (len(_plans) > MOST_PLANS or sum(plan.nbytes for plan in _plans.values()) > MOST_BYTES):
         _plans.popitem(last=False)
 
@@ -101,6 +108,7 @@ def run(digest: str, indices: Sequence[int], run_info: bytes, *packed: Any) -> l
             outcome = plan.run(indices, run_info, packed, interrupts)
         except CannotRead as error:
             return ElementsUnread(platform.node(), str(error))
+        outcome.goes_on = known().threads() or known().children()
         if plan.is_spoilt():
             del _plans[digest]
         if interrupts.interrupted_by_mistake and outcome.failure is not None:
@@ -109,6 +117,16 @@ def run(digest: str, indices: Sequence[int], run_info: bytes, *packed: Any) -> l
             else:
                 outcome.interrupted = True
         return _packed_outcome(outcome, plan.content.output_port)
+
+
+def left_running() -> Left:
+    """Return what elements have left running here, and what it has printed since a chunk ended."""
+    with held_back():
+        streams, own = of_elements(), known()
+        with streams.leading_here():
+            pass  # what threads have printed goes out with it
+        text = streams.take()
+        return Left(functools.reduce(joined, text.elements.values(), text.between), own.threads(), own.children())
 
 
 def _packed_outcome(outcome: ChunkOutcome, port: str) -> list[Any]:

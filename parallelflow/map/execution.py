@@ -24,7 +24,18 @@ from vistrails.core.modules.vistrails_module import (
 
 from parallelflow.cluster.errors import ClusterError, ControllerLost
 from parallelflow.cluster.session import Session, get_session
-from parallelflow.map import connected, garbage, lacking, printed, progress, seeds, series, stand_ins
+from parallelflow.map import (
+    connected,
+    engine,
+    garbage,
+    lacking,
+    left_running,
+    printed,
+    progress,
+    seeds,
+    series,
+    stand_ins,
+)
 from parallelflow.map.elements import Elements
 from parallelflow.map.needs import environment
 from parallelflow.map.outcomes import (
@@ -77,6 +88,7 @@ class Execution:
         self.failed_on: tuple[int | None, str] = None, ""  # the engine, if it is known, and its host
         self.started = 0.0
         self.said_busy = False
+        self.going_on: set[int] = set()  # engines on which something goes on that elements have started
 
     def run(self) -> None:
         """Run all elements; the results are in the module's `partialResult` afterwards, as after the serial loop.
@@ -182,7 +194,11 @@ class Execution:
                     self._breaking_off,
                     lambda engine_id: _stop_engine(session, engine_id),
                 )
-                scheduler.run()
+                try:
+                    with left_running.sending:
+                        scheduler.run()
+                finally:
+                    left_running.watch(connection.client, self.going_on, _ask_what_is_left)
         except (MapError, ClusterError) as error:
             # What failed with an element says more than what its failure brought about.
             if self.failure is None:
@@ -261,6 +277,8 @@ class Execution:
                 self.executed[module_id] = module
         self._learn_jobs(outcome.jobs)
         series.go_on_after(outcome.after_series)
+        if report.engine is not None:
+            (self.going_on.add if outcome.goes_on else self.going_on.discard)(report.engine)
         self.written.add(report)
 
     def _job_monitor(self) -> Any:
@@ -394,6 +412,10 @@ def _one_of_each_kind(elements: list[Any]) -> list[Any]:
                 seen.add(kind)
         found.append(element)
     return found
+
+
+def _ask_what_is_left(client: Any, engine_id: int) -> Any:
+    return client.direct_view(engine_id).apply_async(engine.left_running)
 
 
 def _stop_engine(session: Session, engine_id: int) -> None:

@@ -152,7 +152,8 @@ class ChunkOutcome:
     `indices` are those of the chunk's elements, `executed` how often each module of the plan has run to its end, by its
     id in the user's pipeline. `records` are the elements' executions, `beside` those of modules that run once for all of
     them (the branches of an If). `seconds` is the time that the elements took together, `jobs` what VisTrails' job
-    monitor has learnt there. `after_series` is the number after the last one that was given to a file of a series.
+    monitor has learnt there. `after_series` is the number after the last one that was given to a file of a series. `goes_on` says
+    that threads or children which elements have started still run.
     """
 
     host: Host
@@ -169,6 +170,7 @@ class ChunkOutcome:
     jobs: Jobs = field(default_factory=dict)
     printed: Printed = field(default_factory=Printed)
     after_series: int = 0
+    goes_on: bool = False
 
     def untold(self, indices: Iterable[int]) -> int | None:
         """Return the first element of which it does not say what became, though it was to run; None if there is none.

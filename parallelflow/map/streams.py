@@ -57,7 +57,6 @@ class Streams:
         log = getattr(sys.stderr, "_original_stdstream_copy", None)
         self._log = os.dup(2 if log is None else log)
         self._others = [os.dup(number) for number in _NUMBERS]
-        self._earlier = ["", ""]
         self._start_drain()
         before = sys.__stdout__, sys.__stderr__
         self._keep_the_engines_log(before)
@@ -214,7 +213,7 @@ class Streams:
 
     def take(self) -> Printed:
         """Return what was printed since it was last called."""
-        before, self._earlier = self._earlier, ["", ""]
+        before = ["", ""]
         elements: dict[int, list[str]] = {}
         for place, raw in enumerate(self._ask()):
             between, *parts = self._marks.split(raw)
@@ -232,20 +231,17 @@ class Streams:
 
     @contextlib.contextmanager
     def for_the_log(self) -> Iterator[Callable[[], str]]:
-        """While in this context, what is printed is no element's and goes into the engine's log.
+        """While in this context, no element has run yet, and what is printed goes into the engine's log.
 
         :returns: what was printed until now.
         """
         self._lead_here()
-        self._earlier = list(self.take().between)
         said = ""
 
         def so_far() -> str:
             nonlocal said
             self._flush()
-            earlier, self._earlier = self._earlier, ["", ""]
             said += "".join(self.take().between)
-            self._earlier = earlier
             return said
 
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +83,33 @@ def test_elements_print_what_they_print_in_the_serial_map(vistrails: Any, clean_
     assert (said.status, said_by_ours.status) == (0, 0), (said.errors, said_by_ours.errors)
     different = {name: (serial[name], ours[name]) for name in CASES if serial[name] != ours[name]}
     assert not different
+
+
+# The same over many elements, and what comes when the element is over; each line must be there once, in whichever order.
+LATER = {
+    "a logger's stream": "import logging, sys\nl = logging.getLogger('m')\n"
+    "l.handlers or l.addHandler(logging.StreamHandler(sys.stdout))\nl.warning('logged %d', i)",
+    "a saved stream": "sys.saved = getattr(sys, 'saved', sys.stdout)\nsys.saved.write('saved %d\\n' % i)",
+    "a thread": "import threading\ndef later(seconds, text):\n    threading.Timer(seconds, sys.stdout.write, [text]).start()\n"
+    "if i % 50 == 0:\n    later(0.01, 'thread %d\\n' % i)",
+    "a slow thread": "if i == 299:\n    later(1, 'slow thread\\n')",
+    "a child": "if i % 100 == 0:\n    import subprocess\n    subprocess.Popen(['echo', 'child %d' % i])",
+    "a grandchild": "if i == 0:\n    import os\n    os.system('(setsid sleep 0.01; echo grandchild) &')",
+    "the element": "sys.stdout.write('element %d\\n' % i)",
+}
+
+
+def test_what_is_printed_by_what_elements_leave_behind_is_shown(vistrails: Any, clean_home: Path) -> None:
+    flow = Flow()
+    for number in range(2):
+        flow.map(
+            flow.python("\n".join([f"# {number}", *LATER.values(), "o = i"]), {"i": "Integer"}, {"o": "Integer"}),
+            "i",
+            "o",
+            repr(list(range(300))),
+        )
+    serial, ours = (run_in_batch(flow, side, clean_home) for side in ("serial", "ours"))
+    assert (serial.status, ours.status) == (0, 0), (serial.errors, ours.errors)
+    assert Counter(ours.lines) == Counter(serial.lines)
+    elements = [line for line in ours.lines if line.startswith("element")]
+    assert elements == [f"element {i}" for i in range(300)] * 2
