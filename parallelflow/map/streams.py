@@ -118,8 +118,8 @@ class Streams:
             return head + tail
         # At the ends of lines, so that no mark is cut in two.
         begin, _, cut = head.rpartition(b"\n") if b"\n" in head else (head, b"", b"")
-        more, _, end = tail.partition(b"\n") if b"\n" in tail else (b"", b"", tail)
-        count = lost + len(cut) + len(more)
+        end = tail.partition(b"\n")[2] or tail
+        count = lost + len(cut) + len(tail) - len(end)
         return begin + b"\n[Parallel Flow leaves out %d bytes of what was printed here]\n" % count + end
 
     # ------------------------------------------------------------ where everything leads
@@ -181,9 +181,12 @@ class Streams:
     def _for_others(self, handle: Callable[..., Any]) -> Callable[..., Any]:
         """Have a kernel's handler begin with the streams that the kernel has made; a chunk leads them here at once."""
 
-        def handle_with_the_kernels_streams(*arguments: Any) -> Any:
+        def handle_with_the_kernels_streams(stream: Any, identity: Any, message: Any) -> Any:
             self._lead_to_others()
-            return handle(*arguments)
+            for text in self._kernels:
+                if hasattr(text, "set_parent"):  # whose text it is; the kernel has told ours instead
+                    text.set_parent(message)
+            return handle(stream, identity, message)
 
         return handle_with_the_kernels_streams
 

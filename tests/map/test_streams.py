@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psutil
 from in_batch import Said, run_in_batch
+from parity import Seen, Stage
 from workflows import Flow
+
+from parallelflow.cluster import Session
+from parallelflow.map import drain
 
 # What elements do, one after the other; each begins by its name on both streams.
 CASES = {
@@ -113,3 +120,75 @@ def test_what_is_printed_by_what_elements_leave_behind_is_shown(vistrails: Any, 
     assert Counter(ours.lines) == Counter(serial.lines)
     elements = [line for line in ours.lines if line.startswith("element")]
     assert elements == [f"element {i}" for i in range(300)] * 2
+
+
+def mapped(source: str, count: int, **more: Any) -> Seen:
+    """Run a PythonSource over 0, 1, 2, ... with our Map, here."""
+    flow = Flow()
+    function = flow.python(f"{source}\no = i", {"i": "Integer", **more}, {"o": "Integer"})
+    flow.map(function, "i", "o", repr(list(range(count))))
+    return Stage("ours").run(flow)
+
+
+def test_an_element_that_is_run_again_after_an_interrupt_prints_its_text_once(parity: Any, tmp_path: Path) -> None:
+    mark = tmp_path / "interrupted"
+    seen = mapped(
+        f"import os, time\nprint('begin', i)\nif i == 5 and not os.path.exists({str(mark)!r}):\n"
+        f"    open({str(mark)!r}, 'w').close()\n    os.system('echo once more'); os.kill(os.getpid(), 2); time.sleep(10)\n"
+        "print('end', i)",
+        12,
+    )
+    assert mark.exists()
+    assert seen.errors == {}
+    assert seen.printed == "".join(f"begin {i}\nend {i}\n" for i in range(12))
+
+
+def test_what_other_tasks_print_on_an_engine_is_theirs(parity: Any, on_shared_cluster: Session) -> None:
+    view = on_shared_cluster.client()[:]
+    for _ in range(2):
+        assert mapped("print('element', i)", 4).printed == "".join(f"element {i}\n" for i in range(4))
+        task = view.apply_async(print, "a task")
+        task.wait_for_output(30)
+        task.get(30)
+        assert task.stdout == ["a task\n"] * len(view)
+
+
+def test_very_much_text_is_cut_in_the_middle(parity: Any) -> None:
+    seen = mapped("import sys\nfor n in range(80):\n    sys.stdout.write('%6d' % n + 'x' * 999_993 + '\\n')", 1)
+    assert seen.errors == {}
+    lines = seen.printed.splitlines()
+    assert lines[0].startswith("     0x")
+    assert lines[-1].startswith("    79x")
+    (said,) = [line for line in lines if not line.endswith("xxx")]
+    left_out = int(re.sub(r"\D", "", said))
+    assert sum(len(line) + 1 for line in lines if line != said) + left_out == 80 * 10**6
+
+
+def test_elements_go_on_when_the_process_that_reads_their_text_has_ended(
+    parity: Any, on_shared_cluster: Session
+) -> None:
+    assert mapped("print(i)", 2).errors == {}
+    pids = on_shared_cluster.client()[:].apply_sync(os.getpid)
+    drains = [p for pid in pids for p in psutil.Process(pid).children() if drain.__file__ in p.cmdline()]
+    assert len(drains) == len(pids)
+    for process in drains:
+        process.kill()
+    psutil.wait_procs(drains, 30)
+    seen = mapped("print(i)", 20)
+    assert seen.errors == {}
+    assert mapped("print(i)", 4).printed == "0\n1\n2\n3\n"
+
+
+def test_a_child_that_never_stops_printing_keeps_nobody_waiting(parity: Any, tmp_path: Path) -> None:
+    seen = mapped(
+        f"import subprocess\np = subprocess.Popen(['yes'])\nopen({str(tmp_path)!r} + '/%d' % p.pid, 'w').close()", 2
+    )
+    try:
+        assert seen.errors == {}
+        assert mapped("print('x')", 4).errors == {}
+    finally:
+        for path in tmp_path.iterdir():
+            os.kill(int(path.name), signal.SIGKILL)
+    # What has come until then is with the next ones; after that all is as before.
+    assert mapped("print('y')", 8).errors == {}
+    assert mapped("print('z')", 2).printed == "z\nz\n"
