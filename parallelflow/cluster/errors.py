@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from parallelflow.texts import tr
 
@@ -112,7 +114,15 @@ class ControllerLost(ClusterError):
 
 
 class StopError(ClusterError):
-    """A process that could not be stopped within the time limit."""
+    """A process that could not be stopped within the time limit.
+
+    :param message: the sentence
+    :param stuck: of what is started elsewhere and could not be stopped, a sentence on each, by its token
+    """
+
+    def __init__(self, message: str, stuck: Mapping[str, str] = MappingProxyType({})) -> None:
+        super().__init__(message)
+        self.stuck = stuck
 
 
 class Cancelled(ClusterError):

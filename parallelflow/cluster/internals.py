@@ -52,18 +52,12 @@ LAUNCHER_NAMES = (
         "a batch system's command must not hold up everything else",
     ),
     Name("cluster.launcher.BatchSystemLauncher", "_log_output", "it writes to a log that we have instead"),
-    Name(
-        "cluster.launcher.SSHEngineLauncher",
-        "_wait",
-        "it ends with an error if the machine cannot be reached for a moment",
-    ),
+    Name("cluster.launcher.SSHEngineLauncher", "_reconstruct_process", "it opens a connection for each engine"),
     Name("cluster.launcher.SSHEngineLauncher", "_log_output", "it writes to a log that we have instead"),
     Name("cluster.launcher.SSHEngineLauncher", "_output", "what an engine has said is kept for the error"),
-    Name("cluster.shellcmd.ShellCommandSend", "_check_output", "what a failed command said is to be in the error"),
-    Name("cluster.shellcmd.ShellCommandSend", "_runs_successful", "each is asked once, not once per engine"),
-    Name("cluster.shellcmd.ShellCommandSend", "_cmd_send", "files on other machines are to be private"),
+    Name("cluster.launcher.SSHEngineSetLauncher", "_notice_engine_stopped", "a set is over when its engines are"),
 )
-"""The names that our subclasses in :mod:`.elsewhere` override."""
+"""The names that our subclasses in :mod:`.batch` and :mod:`.ssh` use."""
 
 HUB = "_query_stream"
 """The hub itself, for :func:`send`."""

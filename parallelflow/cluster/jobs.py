@@ -154,31 +154,36 @@ class Cancelling:
 
     :param which: the jobs; what else is among them goes on
     :param limit: seconds that stopping may take
+    :param known: returns the uuids that the hub knows, if there is one
     """
 
-    def __init__(self, which: Iterable[Started], limit: float) -> None:
+    def __init__(
+        self, which: Iterable[Started], limit: float, known: Callable[[], Collection[str]] | None = None
+    ) -> None:
         self._limit = limit
-        self._outcomes = [
-            threads.start(partial(started.job.stop, LAUNCHERS_SHARE * limit), "parallelflow-cancel")
+        self._outcomes = {
+            started.entry.token: threads.start(
+                partial(started.job.stop, LAUNCHERS_SHARE * limit, known), "parallelflow-cancel"
+            )
             for started in which
             if started.job is not None
-        ]
+        }
 
-    def problems(self, timeout: float) -> list[str]:
+    def problems(self, timeout: float) -> dict[str, str]:
         """Wait until they are cancelled.
 
         :param timeout: seconds
-        :returns: sentences about those that could not be cancelled
+        :returns: sentences about those that could not be cancelled, by their tokens
         """
         # Each has a time limit of its own; when Python ends, one may not even get a thread to begin in.
-        waiting = futures.wait(self._outcomes, timeout).not_done
-        errors = [outcome.exception() for outcome in self._outcomes if outcome not in waiting]
-        problems = [str(error) for error in errors if isinstance(error, StopError)]
-        if waiting:
-            problems.append(
-                tr(
-                    "Not all jobs could be cancelled within {seconds} seconds; look for them in the batch system.",
+        futures.wait(self._outcomes.values(), timeout)
+        problems = {}
+        for token, outcome in self._outcomes.items():
+            if not outcome.done():
+                problems[token] = tr(
+                    "A job could not be cancelled within {seconds} seconds; look for it in the batch system.",
                     seconds=round(self._limit),
                 )
-            )
+            elif isinstance(error := outcome.exception(), StopError):
+                problems[token] = str(error)
         return problems

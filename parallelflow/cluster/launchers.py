@@ -28,7 +28,8 @@ from traitlets import import_item
 from parallelflow.texts import tr
 
 from . import profile, threads
-from .elsewhere import adapted, in_thread, with_what_it_said
+from .commands import in_thread, with_what_it_said
+from .elsewhere import adapted
 from .errors import FailedLog, ProfileError, StartError, StopError
 from .tree import TOKENS
 
@@ -272,6 +273,7 @@ class Job:
         :raises StartError: if the launcher fails
         """
         launcher = self._launcher
+        launcher.start_limit = 0.95 * timeout  # its own words, which name a machine, come before ours
         try:
             self._loop.call(lambda: launcher.start(getattr(launcher, "engine_count", n)), timeout, meanwhile)
         except TimeoutError:
@@ -295,6 +297,11 @@ class Job:
                 FailedLog(getattr(error, "said", "")),
             ) from error
         self.n = int(launcher.n)
+
+    @property
+    def lacking(self) -> list[str]:
+        """Sentences on machines on which no engine was started, though on others some were."""
+        return list(getattr(self._launcher, "lacking", ()))
 
     @property
     def ended(self) -> bool:
@@ -339,7 +346,7 @@ class Job:
         """
         if self.queued and not self._seen:
             self._launcher.state = "after"
-        self.stop(timeout)
+        self.stop(timeout, tuple)  # the hub knows none of them
 
     def output(self) -> str:
         """The engines' output, as far as it is at hand."""
@@ -357,17 +364,24 @@ class Job:
             "hub": self._hub,
         }
 
-    def stop(self, timeout: float) -> None:
+    def stop(self, timeout: float, known: Callable[[], Collection[str]] | None = None) -> None:
         """Have the launcher end the job.
 
         :param timeout: seconds
+        :param known: returns the uuids that the hub knows: a job that all engines have left is over, whatever the batch system
+            says of it
         :raises StopError: if it fails or takes longer, or engines are left
         """
-        self._launcher.stop_limit = 0.6 * timeout  # that is over there; the way there takes some time too
+        launcher = self._launcher
+        launcher.stop_limit = 0.95 * timeout
+        if known is not None and 0 < self.n <= len(self.uuids):
+            launcher.engines_left = lambda: self.uuids.isdisjoint(known())
         try:
-            if not self.ended:
+            # What elements have started may be left on machines that all engines have left.
+            if not (self.queued and self.ended):
                 self._refused = True  # until it has worked
-                self._loop.call(self._launcher.stop, timeout)
+                self._loop.call(launcher.stop, timeout)
+                self._refused = False
         except StopError:
             raise
         except TimeoutError:
@@ -381,9 +395,9 @@ class Job:
         except Exception as error:
             raise StopError(
                 tr(
-                    "{launcher} could not stop its engines: {reason}. Stop them by hand.",
+                    "{launcher} could not stop its engines: {reason}.",
                     launcher=self.name,
-                    reason=with_what_it_said(error),
+                    reason=with_what_it_said(error).rstrip("."),
                 )
             ) from error
         self._loop.close()

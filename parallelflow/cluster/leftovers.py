@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import profile as profiles
 from .connecting import connect
-from .errors import ClusterError, ConnectError
+from .errors import ClusterError, ConnectError, StopError
 from .processes import ProcessManager
 from .questions import Orphan, Questions
 from .record import Entry, Record
@@ -92,7 +92,9 @@ class Leftovers:
         problems: list[ClusterError] = []
         for name in profiles.profiles():
             on_record = Record(profiles.folder_of(name)).read()
-            if name in self.others or not any(e.here and not e.let_go and not owned(e) for e in on_record):
+            if name in self.others or not any(
+                e.here and not e.let_go and not e.stuck and not owned(e) for e in on_record
+            ):
                 continue
             try:
                 if name != in_use:
@@ -187,8 +189,8 @@ class Leftovers:
             manager.record.remove(*(entry.token for entry in gone))
         left = [entry for entry in entries if entry not in gone]
         if manager is self._settled:  # what was let go on others is no business of ours until one is in use
-            manager.adopt([entry for entry in left if entry.let_go], let_go=True)
-        return [entry for entry in left if not entry.let_go and not owned(entry)]
+            manager.adopt([entry for entry in left if entry.let_go or (entry.stuck and not owned(entry))], let_go=True)
+        return [entry for entry in left if not entry.let_go and not entry.stuck and not owned(entry)]
 
     def _what_about(self, orphans: Sequence[tuple[ProcessManager, list[Entry]]], wait: Wait) -> str:
         """What becomes of orphans, by the preferences or the user's answer."""
@@ -216,7 +218,10 @@ class Leftovers:
         # Engines whose controller is gone are of no use to anybody.
         if answer == "stop" or not self._answers(manager.profile_dir):
             log.warning("Stopping them")
-            manager.stop(taken)
+            try:
+                manager.stop(taken)
+            except StopError as error:  # it stays on record as such, and must keep nobody from going on
+                log.warning("%s", error)
         else:
             log.warning("Taking them back: they are used, and end with this session")
             self._taken_back()

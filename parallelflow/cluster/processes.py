@@ -18,6 +18,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -74,6 +75,7 @@ class ProcessManager:
         self._stopping: Counter[str] = Counter()  # tokens, and how many want that
         self._died: list[Started] = []
         self._unswept: list[Started] = []
+        self._again: dict[str, futures.Future[None]] = {}  # attempts to stop what could not be stopped before, by token
         self._lock = threading.RLock()
         self._owner = own_identity()
 
@@ -97,7 +99,7 @@ class ProcessManager:
     @property
     def all_let_go(self) -> bool:
         """Whether nothing is left that is to be stopped at the end."""
-        return all(started.entry.let_go for started in self.started)
+        return all(started.entry.let_go or started.entry.stuck for started in self.started)
 
     def alive(self) -> list[Started]:
         """What is ours and lives at this moment, and is not being stopped."""
@@ -116,7 +118,11 @@ class ProcessManager:
     def notice(self) -> None:
         """Find out which of ours have died since; :meth:`sweep` ends what they left running."""
         with self._lock:
-            dead = [s for token, s in self._started.items() if token not in self._stopping and not s.running]
+            dead = [
+                s
+                for token, s in self._started.items()
+                if token not in self._stopping and not s.entry.stuck and not s.running
+            ]
             for started in dead:
                 del self._started[started.entry.token]
             self._died = (self._died + dead)[-_KEEP_DIED:]
@@ -146,8 +152,45 @@ class ProcessManager:
         try:
             self._end([started], self.settings.stop_timeout, quick=False, pause=None)
             self._forget([started])
+        except StopError as error:
+            log.warning("%s", error)
+            self._mark(error.stuck, [started])
         except ClusterError as error:
             log.warning("%s", error)
+
+    def try_again(self) -> None:
+        """Stop in the background what could not be stopped before."""
+        with self._lock:
+            stuck = [s for token, s in self._started.items() if s.entry.stuck and token not in self._stopping]
+            for started in stuck:
+                if started.entry.token not in self._again:
+                    again = threads.start(partial(self._try_again, started), "parallelflow-again")
+                    self._again[started.entry.token] = again
+
+    def _try_again(self, started: Started) -> None:
+        try:
+            with self.stopping([started]):
+                self._end([started], self.settings.stop_timeout, quick=False, pause=None)
+                self._forget([started])
+            log.warning("Stopped at last: %s", started.entry.stuck)
+        except ClusterError as error:
+            log.info("Tried again in vain: %s", error)
+        finally:
+            with self._lock:
+                self._again.pop(started.entry.token, None)
+
+    def forget_stuck(self) -> list[Entry]:
+        """Let go of what could not be stopped; nobody tries to stop it any more.
+
+        :returns: what was on record about it
+        :raises ClusterError: if the record cannot be written
+        """
+        stuck = [entry for entry in self.record.read() if entry.stuck]
+        with self._lock:
+            for entry in stuck:
+                self._started.pop(entry.token, None)
+        self.record.remove(*(entry.token for entry in stuck))
+        return stuck
 
     def sweep(self) -> None:
         """End what those of ours that died by themselves have left running, and take them off the record.
@@ -159,6 +202,10 @@ class ProcessManager:
             self.stop([])
         except StopError as error:
             log.warning("%s", error)
+
+    def lacking(self) -> list[str]:
+        """Sentences on machines on which none of the engines was started that were to be."""
+        return [sentence for started in self.started if started.job is not None for sentence in started.job.lacking]
 
     def remaining(self) -> list[psutil.Process]:
         """Every process on this machine that is left of what is ours, leaders and descendants."""
@@ -296,8 +343,18 @@ class ProcessManager:
         try:
             yield
         except BaseException:
-            self.stop(batch, quick=True)
+            self.stop_after_failure(batch)
             raise
+
+    def stop_after_failure(self, which: Sequence[Started]) -> None:
+        """Stop what was just started, because something has failed, which is what is to be told.
+
+        :param which: some of :attr:`started`
+        """
+        try:
+            self.stop(which, quick=True)
+        except ClusterError as error:
+            log.warning("%s", error)
 
     def _popen(self, entry: Entry, how: Command, options: Sequence[str], umask: int) -> subprocess.Popen[bytes]:
         env = {**environment(entry.token), **in_environment(entry, self.profile_dir)}
@@ -422,37 +479,69 @@ class ProcessManager:
         quick: bool = False,
         limit: float | None = None,
         pause: Callable[[], None] | None = None,
+        known: Callable[[], Collection[str]] | None = None,
     ) -> None:
         """Stop processes with everything that they started, politely, then for certain.
+
+        What was started elsewhere and cannot be stopped stays on record as such, see :meth:`try_again` and
+        :meth:`forget_stuck`.
 
         :param which: some of :attr:`started`; default: all
         :param quick: give them little time to end by themselves
         :param limit: seconds, if not what the settings say
         :param pause: called between two looks
+        :param known: returns the uuids that the hub knows, if there is one
         :raises StopError: if something still lives when the time limit is over
         :raises ClusterError: if the record cannot be written
         """
         with self._lock:
             chosen = list(which) if which is not None else self.started
+            again = [self._again[s.entry.token] for s in chosen if s.entry.token in self._again]
+        if again:  # two must not do it at once
+            futures.wait(again, self.settings.stop_timeout)
+        with self._lock:
+            chosen = [started for started in chosen if not started.entry.stuck or started.entry.token in self._started]
             dead = list(self._unswept)
         with self.stopping(chosen):
             try:
                 if chosen or dead:
-                    self._end([*chosen, *dead], limit or self.settings.stop_timeout, quick, pause)
+                    self._end([*chosen, *dead], limit or self.settings.stop_timeout, quick, pause, known)
                 for started in chosen:
                     # A log is worth keeping only if something went wrong.
                     if started.registered and started.log_path is not None:
                         with suppress(OSError):
                             started.log_path.unlink()
                 self._forget([*chosen, *dead])
-            except StopError:
+            except StopError as error:
                 left = {
                     token
                     for process in carriers([started.entry.token for started in chosen])
                     for token in tokens_of(process)
-                }
+                } | set(error.stuck)
                 self._forget([started for started in chosen if not started.running and started.entry.token not in left])
-                raise
+                self._mark(error.stuck, [*chosen, *dead])
+                if not error.stuck:
+                    raise
+                raise StopError(f"{error} {self._remedy()}", error.stuck) from error
+
+    def _mark(self, stuck: Mapping[str, str], which: Sequence[Started]) -> None:
+        """Note on record what could not be stopped."""
+        with self._lock:
+            marked = [started for started in which if started.entry.token in stuck]
+            for started in marked:
+                started.entry = replace(started.entry, stuck=stuck[started.entry.token])
+            self._unswept = [started for started in self._unswept if started.entry.token not in stuck]
+            self._started.update((started.entry.token, started) for started in marked)
+        changed = {started.entry.token: started.entry for started in marked}
+        with suppress(ClusterError):
+            self.record.change(lambda old: [changed.get(entry.token, entry) for entry in old])
+
+    def _remedy(self) -> str:
+        return tr(
+            "Everything else was stopped. This stays on record, prevents nothing, and is tried again at the next start or stop."
+            " If it is gone for good, let go of it: python -m parallelflow forget --profile {name}",
+            name=profile.name_of(self.profile_dir),
+        )
 
     @contextmanager
     def stopping(self, which: Iterable[Started]) -> Iterator[None]:
@@ -469,19 +558,27 @@ class ProcessManager:
             with self._lock:
                 self._stopping -= tokens
 
-    def _end(self, chosen: Sequence[Started], limit: float, quick: bool, pause: Callable[[], None] | None) -> None:
+    def _end(
+        self,
+        chosen: Sequence[Started],
+        limit: float,
+        quick: bool,
+        pause: Callable[[], None] | None,
+        known: Callable[[], Collection[str]] | None = None,
+    ) -> None:
         """End processes and jobs, all at the same time.
 
         :raises StopError: if something is left
         """
         begin = time.monotonic()
-        cancelling = Cancelling(chosen, limit)
+        cancelling = Cancelling(chosen, limit, known)
         roots = [started.root for started in chosen if started.job is None]
         hub_stays = not any(started.entry.kind == CONTROLLER for started in chosen)
         left = end(roots, limit / 3 if quick else limit, pause, hub_stays=hub_stays)
         if left and quick:
             left = end(roots, limit - (time.monotonic() - begin), pause, hub_stays=hub_stays)
-        problems = cancelling.problems(max(0.0, limit - (time.monotonic() - begin)))
+        stuck = cancelling.problems(max(0.0, limit - (time.monotonic() - begin)))
+        problems = list(stuck.values())
         # What a launcher does not end on this machine, we do.
         rest = max((1 - LAUNCHERS_SHARE) * limit, limit - (time.monotonic() - begin))
         left += end([started.root for started in chosen if started.job is not None], rest, pause, hub_stays=hub_stays)
@@ -501,7 +598,7 @@ class ProcessManager:
                 )
             )
         if problems:
-            raise StopError(" ".join(problems))
+            raise StopError(" ".join(problems), stuck)
 
     def _forget(self, gone: Sequence[Started]) -> None:
         with self._lock:
@@ -557,7 +654,7 @@ class ProcessManager:
         if self.settings.at_exit == "leave":
             self.let_go()
         else:
-            (stop or self.stop)([started for started in self.started if not started.entry.let_go])
+            (stop or self.stop)([s for s in self.started if not s.entry.let_go and not s.entry.stuck])
 
     def know(self, entries: Iterable[Entry]) -> None:
         """Show processes that are on record as ours, and leave the record as it is.

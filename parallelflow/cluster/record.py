@@ -53,6 +53,7 @@ class Entry:
     :param owner_create_time: process id and creation time
     :param let_go: whether it is to go on running when its owner exits
     :param job: how the launcher knows the job: its class and its state
+    :param stuck: why it could not be stopped, a sentence; it then prevents nothing, and stopping it is tried again later
     """
 
     token: str
@@ -67,6 +68,7 @@ class Entry:
     owner_create_time: float = 0.0
     let_go: bool = False
     job: dict[str, Any] | None = None
+    stuck: str = ""
 
     @property
     def identity(self) -> Identity | None:

@@ -342,10 +342,15 @@ class Session:
             connection = self._connect(wait, repair=True)
             if only_if_none and connection is not None and connection.client.ids:
                 return set()
-            if connection is None and manager.started:
+            rest = [started for started in manager.started if not started.entry.stuck]
+            if connection is None and rest:
                 log.warning("Stopping what is left of a cluster whose controller is gone")
-                self._stop_ours(manager.started)
+                try:
+                    self._stop_ours(rest)
+                except StopError as error:  # its engines cannot join another controller
+                    log.warning("%s", error)
             manager.sweep()
+            manager.try_again()
             for left in profiles.security_dir(manager.profile_dir).glob(_WAITING.format("*")):
                 with suppress(OSError):
                     left.unlink()
@@ -404,7 +409,7 @@ class Session:
                 uuids = manager.wait_for_engines(engines, lambda: hub.engines_of(connection).values(), wait)
             except StartError as error:
                 ready = [engine for engine in engines if engine.uuids & set(hub.engines_of(connection).values())]
-                manager.stop([engine for engine in engines if engine not in ready], quick=True)
+                manager.stop_after_failure([engine for engine in engines if engine not in ready])
                 if not ready:
                     raise
                 batch = []
@@ -418,7 +423,7 @@ class Session:
         except BaseException:
             if any(started.entry.kind == CONTROLLER for started in batch):
                 self._disconnect()
-            manager.stop(batch, quick=True)
+            manager.stop_after_failure(batch)
             raise
         finally:
             if waiting_file is not None:
@@ -568,7 +573,8 @@ class Session:
             with manager.stopping(which):
                 if connection is not None and by_hub:
                     hub.stop(connection, by_hub, limit * _ENGINES_SHARE, self._local)
-                manager.stop(which, limit=_rest(limit, begin))
+                known = (lambda: hub.engines_of(connection).values()) if connection is not None else None
+                manager.stop(which, limit=_rest(limit, begin), known=known)
         finally:
             if with_controller:
                 self._disconnect()
@@ -643,6 +649,15 @@ class Session:
             finally:
                 self._disconnect()
                 self._reset()
+
+    def forget(self) -> list[ProcessState]:
+        """Let go of what could not be stopped, on a machine that is gone for instance: nobody tries to stop it any more.
+
+        :returns: what it was
+        :raises ClusterError: as for :meth:`let_go`
+        """
+        with self._locked(self._wait(self._settings().start_timeout)):
+            return [_process_state(Started(entry)) for entry in self.processes.forget_stuck()]
 
     def take_back(self) -> int:
         """Make what was left running on this profile ours again, so that it stops when this VisTrails exits.
@@ -789,6 +804,7 @@ def _process_state(started: Started, ending: str = "") -> ProcessState:
         let_go=entry.let_go,
         ending=ending,
         log_path=started.log_path,
+        stuck=entry.stuck,
     )
 
 

@@ -72,6 +72,7 @@ class ProcessState:
     :param let_go: whether it is to run on when VisTrails exits
     :param ending: '' while it runs, else how it ended, such as 'was killed by signal 9'
     :param log_path: its log
+    :param stuck: why it could not be stopped, a sentence, if that was tried
     """
 
     kind: str
@@ -81,6 +82,7 @@ class ProcessState:
     let_go: bool = False
     ending: str = ""
     log_path: Path | None = None
+    stuck: str = ""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ _MODULES = {
     "status": "clusters",
     "start": "clusters",
     "stop": "clusters",
+    "forget": "clusters",
     "profiles": "clusters",
     "doctor": "doctor",
     "enable": "enable",

@@ -57,8 +57,9 @@ examples:
 
 JSON: profile, connected, lost, controller (url, host, pid, started_by, since, encrypted), engines (id, uuid, host, pid,
 ours, state, tasks_done, tasks_queued, cpu_percent, memory, since), unassigned (tasks that wait for an engine), processes
-(what of it is on record as started by Parallel Flow: kind, pid, host, since, log_path, and fate: "left running", "of a running
-VisTrails" or "of a crashed VisTrails"). Times are in seconds since 1970, memory is in bytes, what is not known is null.
+(what of it is on record as started by Parallel Flow: kind, pid, host, since, log_path, stuck (why it could not be stopped, or
+null), and fate: "left running", "of a running VisTrails", "of a crashed VisTrails" or "could not be stopped"). Times are in
+seconds since 1970, memory is in bytes, what is not known is null.
 
 {_EXIT_CODES}  1    also where no cluster is running"""
 
@@ -71,7 +72,8 @@ examples:
   python -m parallelflow start -n 4
   python -m parallelflow start -n 64 --profile slurm
 
-JSON: profile, engines (the new engines' numbers), running (how many engines there are now).
+JSON: profile, engines (the new engines' numbers), running (how many engines there are now), lacking (sentences on
+machines on which none could be started, though on others some were).
 
 {_EXIT_CODES}"""
 
@@ -84,6 +86,18 @@ examples:
   python -m parallelflow stop --all --profile hpc
 
 JSON: profile, stopped (how many processes or jobs; null with --all).
+
+{_EXIT_CODES}"""
+
+_FORGET = f"""\
+What could not be stopped, on a machine that is gone for instance, stays on record: it prevents nothing, and stopping it is tried
+again at each start and stop. This lets go of it; look for what may still run by other means.
+
+examples:
+  python -m parallelflow forget
+  python -m parallelflow forget --profile office --json
+
+JSON: profile, forgotten (how many processes or jobs).
 
 {_EXIT_CODES}"""
 
@@ -172,6 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("-n", dest="engines", metavar="N", type=_count, help="how many engines")
     stop = command("stop", "Stop what was started", _STOP)
     stop.add_argument("--all", dest="everything", action="store_true", help="the whole cluster, whoever started it")
+    command("forget", "Let go of what could not be stopped", _FORGET)
     command("profiles", "List the IPython profiles, and which have a cluster", _PROFILES, "only this one")
     command("doctor", "Check everything, and say what is wrong and what to do", _DOCTOR)
     command("enable", "Switch the package on in VisTrails, and the bundled one off", _ENABLE, _PROFILE_TO_USE)

@@ -35,16 +35,19 @@ _BETWEEN_LOOKS = 0.2  # seconds; an engine's share of a core is what it used bet
 LEFT_RUNNING = "left running"
 OF_RUNNING = "of a running VisTrails"
 OF_CRASHED = "of a crashed VisTrails"
+STUCK = "could not be stopped"
 
 _STARTED_BY = {
     LEFT_RUNNING: "Parallel Flow, which left it running",
     OF_RUNNING: "a VisTrails that is running",
     OF_CRASHED: "a VisTrails that crashed",
+    STUCK: "Parallel Flow, which could not stop it",
 }
 _FATES = {
     LEFT_RUNNING: "Left running by Parallel Flow, and stopped by 'stop'",
     OF_RUNNING: "Of a VisTrails that is running, and stopped when it ends or by 'stop --all'",
     OF_CRASHED: "Left behind by a VisTrails that crashed, and stopped by 'stop'",
+    STUCK: "Could not be stopped, which 'stop' tries again, and let go of by 'forget'",
 }
 
 
@@ -103,12 +106,13 @@ def start(arguments: Arguments, output: Output) -> int:
     with open_session(settings) as session:
         new = session.start_engines(wanted, output.progress)
         running = len(session.client(start=False).ids)
+        lacking = session.processes.lacking()
         session.let_go()
     name = settings.profile
     output.answer(
         f"{_many(len(new), 'engine')} started for the IPython profile '{name}'; {running} running now."
-        f" Stop them with: python -m parallelflow stop --profile {name}",
-        {"profile": name, "engines": new, "running": running},
+        f" Stop them with: python -m parallelflow stop --profile {name}" + "".join(f"\n{each}" for each in lacking),
+        {"profile": name, "engines": new, "running": running, "lacking": lacking},
     )
     return FINE
 
@@ -124,7 +128,7 @@ def stop(arguments: Arguments, output: Output) -> int:
     settings = user.settings(arguments.vistrails, arguments.profile)
     name = settings.profile
     left = on_record(profile_files.find(name))
-    count = len(left[LEFT_RUNNING]) + len(left[OF_CRASHED])
+    count = len(left[LEFT_RUNNING]) + len(left[OF_CRASHED]) + len(left[STUCK])
     with open_session(settings) as session:
         if arguments.everything:
             text = _shut_down(session)
@@ -142,6 +146,25 @@ def stop(arguments: Arguments, output: Output) -> int:
         if connection is not None:
             text += " Its cluster was started in another way; --all stops it."
     output.answer(text, {"profile": name, "stopped": count})
+    return FINE
+
+
+def forget(arguments: Arguments, output: Output) -> int:
+    """Let go of what could not be stopped.
+
+    :param arguments: what was typed
+    :param output: where the answer goes
+    :returns: the exit code
+    :raises ClusterError: if there is no such profile, or its record cannot be written
+    """
+    settings = user.settings(arguments.vistrails, arguments.profile)
+    profile_files.find(settings.profile)
+    with open_session(settings) as session:
+        count = len(session.forget())
+    text = f"There is nothing for the IPython profile '{settings.profile}' that could not be stopped."
+    if count:
+        text = f"{_many(count, 'process or job', 'processes and jobs')} let go of. Stop by other means what still runs."
+    output.answer(text, {"profile": settings.profile, "forgotten": count})
     return FINE
 
 
@@ -206,16 +229,16 @@ def on_record(folder: Path) -> dict[str, list[Entry]]:
     """What is on record as running on this machine, by what becomes of it.
 
     :param folder: the profile's folder
-    :returns: entries by :data:`LEFT_RUNNING`, :data:`OF_RUNNING` and :data:`OF_CRASHED`
+    :returns: entries by :data:`LEFT_RUNNING`, :data:`OF_RUNNING`, :data:`OF_CRASHED` and :data:`STUCK`
     """
-    found: dict[str, list[Entry]] = {LEFT_RUNNING: [], OF_RUNNING: [], OF_CRASHED: []}
+    found: dict[str, list[Entry]] = {LEFT_RUNNING: [], OF_RUNNING: [], OF_CRASHED: [], STUCK: []}
     for entry in Record(folder).read():
         lives = entry.job is not None or (
             entry.identity is not None and entry.identity.process(entry.token) is not None
         )
         if entry.here and lives:
             owned = OF_RUNNING if entry.owner.process() is not None else OF_CRASHED
-            found[LEFT_RUNNING if entry.let_go else owned].append(entry)
+            found[STUCK if entry.stuck else LEFT_RUNNING if entry.let_go else owned].append(entry)
     return found
 
 
@@ -272,6 +295,7 @@ def _describe(state: ClusterState, left: dict[str, list[Entry]]) -> str:
         what = " and ".join(_many(kinds.count(kind), kind) for kind in ("controller", "engine", "job") if kind in kinds)
         if what:
             notes.append(f"{_FATES[fate]}: {what}.")
+            notes += [f"  {entry.stuck}" for entry in entries if fate == STUCK]
     return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
@@ -294,6 +318,7 @@ def _as_json(state: ClusterState, left: dict[str, list[Entry]]) -> dict[str, Any
                 "since": entry.started,
                 "log_path": entry.log_path or None,
                 "fate": fate,
+                "stuck": entry.stuck or None,
             }
             for fate, entries in left.items()
             for entry in entries

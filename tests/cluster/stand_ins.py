@@ -65,7 +65,7 @@ os.execv("/bin/sh", ["sh", "-c", " ".join(arguments)])
 """
 _SUBMIT = """
 import os, re, subprocess, sys
-text = open(sys.argv[1]).read()
+text = open(sys.argv[-1]).read()
 def option(pattern):
     return re.search("^#(?:SBATCH|PBS) " + pattern, text, re.MULTILINE).group(1)
 count = option(r"(?:--ntasks=|-l select=1:ncpus=)(\\d+)")
@@ -73,7 +73,7 @@ if option(r"(?:--partition=|-q )(\\S+)") != "short":
     sys.exit("error: invalid partition specified")
 with open(option(r"(?:--output=|-o )(\\S+)"), "ab") as output:
     job = subprocess.Popen(
-        ["sh", sys.argv[1]], stdout=output, stderr=output, start_new_session=True, env=dict(os.environ, TASKS=count)
+        ["sh", sys.argv[-1]], stdout=output, stderr=output, start_new_session=True, env=dict(os.environ, TASKS=count)
     )
 print({answer!r}.format(job.pid))
 """
@@ -96,7 +96,7 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     texts = {
         "ssh": _SSH.format(folder=str(folder)),
-        "sbatch": _SUBMIT.format(answer="Submitted batch job {}"),
+        "sbatch": _SUBMIT.format(answer="{}"),
         "scancel": _DELETE.format(folder=str(folder)),
         "srun": _SRUN,
         "qsub": _SUBMIT.format(answer="{}.server"),

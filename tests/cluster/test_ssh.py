@@ -76,7 +76,7 @@ def test_each_machine_has_its_own_port_and_shared_files_stay_whole(
             r"'ssh nowhere' ended with exit status 1\. Correct [^ ]*ipcluster_config\.py.*not resolve",
         ),
         ("{}", 30, r"engines names no machines"),
-        ("{'silent': 2}", 8, r"SSHEngineSetLauncher, which .* did not return within \d seconds"),
+        ("{'silent': 2}", 8, r"'ssh silent' did not answer within \d seconds.*start_timeout"),
     ],
 )
 def test_engines_that_cannot_be_started_are_reported(

@@ -107,14 +107,21 @@ class Machine:
         self, command: Sequence[str], user: str = "root", timeout: float = 90, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command over there."""
-        return subprocess.run(
-            self.command(command, user, **environment),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
+        line = self.command(command, user, **environment)
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            line, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        ) as process:
+            try:
+                said, complained = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+                    each.kill()
+                said, complained = process.communicate()
+                raise AssertionError(
+                    f"{line[-len(command) :]} on {self.name} took longer than {timeout} s:\n{said}{complained}"
+                ) from None
+        return subprocess.CompletedProcess(line, process.returncode, said, complained)
 
     def python(self, program: str, user: str, timeout: float = 90, **environment: str) -> str:
         """Run a Python program over there, and return what it printed; it must not fail."""
@@ -133,6 +140,13 @@ class Machine:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def end(self, process: subprocess.Popen[str]) -> None:
+        """End a program that :meth:`start` has started, without its having a say."""
+        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+        process.communicate()
 
     def write(self, path: str, text: str, user: str, mode: int = 0o644) -> None:
         """Write a file over there; a path that is not absolute begins in the user's home."""
@@ -258,6 +272,10 @@ class Machines:
         """The numbers of the jobs that Slurm has in its queue or runs."""
         return self.head.run(["squeue", "--noheader", "--format=%i"]).split() if self._slurm else []
 
+    def renew(self) -> None:
+        """Count what runs now among what belongs to the machines themselves: a test has started a daemon anew."""
+        self._own = self._running()
+
     def _running(self) -> dict[psutil.Process, str]:
         """Every process on the machines, by the machine's name."""
         namespaces = {os.readlink(f"/proc/{machine.init.pid}/ns/pid"): machine.name for machine in self.all}
@@ -270,20 +288,23 @@ class Machines:
         return found
 
     def left(self) -> list[str]:
-        """What runs on the machines besides their own daemons: on which machine, and what."""
+        """What runs on the machines besides their own daemons: on which machine, and what.
+
+        The ends of logins do not count, which a daemon keeps for long when the network broke.
+        """
         return [
             f"{name}: {' '.join(_command_line(process))[:120]}"
             for process, name in self._running().items()
-            if process not in self._own
+            if process not in self._own and not " ".join(_command_line(process)).startswith("sshd: ")
         ] + [f"job {number}" for number in self.jobs()]
 
     def clean(self) -> None:
         """End what both users have running, and empty their homes but for their keys."""
         for machine in self.all:
             machine.network(up=True)
-            for process in machine.processes():
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
+        for process in set(self._running()) - set(self._own):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
         for number in self.jobs():
             self.head.try_to(["scancel", number])
         empty = (

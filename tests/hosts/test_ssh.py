@@ -1,0 +1,164 @@
+"""Engines by SSH on machines as they are: slow to log in, gone, behind one address, with few places at the door."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from helpers import until
+from machines import Machine, Machines
+from setups import prefer, ssh_profile
+
+LOGINS = "grep -c 'Accepted publickey' /run/sshd.log || true"
+
+
+def logins(machine: Machine) -> int:
+    """How often somebody has logged in there."""
+    return int(machine.run(["sh", "-c", LOGINS]))
+
+
+def parallelflow(machine: Machine, *words: str, user: str = "me") -> str:
+    done = machine.flow(*words, user=user)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_start_and_a_stop_log_in_once_on_each_machine_however_slow_that_is(hosts: Machines) -> None:
+    ssh_profile(hosts.head, "me", {"node1": 2, "node2": 1})
+    hosts.node1.write(".bashrc", "echo Welcome, you have 3 mails\nsleep 4\n", "me")
+    before = [logins(machine) for machine in (hosts.node1, hosts.node2)]
+    assert "3 engines started" in parallelflow(hosts.head, "start", "-n", "3")
+    assert [len(machine.engines()) for machine in hosts.all] == [0, 2, 1]
+    assert [logins(machine) for machine in (hosts.node1, hosts.node2)] == [count + 1 for count in before]
+    # The next process takes them back, and watches them by one connection to each machine, by which it stops them.
+    assert "stopped" in parallelflow(hosts.head, "stop")
+    assert [logins(machine) for machine in (hosts.node1, hosts.node2)] == [count + 2 for count in before]
+    assert [len(machine.engines()) for machine in hosts.all] == [0, 0, 0]
+
+
+def test_a_machine_that_is_gone_prevents_nothing(hosts: Machines) -> None:
+    ssh_profile(hosts.head, "me", {"node1": 1, "node2": 1})
+    prefer(hosts.head, "me", stop_timeout=4)
+    parallelflow(hosts.head, "start", "-n", "2")
+    hosts.node2.network(up=False)
+    stopped = hosts.head.flow("stop", user="me")
+    assert stopped.returncode == 1
+    assert re.search(r"The engines on node2 could not be stopped: .*stop_timeout.*parallelflow forget", stopped.stderr)
+    assert hosts.node1.engines() == []
+    status = hosts.head.flow("status", user="me").stdout
+    assert "Could not be stopped, which 'stop' tries again, and let go of by 'forget': 1 job." in status
+    # The machine that is there is used, and it is said which one is not.
+    started = hosts.head.flow("start", "-n", "2", user="me")
+    assert "1 engine started" in started.stdout
+    assert "No engine was started on node2: 'ssh node2'" in started.stdout
+    # It is back: what is left there is stopped without being asked for.
+    hosts.node2.network(up=True)
+    parallelflow(hosts.head, "stop")
+    assert hosts.node2.engines() == []
+    assert "nothing" in parallelflow(hosts.head, "forget")
+
+
+def test_what_is_on_a_machine_that_is_gone_for_good_is_let_go_of(hosts: Machines) -> None:
+    ssh_profile(hosts.head, "me", {"node2": 1})
+    prefer(hosts.head, "me", stop_timeout=4)
+    parallelflow(hosts.head, "start", "-n", "1")
+    hosts.node2.network(up=False)
+    assert hosts.head.flow("stop", user="me").returncode == 1
+    assert "1 process or job let go of" in parallelflow(hosts.head, "forget")
+    assert "No cluster is running" in hosts.head.flow("status", user="me").stdout
+    assert "Nothing that was left running" in parallelflow(hosts.head, "stop")
+    # Engines whose controller is gone end by themselves.
+    until(lambda: hosts.node2.engines() == [], 60)
+
+
+STRAY = """
+import subprocess
+subprocess.Popen(["sleep", "3600"], start_new_session=True)
+"""
+
+
+def test_what_elements_have_started_is_ended_with_all_engines_of_a_machine(hosts: Machines) -> None:
+    ssh_profile(hosts.head, "me", {"node1": 1, "node2": 1})
+    parallelflow(hosts.head, "start", "-n", "2")
+    hosts.head.python(
+        f"""
+        from parallelflow.cluster import Session, Settings
+        session = Session(lambda: Settings(profile="office"))
+        session.client(start=False)[:].execute({STRAY!r}, block=True)
+        session.let_go()
+        """,
+        "me",
+    )
+    assert [len(machine.processes("sleep 3600")) for machine in (hosts.node1, hosts.node2)] == [1, 1]
+    for engine in hosts.node1.processes("ipyparallel.engine"):
+        engine.kill()
+    parallelflow(hosts.head, "stop")
+    assert [machine.processes() for machine in (hosts.node1, hosts.node2)] == [[], []]
+
+
+def test_two_machines_behind_one_address_are_two(hosts: Machines) -> None:
+    # The gateway has node1 and node2 behind its ports 2201 and 2202.
+    relay = "import socket, sys, threading\n" + _RELAY
+    gateway = hosts.head.start(relay, "root")
+    try:
+        until(lambda: "2202" in hosts.head.run(["ss", "-ltn"]))
+        hosts.head.run(
+            ["sh", "-c", "ssh-keyscan -p 2201 head >>.ssh/known_hosts; ssh-keyscan -p 2202 head >>.ssh/known_hosts"],
+            "me",
+        )
+        ssh_profile(hosts.head, "me", {"head:2201": 1, "head:2202": 1})
+        parallelflow(hosts.head, "start", "-n", "2")
+        assert [len(machine.engines()) for machine in hosts.all] == [0, 1, 1]
+        parallelflow(hosts.head, "stop")
+        assert [len(machine.engines()) for machine in hosts.all] == [0, 0, 0]
+    finally:
+        hosts.head.end(gateway)
+
+
+_RELAY = """
+def pump(source, target):
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+def serve(port, machine):
+    server = socket.create_server(("", port))
+    while True:
+        near, _ = server.accept()
+        far = socket.create_connection((machine, 22))
+        for ends in ((near, far), (far, near)):
+            threading.Thread(target=pump, args=ends, daemon=True).start()
+
+threading.Thread(target=serve, args=(2201, "node1"), daemon=True).start()
+serve(2202, "node2")
+"""
+
+
+def test_a_job_that_is_taken_back_has_one_connection_to_a_machine_that_lets_few_in(hosts: Machines) -> None:
+    ssh_profile(hosts.head, "me", {"node1": 6})
+    hosts.node1.run(["pkill", "--oldest", "--exact", "sshd"])
+    hosts.node1.run(["/usr/sbin/sshd", "-E", "/run/sshd.log", "-o", "UseDNS=no", "-o", "MaxStartups=1:100:1"])
+    hosts.renew()
+    until(lambda: hosts.head.try_to(["ssh", "node1", "true"], "me").returncode == 0)
+    before = logins(hosts.node1)
+    parallelflow(hosts.head, "start", "-n", "6")
+    parallelflow(hosts.head, "stop")
+    assert hosts.node1.processes() == []
+    assert logins(hosts.node1) == before + 2
+
+
+@pytest.mark.parametrize("names", [1, 2])
+def test_a_start_that_reaches_no_machine_says_which_and_why(hosts: Machines, names: int) -> None:
+    ssh_profile(hosts.head, "me", {f"node{number}": 1 for number in range(1, names + 1)})
+    for machine in (hosts.node1, hosts.node2):
+        machine.run(["mv", "/home/me/.ssh/authorized_keys", "/home/me/.ssh/away"])
+    try:
+        started = hosts.head.flow("start", "-n", "2", user="me")
+    finally:
+        for machine in (hosts.node1, hosts.node2):
+            machine.run(["mv", "/home/me/.ssh/away", "/home/me/.ssh/authorized_keys"])
+    assert started.returncode == 1
+    assert re.search(r"(?s)'ssh node1' ended with exit status 255.*Permission denied", started.stderr)
