@@ -9,7 +9,9 @@ an answer is a :class:`Questions` that the layer above hands in.
 - `processes` starts, knows and stops what is ours. `started` is one process or job of that, `logs` are their logs, `failures`
   says why engines did not start.
 - `jobs` has a profile's own launcher start engines elsewhere, by SSH or a batch system. `launchers` is what the profile's
-  configuration says about that, and what the launcher of one job does; `elsewhere` adapts ipyparallel's launchers.
+  configuration says about that, and what the launcher of one job does; `elsewhere` adapts ipyparallel's
+  launchers: `batch` those of batch systems, `ssh` the one for SSH, by one `login` to each machine, at whose other end `there` runs;
+  `commands` runs what these need.
 - `record` has on file what was started, and `leftovers` settles what is on it from before, whichever profile it is; `guard` ends
   everything with VisTrails, `tree` finds and ends processes with all their descendants, `ipcluster` shows ours to IPython's own
   commands.

@@ -214,9 +214,9 @@ def test_a_job_that_cannot_be_cancelled_stays_on_record_and_prevents_nothing(
 ) -> None:
     session = make_session(profile="test", engines=1, stop_timeout=4)
     session.client()
-    cancel = (slurm / "scancel").read_text()
-    (slurm / "scancel").write_text(_REFUSE)
-    (slurm / "squeue").write_text(_REFUSE)
+    answers = {name: (slurm / name).read_text() for name in ("scancel", "squeue")}
+    for name in answers:
+        (slurm / name).write_text(_REFUSE)
     (controller,) = [process.pid for process in session.state().processes if process.kind == "controller"]
     for process in [psutil.Process(controller), *psutil.Process(controller).children(recursive=True)]:
         process.kill()  # now nobody can say whether the engines have gone
@@ -230,7 +230,8 @@ def test_a_job_that_cannot_be_cancelled_stays_on_record_and_prevents_nothing(
     session.client()
     assert len([process for process in session.state().processes if process.stuck]) == 1
     # It is tried again, and gone when that works.
-    (slurm / "scancel").write_text(cancel)
+    for name, answer in answers.items():
+        (slurm / name).write_text(answer)
     session.start_engines(1)
     until(lambda: not [process for process in session.state().processes if process.stuck])
     session.close()

@@ -272,10 +272,6 @@ class Machines:
         """The numbers of the jobs that Slurm has in its queue or runs."""
         return self.head.run(["squeue", "--noheader", "--format=%i"]).split() if self._slurm else []
 
-    def renew(self) -> None:
-        """Count what runs now among what belongs to the machines themselves: a test has started a daemon anew."""
-        self._own = self._running()
-
     def _running(self) -> dict[psutil.Process, str]:
         """Every process on the machines, by the machine's name."""
         namespaces = {os.readlink(f"/proc/{machine.init.pid}/ns/pid"): machine.name for machine in self.all}

@@ -139,15 +139,23 @@ serve(2202, "node2")
 
 def test_a_job_that_is_taken_back_has_one_connection_to_a_machine_that_lets_few_in(hosts: Machines) -> None:
     ssh_profile(hosts.head, "me", {"node1": 6})
-    hosts.node1.run(["pkill", "--oldest", "--exact", "sshd"])
-    hosts.node1.run(["/usr/sbin/sshd", "-E", "/run/sshd.log", "-o", "UseDNS=no", "-o", "MaxStartups=1:100:1"])
-    hosts.renew()
+    config = hosts.node1.run(["cat", "/etc/ssh/sshd_config"])
+    try:
+        reconfigure(hosts, "MaxStartups 1:100:1\n" + config)
+        before = logins(hosts.node1)
+        parallelflow(hosts.head, "start", "-n", "6")
+        parallelflow(hosts.head, "stop")
+        assert hosts.node1.processes() == []
+        assert logins(hosts.node1) == before + 2
+    finally:
+        reconfigure(hosts, config)
+
+
+def reconfigure(hosts: Machines, config: str) -> None:
+    """Give node1's sshd another configuration."""
+    hosts.node1.write("/etc/ssh/sshd_config", config, "root")
+    hosts.node1.run(["pkill", "--oldest", "--exact", "--signal", "HUP", "sshd"])
     until(lambda: hosts.head.try_to(["ssh", "node1", "true"], "me").returncode == 0)
-    before = logins(hosts.node1)
-    parallelflow(hosts.head, "start", "-n", "6")
-    parallelflow(hosts.head, "stop")
-    assert hosts.node1.processes() == []
-    assert logins(hosts.node1) == before + 2
 
 
 @pytest.mark.parametrize("names", [1, 2])
