@@ -11,7 +11,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,14 +153,6 @@ class Batch(BatchSystemLauncher):
             return False
         number = self.job_id.partition(".")[0]
         return number not in [each.partition(".")[0] for each in listed]
-
-    def why_waiting(self) -> str:
-        """Why the job waits, in the batch system's own words; '' if it does not say."""
-        with suppress(CommandFailed):
-            if isinstance(self, SlurmLauncher):
-                shown = ["squeue", "--noheader", "--jobs", self.job_id, "--format=%T %r"]
-                return str(self._run_command(shown, timeout=_ASK_WITHIN)).strip()
-        return ""
 
     def _run_command(self, command: Sequence[str], **options: Any) -> str:
         return str(run(command, **options).decode("utf-8", "replace"))

@@ -55,7 +55,8 @@ class FailedLog:
         """All that there is to say about it."""
         if not self.tail:
             return self.sentence
-        end = tr("The log ends with:")
+        # What has neither is what a command has said that failed.
+        end = tr("The log ends with:") if self.path is not None or self.about else tr("It said:")
         return f"{self.sentence} {end}\n{self.tail}".lstrip()
 
 

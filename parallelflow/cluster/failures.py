@@ -80,8 +80,19 @@ def _what_happened(group: Sequence[Started], timeout: float, ended: bool) -> str
     :param ended: whether they ended by themselves
     """
     first, seconds = group[0], round(timeout)
+    said = first.job.look() if first.job is not None else ""
+    if first.job is not None and ended and said:
+        return tr("{launcher} ended; the batch system says: {said}.", launcher=first.job.name, said=said)
     if first.job is not None and ended:
         return tr("{launcher} ended.", launcher=first.job.name)
+    if first.job is not None and said:
+        return tr(
+            "{launcher} had not registered after {seconds} seconds. The batch system says of the job, which is cancelled now:"
+            " {said}. If it only has to wait for longer, give it more time with the preference start_timeout.",
+            launcher=first.job.name,
+            seconds=seconds,
+            said=said,
+        )
     if first.job is not None and first.job.queued:
         return tr(
             "{launcher} had not registered after {seconds} seconds. If the job was still waiting in its queue, give it more"

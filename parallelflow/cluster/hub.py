@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
+import psutil
 import zmq
 
 from parallelflow.texts import tr
@@ -17,7 +18,7 @@ from parallelflow.texts import tr
 from . import internals
 from .connection import Connection
 from .errors import StopError
-from .tree import Identity, Root, end
+from .tree import Identity, Root, end, members
 
 _UNREGISTER_WITHIN = 2.0  # seconds until the hub has noticed that an engine is gone
 
@@ -61,6 +62,8 @@ def shut_down(connection: Connection, limit: float) -> None:
     """
     start = time.monotonic()
     identity = connection.controller
+    # Its parts may outlive it for a moment.
+    parts = members([Root("", identity)])[0] if identity is not None else []
     send(connection, internals.HUB, "shutdown_request", {})
     # What ipcluster started is also watched by it; it cleans up after the controller.
     agreed = start + min(2.5, limit / 2)
@@ -73,6 +76,10 @@ def shut_down(connection: Connection, limit: float) -> None:
             raise StopError(tr("The controller, process {pid}, could not be stopped.", pid=left[0].pid))
     elif connection.check() is None:
         raise StopError(tr("The controller on {host} does not obey; stop it there.", host=connection.location))
+    _, late = psutil.wait_procs(parts, max(0.5, limit - (time.monotonic() - start)))
+    for process in late:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def stop(

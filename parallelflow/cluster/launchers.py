@@ -27,7 +27,7 @@ from traitlets import import_item
 
 from parallelflow.texts import tr
 
-from . import profile, threads
+from . import profile, queue_state, threads
 from .commands import in_thread, with_what_it_said
 from .elsewhere import adapted
 from .errors import FailedLog, ProfileError, StartError, StopError
@@ -307,6 +307,20 @@ class Job:
     def ended(self) -> bool:
         """Whether the job is known to be over; see :meth:`is_left` for how that of a batch system becomes known."""
         return bool(self._launcher.state == "after")
+
+    def was_taken(self) -> bool:
+        """Whether the batch system ended it, of which an engine has just gone; waits for seconds at most until that is known."""
+        return queue_state.was_taken(self._launcher)
+
+    def look(self) -> str:
+        """Ask the batch system about it, whose engines have not registered yet, and note if it is over.
+
+        :returns: what it says, in its own words; '' if it says nothing
+        """
+        state = queue_state.ask(self._launcher)
+        if state is not None and state.over:
+            self._launcher.state = "after"
+        return state.text if state is not None else ""
 
     def is_left(self, known: Collection[str], hub: str) -> bool:
         """Whether all of its engines had registered, and the hub knows none of them any more.

@@ -41,7 +41,7 @@ from .ports import listening, listening_ports
 from .record import Entry, Record, in_environment
 from .settings import Settings
 from .started import CONTROLLER, ENGINE, JOB, Started, reaper
-from .tree import Identity, Root, carriers, end, environment, members, own_identity, tokens_of
+from .tree import Identity, Root, carriers, end, environment, lives, members, own_identity, tokens_of
 from .waiting import Wait
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ _HEARTBEAT_MS = 500
 _HEARTBEAT_MISSES = 24
 
 _KEEP_DIED = 100
+_LOOK_EVERY = 3.0  # seconds between two questions to a batch system about a job whose engines have not registered
 
 # These would make a process join another cluster than the profile's.
 _FOREIGN = ("IPP_CONNECTION_INFO", "IPP_CLUSTER_ID", "IPP_PROFILE_DIR")
@@ -440,6 +441,8 @@ class ProcessManager:
         :raises Cancelled: if the caller called it off
         """
         wanted = sum(s.job.n if s.job is not None else 1 for s in engines)
+        looks: list[futures.Future[None]] = []
+        look_at = time.monotonic() + _LOOK_EVERY
         while True:
             known = set(registered())
             for engine in engines:
@@ -454,6 +457,11 @@ class ProcessManager:
                 return {identity for engine in engines for identity in engine.uuids}
             ready = len(known & {identity for engine in engines for identity in engine.uuids})
             dead = [engine for engine in missing if not engine.running]
+            if time.monotonic() > look_at and all(look.done() for look in looks):
+                # A job that has failed at once is not waited for.
+                queued = [engine.job for engine in missing if engine.job is not None and engine.job.queued]
+                looks = [threads.start(job.look, "parallelflow-look") for job in queued]
+                look_at = time.monotonic() + _LOOK_EVERY
             if wait.over or len(dead) == len(missing):
                 self._jobs.save(missing)
                 late = [engine for engine in missing if engine not in dead]
@@ -582,7 +590,7 @@ class ProcessManager:
         # What a launcher does not end on this machine, we do.
         rest = max((1 - LAUNCHERS_SHARE) * limit, limit - (time.monotonic() - begin))
         left += end([started.root for started in chosen if started.job is not None], rest, pause, hub_stays=hub_stays)
-        pids = {process.pid for process in left}
+        pids = {process.pid for process in left if lives(process)}  # some may have ended since
         for started in chosen:
             if started.popen is not None:
                 try:

@@ -20,7 +20,7 @@ from typing import Any
 
 from parallelflow.texts import tr
 
-from . import hub
+from . import hub, threads
 from . import profile as profiles
 from .connecting import connect
 from .connection import Connection
@@ -57,6 +57,7 @@ _STARTED_UP_AFTER = 15.0  # seconds from a hub's first sign of life; what does n
 _GLANCE = 0.3  # seconds that a look at the state waits for parts of the controller that do not answer
 _OTHERS_WITHIN = 3.0  # seconds for other threads to end what they do when the session is closed
 _ENGINES_SHARE = 0.5  # of the time limit for stopping: what engines may take that others started
+_GOT_FAR = 20.0  # seconds that an engine must have lived to be started again
 _LEAST_SHARE = 0.2  # of a time limit for stopping: what the last step has in any case
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
@@ -86,6 +87,7 @@ class Session:
         self._making = threading.RLock()
         self._closers: list[threading.Thread] = []
         self._stale: dict[Path, bytes] = {}
+        self._dealt_with: set[str] = set()  # tokens of what has ended by itself
         self._chosen: str | None = None
         self._profile_dir: Path | None = None
         self._manager: ProcessManager | None = None
@@ -99,6 +101,14 @@ class Session:
     def profile(self) -> str:
         """The name of the IPython profile in use, or that will be used."""
         return self._chosen or self._settings().profile
+
+    @property
+    def settings(self) -> Settings:
+        """The preferences at this moment.
+
+        :raises SettingsError: if one has a value that is not allowed
+        """
+        return self._settings()
 
     @property
     def connection(self) -> Connection | None:
@@ -305,6 +315,45 @@ class Session:
             number = numbers.get(started.entry.uuid)
             if number is not None:
                 hub.forget(connection, number)
+        self._keep_engines(connection, manager)
+
+    def _keep_engines(self, connection: Connection, manager: ProcessManager) -> None:
+        """Have as many engines started again as have ended by themselves, if the preferences say so. Does not wait for them.
+
+        Those that did not get far are not started again: whatever ended them would end the next ones, too.
+        """
+        ended = [s for s in manager.died if s.entry.kind != CONTROLLER and s.entry.token not in self._dealt_with]
+        self._dealt_with.update(started.entry.token for started in ended)
+        again = [
+            started
+            for started in ended
+            if started.registered and not started.entry.let_go and time.time() - started.entry.started > _GOT_FAR
+        ]
+        count = sum(started.job.n if started.job is not None else 1 for started in again)
+        if not count or connection.lost is not None or not self._settings().keep_engines:
+            return
+
+        def start_again() -> None:
+            log.warning("%d engines have ended; as many are started again", count)
+            try:
+                if self._connection is connection:
+                    self.start_engines(count)
+            except ClusterError as error:
+                log.warning("%s", error)
+
+        threads.start(start_again, "parallelflow-again")
+
+    def was_taken(self, uuid: str) -> bool:
+        """Whether an engine that has gone was ended by a batch system: at its time limit, or because its node was wanted or failed.
+
+        Asks the batch system, for seconds at most.
+
+        :param uuid: the engine's
+        """
+        manager = self._manager
+        everything = [*manager.started, *manager.died] if manager is not None else []
+        job = next((s.job for s in everything if s.job is not None and uuid in s.uuids), None)
+        return job is not None and job.was_taken()
 
     def _disconnect(self) -> None:
         connection, self._connection, self._roster = self._connection, None, None

@@ -23,6 +23,7 @@ _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
 MOST_ENGINES = 10_000
 LONGEST_WAIT = 86_400.0
+MOST_DEATHS = 100
 
 
 def _preference(
@@ -59,6 +60,13 @@ def _count(value: object) -> int:
         raise ValueError
     number = int(value)
     if not 0 <= number <= MOST_ENGINES:
+        raise ValueError
+    return number
+
+
+def _times(value: object) -> int:
+    number = _count(value)
+    if not 1 <= number <= MOST_DEATHS:
         raise ValueError
     return number
 
@@ -142,6 +150,39 @@ class Settings:
         lambda: tr("How many seconds a controller that is known to run may take to answer."),
         _a_wait,
         _seconds,
+    )
+    ready_timeout: float = _preference(
+        120.0,
+        lambda: tr("How many seconds an engine may take to start VisTrails and load the packages that a Map needs."),
+        _a_wait,
+        _seconds,
+    )
+    no_engine_timeout: float = _preference(
+        10.0,
+        lambda: tr(
+            "How many seconds a Map goes on without any engine, because another may come, before it fails. While engines are"
+            " started again, it is at least as long as that may take."
+        ),
+        _a_wait,
+        _seconds,
+    )
+    keep_engines: bool = _preference(
+        False,
+        lambda: tr(
+            "Whether as many engines are started again when some that VisTrails started end by themselves while a Map runs, as"
+            " those of a batch system do at their job's time limit."
+        ),
+        lambda: tr("True or False"),
+        _yes_or_no,
+    )
+    deaths: int = _preference(
+        2,
+        lambda: tr(
+            "How many engines an element may take with it before it counts as what ended them. Those that a batch system ended"
+            " do not count."
+        ),
+        lambda: tr("a whole number from 1 to {most}", most=MOST_DEATHS),
+        _times,
     )
     at_exit: str = _preference(
         "stop",

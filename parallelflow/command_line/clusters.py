@@ -40,13 +40,13 @@ STUCK = "could not be stopped"
 _STARTED_BY = {
     LEFT_RUNNING: "Parallel Flow, which left it running",
     OF_RUNNING: "a VisTrails that is running",
-    OF_CRASHED: "a VisTrails that crashed",
+    OF_CRASHED: "a VisTrails that is gone",
     STUCK: "Parallel Flow, which could not stop it",
 }
 _FATES = {
     LEFT_RUNNING: "Left running by Parallel Flow, and stopped by 'stop'",
     OF_RUNNING: "Of a VisTrails that is running, and stopped when it ends or by 'stop --all'",
-    OF_CRASHED: "Left behind by a VisTrails that crashed, and stopped by 'stop'",
+    OF_CRASHED: "Left behind by a VisTrails that is gone, and stopped by 'stop'",
     STUCK: "Could not be stopped, which 'stop' tries again, and let go of by 'forget'",
 }
 

@@ -18,7 +18,7 @@ from PyQt5.QtWidgets import (
 )
 
 from parallelflow.cluster.errors import SettingsError
-from parallelflow.cluster.settings import LONGEST_WAIT, MOST_ENGINES, PREFERENCES, Settings, Value
+from parallelflow.cluster.settings import LONGEST_WAIT, MOST_DEATHS, MOST_ENGINES, PREFERENCES, Settings, Value
 from parallelflow.gui.dialog import Dialog, Icon, Note, there
 from parallelflow.gui.texts import tr, tr_count
 
@@ -71,6 +71,13 @@ def _seconds() -> _Editor:
     return _Editor(spin, spin.value, lambda value: spin.setValue(float(value)))
 
 
+def _deaths() -> _Editor:
+    spin = QSpinBox()
+    spin.setRange(1, MOST_DEATHS)
+    spin.setSuffix(tr(" engines"))
+    return _Editor(spin, spin.value, lambda value: spin.setValue(int(value)))
+
+
 def _choice(choices: Sequence[tuple[str, str]]) -> _Editor:
     box = QComboBox()
     for value, text in choices:
@@ -110,6 +117,11 @@ class PreferencesDialog(Dialog):
         self._row(limits, "start_timeout", tr("To sta&rt:"), _seconds())
         self._row(limits, "connect_timeout", tr("To c&onnect:"), _seconds())
         self._row(limits, "stop_timeout", tr("To &stop:"), _seconds())
+        self._row(limits, "ready_timeout", tr("For an engine to &load packages:"), _seconds())
+        lost = self._group(tr("Engines that end while a Map runs"))
+        self._row(lost, "keep_engines", "", _yes_or_no(tr("Start as man&y again, such as another batch job")))
+        self._row(lost, "no_engine_timeout", tr("Without any, &wait for another for:"), _seconds())
+        self._row(lost, "deaths", tr("An element may take with it at m&ost:"), _deaths())
         others = [preference.key for preference in PREFERENCES if preference.key not in self.editors]
         if others:
             more = self._group(tr("More"))

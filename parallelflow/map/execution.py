@@ -24,6 +24,7 @@ from vistrails.core.modules.vistrails_module import (
 
 from parallelflow.cluster.errors import ClusterError, ControllerLost
 from parallelflow.cluster.session import Session, get_session
+from parallelflow.cluster.settings import Settings
 from parallelflow.map import (
     connected,
     engine,
@@ -189,10 +190,11 @@ class Execution:
                     work,
                     self.source,
                     self,
-                    Limits(),
+                    _limits(session.settings),
                     lambda scheduler: self._tick(scheduler, collect),
                     self._breaking_off,
                     lambda engine_id: _stop_engine(session, engine_id),
+                    session.was_taken,
                 )
                 try:
                     with left_running.sending:
@@ -416,6 +418,13 @@ def _one_of_each_kind(elements: list[Any]) -> list[Any]:
 
 def _ask_what_is_left(client: Any, engine_id: int) -> Any:
     return client.direct_view(engine_id).apply_async(engine.left_running)
+
+
+def _limits(settings: Settings) -> Limits:
+    """The limits that the preferences say."""
+    # Engines that are started again may take as long as a start.
+    alone = max(settings.no_engine_timeout, settings.start_timeout if settings.keep_engines else 0.0)
+    return Limits(deaths=settings.deaths, ready=settings.ready_timeout, no_engine=alone)
 
 
 def _stop_engine(session: Session, engine_id: int) -> None:

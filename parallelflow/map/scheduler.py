@@ -15,8 +15,9 @@ import contextlib
 import logging
 import queue
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -25,7 +26,7 @@ import ipyparallel
 from ipyparallel import error as ipp_error
 
 import parallelflow
-from parallelflow.cluster import internals
+from parallelflow.cluster import internals, threads
 from parallelflow.map import answers, engine, experience, unreadable, values
 from parallelflow.map.breaking_off import BreakingOff
 from parallelflow.map.chunks import ChunkPolicy
@@ -120,6 +121,7 @@ class Scheduler:
     :param tick: called at least every `TICK` seconds; what it raises ends the Map.
     :param pause: called as often while what runs is broken off, when `tick` no longer is; must not raise.
     :param stop: stops an engine that cannot be interrupted, given its id; called in another thread, must not raise.
+    :param taken: says whether an engine that has died, given its uuid, was ended from outside, so that no element did it.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class Scheduler:
         tick: Callable[[Scheduler], None],
         pause: Callable[[], None] = lambda: None,
         stop: Callable[[int], None] = lambda engine_id: None,
+        taken: Callable[[str], bool] = lambda uuid: False,
     ):
         self._connection = connection
         self._client: ipyparallel.Client = connection.client
@@ -143,6 +146,7 @@ class Scheduler:
         self._tick = tick
         self._pause = pause
         self._stop = stop
+        self._taken = taken
         known = self._known = experience.recall(self._client, work.digest)
         self._policy = ChunkPolicy(len(work.indices), *((known.cost, known.spread, known.nbytes) if known else ()))
         self._next = 0  # the place in the work's indices of what has not been handed out
@@ -155,6 +159,7 @@ class Scheduler:
         self._arrived: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._done = 0
         self._deaths: dict[int, list[str]] = {}  # by element, the engines that died with it
+        self._times_taken: Counter[int] = Counter()  # by element, how many were ended from outside while it ran
         self._interrupted: set[int] = set()  # elements that an interrupt has hit which was not meant for them
         self._hosts: dict[int, str] = {}
         self._numbers: dict[str, int] = {}  # engines' ids by their identity at the hub, of those that died as well
@@ -462,6 +467,9 @@ class Scheduler:
         where = self._where(chunk.engine)
         first, last = min(chunk.indices), max(chunk.indices)
         _log.warning("%s died with elements %d to %d; they run again elsewhere", where, first, last)
+        if self._was_taken(self._uuid(chunk)):
+            yield from self._again_after_it_was_taken(chunk)
+            return
         for index in reversed(chunk.indices):
             deaths = self._deaths.setdefault(index, [])
             deaths.append(where)
@@ -469,6 +477,33 @@ class Scheduler:
                 self._again.appendleft(Chunk([index]))
             else:
                 yield self._culprit(index)
+
+    def _uuid(self, chunk: Chunk) -> str:
+        """The uuid of the engine that a chunk was on."""
+        uuid = chunk.result.metadata["engine_uuid"]
+        return uuid or next((each for each, number in self._numbers.items() if number == chunk.engine), "")
+
+    def _was_taken(self, uuid: str) -> bool:
+        answer: list[bool] = []
+        asked = threads.start(lambda: answer.append(self._taken(uuid)), "parallelflow-taken")
+        while not wait([asked], TICK).done:  # a batch system may be slow, and the window is not to wait for it
+            self._tick(self)
+        return any(answer)
+
+    def _again_after_it_was_taken(self, chunk: Chunk) -> Iterator[Report]:
+        """Hand elements out again that did nothing to their engine; but one that never comes to its end is not tried for ever."""
+        for index in reversed(chunk.indices):
+            self._times_taken[index] += 1
+            if self._times_taken[index] < self._limits.taken:
+                self._again.appendleft(Chunk([index]))
+                continue
+            message = tr(
+                "{element} was not at its end when the batch system ended its engine, {times} times, and was not tried again."
+                " It may take longer than a job may: raise the time limit in the profile's ipcluster_config.py.",
+                element=self._source.describe(index).capitalize(),
+                times=self._limits.taken,
+            )
+            yield self._failed(index, message)
 
     def _culprit(self, index: int) -> Report:
         message = tr(

@@ -82,6 +82,7 @@ class Limits:
     """How long is waited for what, in seconds, and how often something is tried.
 
     :ivar deaths: an element that was running on so many engines when they died is what killed them.
+    :ivar taken: an element that was running so often when a batch system ended its engine is not tried again.
     :ivar ready: how long an engine may take to start VisTrails and make a plan ready.
     :ivar no_engine: how long to wait for an engine to join when there is none, before giving up.
     :ivar cancel: how long Cancel waits for interrupted elements to report, so that they are in the log.
@@ -90,6 +91,7 @@ class Limits:
     """
 
     deaths: int = 2
+    taken: int = 5
     ready: float = 120.0
     no_engine: float = 10.0
     cancel: float = 1.2

@@ -178,7 +178,7 @@ def test_what_a_crash_left_is_shown_as_it_is_and_stopped_even_if_it_hangs(profil
     before = Record(profile).path.read_text()
     code, out, _ = say("status --profile test")
     assert code == 0
-    assert "started by a VisTrails that crashed" in out
+    assert "started by a VisTrails that is gone" in out
     assert "1 controller and 1 engine" in out
     assert say("doctor --profile test")[0] == 0
     assert [each["fate"] for each in answer("status --profile test")[1]["processes"]] == ["of a crashed VisTrails"] * 2

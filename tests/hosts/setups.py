@@ -51,7 +51,8 @@ def prefer(machine: Machine, user: str, **preferences: object) -> None:
         place = tree.find("packages/package[@name='ipyparallel_flow']/configuration")
         for name, value in {preferences!r}.items():
             key = ElementTree.SubElement(place, "key", {{"name": name}})
-            ElementTree.SubElement(key, "str", {{"value": str(value)}})
+            kind = type(value).__name__ if isinstance(value, int | float) else "str"
+            ElementTree.SubElement(key, kind, {{"value": str(value)}})
         tree.write(path)
     """
     machine.python(program, user)
