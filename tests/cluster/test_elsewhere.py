@@ -164,7 +164,7 @@ def test_a_submit_command_that_fails_is_reported(slurm: Path, make_session: Make
     (slurm / "sbatch").write_text("#!/bin/sh\necho error: invalid partition specified >&2\nexit 3\n")
     with pytest.raises(
         StartError,
-        match=r"(?s)SlurmEngineSetLauncher.* failed: .*exit status 3.*ipcluster_config\.py.*ends with:\nerror: invalid p",
+        match=r"(?s)SlurmEngineSetLauncher.* failed: .*exit status 3.*ipcluster_config\.py.*It said:\nerror: invalid p",
     ):
         make_session(profile="test").client()
     assert ours() == []

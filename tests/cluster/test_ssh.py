@@ -94,7 +94,7 @@ def test_a_python_that_is_missing_over_there_is_reported_with_what_the_shell_say
     machines("{'alpha': 1}")
     config = profile / "ipcluster_config.py"
     config.write_text(config.read_text().replace(sys.executable, "/no/python"))
-    with pytest.raises(StartError, match=r"(?s)'ssh alpha' ended with exit status 127.* ends with:.*/no/python"):
+    with pytest.raises(StartError, match=r"(?s)'ssh alpha' ended with exit status 127.* It said:.*/no/python"):
         make_session(profile="test").client()
     assert nothing_left(profile)
 
