@@ -24,7 +24,7 @@ IN_PARALLEL = --numprocesses $(WORKERS) --dist loadgroup
 LONG = slow or cluster or window or machines or host or kills
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo vistrails test test-fast test-all coverage check bench soak pictures mouse docs clean
+.PHONY: help setup demo vistrails test test-fast test-all examples-check coverage check bench soak pictures mouse docs clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -77,6 +77,11 @@ test-all:  ## run all tests on each supported Python that is here, with the newe
 	then tested="$$tested oldest-dependencies"; else failed="$$failed oldest-dependencies"; fi; \
 	echo "make test-all: passed:$${tested:- none}; failed:$${failed:- none}; not on this machine:$${skipped:- none}"; \
 	test -z "$$failed"
+
+examples-check: VISUAL = 1
+examples-check: setup  ## run all of VisTrails' own examples in its window; those that fail go to build/examples.txt
+	@EXAMPLES=all QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest tests/host/test_example_vistrails.py; \
+	  status=$$?; cat build/examples.txt; exit $$status
 
 coverage: VISUAL = 1
 coverage: setup  ## run all tests and show which lines they reach, those that run in engines included

@@ -15,6 +15,8 @@ BASIC = "org.vistrails.vistrails.basic"
 CONTROL_FLOW = "org.vistrails.vistrails.control_flow"
 PARALLEL_FLOW = "org.vistrails.parallelflow"
 PYTHON_CALC = "org.vistrails.vistrails.pythoncalc"
+MATPLOTLIB = "org.vistrails.vistrails.matplotlib"
+VTK = "org.vistrails.vistrails.vtk"
 
 # The same in each saved vistrail, so that making it anew changes nothing that nobody changed.
 _USER = "parallelflow"
@@ -120,11 +122,12 @@ class Vistrail:
         return number
 
     def set(self, number: int, /, **values: object) -> None:
-        """Set parameters of a module, by the names of its input ports."""
+        """Set parameters of a module, by the names of its input ports; a tuple is for a port that takes several."""
         for port, value in values.items():
             text, alias = (value.value, value.alias) if isinstance(value, Default) else (value, "")
             module = self._controller.current_pipeline.modules[number]
-            self._controller.update_function(module, port, [str(text)], aliases=[alias] if alias else [])
+            texts = [str(part) for part in text] if isinstance(text, tuple) else [str(text)]
+            self._controller.update_function(module, port, texts, aliases=[alias] if alias else [])
 
     def move(self, number: int, place: tuple[float, float]) -> None:
         """Move a module to another place."""

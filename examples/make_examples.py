@@ -6,9 +6,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from batch import vistrails_in
+from batch import PACKAGES, vistrails_in
 from building import Vistrail
-from definitions import failing, hillshade, sweep, table, viewshed
+from definitions import failing, hillshade, isosurface, plots, sweep, table, viewshed
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = {
@@ -17,6 +17,8 @@ EXAMPLES = {
     "table": table.build,
     "viewshed": viewshed.build,
     "failing": failing.build,
+    "isosurface": isosurface.build,
+    "plots": plots.build,
 }
 
 
@@ -30,5 +32,5 @@ def make_all(folder: Path) -> None:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else HERE
-    with tempfile.TemporaryDirectory() as scratch, vistrails_in(Path(scratch)):
+    with tempfile.TemporaryDirectory() as scratch, vistrails_in(Path(scratch), (*PACKAGES, "vtk", "matplotlib")):
         make_all(target)

@@ -69,6 +69,21 @@ _REMAPS = """\
 
 """
 
+# ---- what lets values travel ----
+
+_PICKLED = """\
+    def __reduce__(self):
+        import vtk
+        if not isinstance(self.vtkInstance, (vtk.vtkDataObject, vtk.vtkAbstractArray)):
+            raise TypeError("a %s is part of a pipeline of VTK and stays in its "
+                            "process; take the data that it gives (the port "
+                            "Output), an array or a picture" %
+                            type(self.vtkInstance).__name__)
+        import vtkmodules.util.pickle_support
+        return VTKInstanceWrapper, (self.vtkInstance, self.module_id)
+
+"""
+
 _CONNECTION = """\
     def create_connection(controller, src_module, src_port, dst_module, dst_port):
         # With the modules' current identifier and version.
@@ -157,6 +172,36 @@ REPAIRS = (
                 "                            os.path.basename(spec_name))\n"
                 "    if os.path.exists(prepared):\n"
                 "        spec_name = prepared\n",
+            ),
+        ),
+    ),
+    Repair(
+        name="vtk: without a window",
+        since="VTK 9.4",
+        reason="Where there is no window, as in an engine, VTK draws by EGL, and need not first warn that there is no X server.",
+        edits=(
+            Edit(
+                _PACKAGE + "init.py",
+                "import os.path\n\nimport vtk\n",
+                "import os.path\n"
+                "import sys\n"
+                "\n"
+                "from vistrails.core.application import is_running_gui\n"
+                "if sys.platform == 'linux' and not is_running_gui():\n"
+                "    os.environ.setdefault('VTK_DEFAULT_OPENGL_WINDOW', 'vtkEGLRenderWindow')\n"
+                "import vtk\n",
+            ),
+        ),
+    ),
+    Repair(
+        name="vtk: data that travel",
+        since="VTK 9.3",
+        reason="VTK's data objects can be pickled, but not what VisTrails wraps them in; what else is wrapped cannot.",
+        edits=(
+            Edit(
+                _PACKAGE + "vtk_wrapper/wrapper.py",
+                "    def __getattr__(self, name):\n        return getattr(self.vtkInstance, name)",
+                _PICKLED + "    def __getattr__(self, name):\n        return getattr(self.vtkInstance, name)",
             ),
         ),
     ),

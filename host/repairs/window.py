@@ -185,6 +185,16 @@ REPAIRS = (
             ),
             Edit(
                 _WEB_CELL,
+                "import os\nimport webbrowser\n",
+                "import os\n"
+                "import webbrowser\n"
+                "\n"
+                "# For root, the web engine ends the process unless it goes without its sandbox.\n"
+                "if getattr(os, 'geteuid', lambda: 1)() == 0:\n"
+                "    os.environ.setdefault('QTWEBENGINE_DISABLE_SANDBOX', '1')\n",
+            ),
+            Edit(
+                _WEB_CELL,
                 "        QtWebKit.QWebSettings.globalSettings().setAttribute(\n"
                 "            QtWebKit.QWebSettings.DeveloperExtrasEnabled, True)\n"
                 "        self.browser = QtWebKitWidgets.QWebView()\n",

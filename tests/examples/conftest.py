@@ -18,7 +18,9 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
         folder = tmp_path_factory.mktemp("b")
         job = folder / "job.json"
         job.write_text(json.dumps({"vistrails": vistrails, "packages": packages, **more}), encoding="utf-8")
-        process = run_python([str(Path(__file__).with_name("run_vistrails.py")), str(job)], folder, path=path)
+        process = run_python(
+            [str(Path(__file__).with_name("run_vistrails.py")), str(job)], folder, limit=240, path=path
+        )
         result = folder / "outcome.json"
         assert result.is_file(), process.stdout[-5000:]
         outcome: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from batch import label_of, prepare_settings
+from batch import PACKAGES, label_of, prepare_settings
 
 
 def show(application: Any, path: Path, pictures: Path) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def show(application: Any, path: Path, pictures: Path) -> dict[str, Any]:
 
 def main(folder: Path, files: list[Path]) -> None:
     """Open the files and end this process."""
-    settings = prepare_settings(folder)
+    settings = prepare_settings(folder, (*PACKAGES, "matplotlib", "vtk"))
     from PyQt5.QtCore import QTimer
     from vistrails.gui import application as gui
 

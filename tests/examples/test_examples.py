@@ -16,13 +16,15 @@ from host import vistrails_window
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("examples")]
 
-NAMES = ["failing", "hillshade", "sweep", "table", "viewshed"]
-PACKAGES = ["controlflow", "pythonCalc", "ipyparallel_flow"]
+NAMES = ["failing", "hillshade", "isosurface", "plots", "sweep", "table", "viewshed"]
+PACKAGES = ["controlflow", "pythonCalc", "ipyparallel_flow", "matplotlib", "vtk"]
 OURS = "org.vistrails.parallelflow"
 
 # Small, so that all of them run in a few seconds.
 ALIASES = {
     "hillshade": {"days": 1, "hours": 4, "cell": 120.0},
+    "isosurface": {"count": 6},
+    "plots": {"rows": 2, "columns": 3},
     "sweep": {"size": 24, "steps": 50},
     "viewshed": {"fineness": 1, "rows": 2, "columns": 3},
 }
@@ -40,7 +42,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What VisTrails' window shows of all examples."""
     folder = tmp_path_factory.mktemp("w")
     files = [str(EXAMPLES / f"{name}.vt") for name in NAMES]
-    process = run_python([str(Path(__file__).with_name("open_in_window.py")), str(folder), *files], folder)
+    process = run_python([str(Path(__file__).with_name("open_in_window.py")), str(folder), *files], folder, limit=240)
     result = folder / "shown.json"
     assert result.is_file(), process.stdout[-5000:]
     content: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
@@ -79,7 +81,7 @@ def test_no_process_is_left(outcome: dict[str, Any]) -> None:
 
 
 def test_pictures_go_where_output_is_to_go(outcome: dict[str, Any]) -> None:
-    assert outcome["written"] == ["hillshade.png", "sweep.png", "viewshed.png"]
+    assert outcome["written"] == ["hillshade.png", "isosurface.png", "plots.png", "sweep.png", "viewshed.png"]
     for name in outcome["written"]:
         assert (outcome["folder"] / "output" / name).read_bytes().startswith(b"\x89PNG")
 
@@ -89,6 +91,26 @@ def test_the_sweep_reads_files_and_writes_files(outcome: dict[str, Any]) -> None
     assert len(files) == 12
     assert len(set(files)) == 12  # each pair of rates ends in another state
     assert all(text.startswith("file ") for text in files)
+
+
+def test_what_vtk_and_matplotlib_draw_on_engines_shows_what_it_should(outcome: dict[str, Any]) -> None:
+    import numpy as np
+    from matplotlib import image
+
+    surfaces = image.imread(outcome["folder"] / "output" / "isosurface.png")[..., :3]
+    assert surfaces.shape == (160, 6 * 160, 3)
+    for number in range(6):
+        cell = surfaces[:, 160 * number : 160 * (number + 1)]
+        shown = np.abs(cell - cell[0, 0]).max(axis=2) > 0.1
+        assert 0.001 < shown.mean() < 0.7, number  # smaller and smaller, in front of the background
+        assert cell[shown].max(axis=0).argmax() == (0 if number == 0 else 1 if number < 4 else 2), (
+            number
+        )  # as its level
+    plots = image.imread(outcome["folder"] / "output" / "plots.png")[..., :3]
+    assert plots.shape == (2 * 160, 3 * 160, 3)
+    blue = np.abs(plots - np.array([0x1F, 0x77, 0xB4]) / 255).max(axis=2) < 0.02
+    for row, column in ((row, column) for row in range(2) for column in range(3)):
+        assert blue[160 * row : 160 * (row + 1), 160 * column : 160 * (column + 1)].sum() > 100, (row, column)
 
 
 def test_the_table_is_the_one_that_matplotlib_ships(outcome: dict[str, Any]) -> None:

@@ -174,8 +174,8 @@ def check_a_closed_mashup_window_lives_until_qt_deletes_it(application: Any) -> 
         MashupsManager.createMashupApp = create
 
 
-def main(settings: Path, results: Path) -> None:
-    """Open the window, run the checks inside its event loop, write what failed."""
+def run_checks(checks: dict[str, Any], settings: Path, results: Path) -> None:
+    """Open the window, run the checks inside its event loop in their names' order, write what failed."""
     from host import vistrails_window
 
     raised: list[str] = []  # by Qt's callbacks, which have nobody to raise to
@@ -183,10 +183,10 @@ def main(settings: Path, results: Path) -> None:
     def run(application: Any) -> None:
         sys.excepthook = lambda *error: raised.append("".join(traceback.format_exception(*error)))
         outcome: dict[str, str | None] = {}
-        for name in CHECKS:
+        for name in sorted(name for name in checks if name.startswith("check_")):
             raised.clear()
             try:
-                globals()[name](application)
+                checks[name](application)
                 application.processEvents()
             except Exception:
                 raised.append(traceback.format_exc())
@@ -207,7 +207,5 @@ def main(settings: Path, results: Path) -> None:
     vistrails_window.main([], settings)
 
 
-CHECKS = [name for name in dir() if name.startswith("check_")]
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    run_checks(globals(), Path(sys.argv[1]), Path(sys.argv[2]))
