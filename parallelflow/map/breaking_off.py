@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 from ipyparallel import error as ipp_error
 
-from parallelflow.cluster import internals
+from parallelflow.cluster import internals, threads
+from parallelflow.map.crew import Chunk
 
 _log = logging.getLogger(__name__)
 
@@ -42,17 +43,6 @@ _LOOK_EVERY = 0.1
 OBEY_TIMEOUT = 5.0
 
 
-class Running(Protocol):
-    """A chunk on its way; see `parallelflow.map.scheduler.Chunk`."""
-
-    result: Any
-    engine: int | None
-
-    @property
-    def engine_now(self) -> int | None:
-        """The id of the engine that runs it, None while it waits."""
-
-
 @dataclass
 class _Interrupted:
     due: float  # when it is interrupted next, on the monotonic clock
@@ -65,57 +55,43 @@ class BreakingOff:
     """Breaks off one Map.
 
     :param client: the ``ipyparallel.Client``.
-    :param names: the messages of its chunks that have not been answered.
-    :param stop: stops an engine for good, given its id; waits for its end, and raises nothing.
+    :param chunks: those that have not been answered.
+    :param stop: stops an engine for good, given its number; waits for its end, and raises nothing.
     """
 
-    def __init__(self, client: Any, names: list[str], stop: Callable[[int], None]):
+    def __init__(self, client: Any, chunks: Sequence[Chunk], stop: Callable[[int], None]):
         self._client = client
-        self._names = names
+        self._unanswered = chunks
         self._stop = stop
         self._told: set[int] = set()  # engines that have been sent what is dropped
         self._answers: list[Future[Any]] = []  # of nannies, to interrupts
         self._drops: list[Future[Any]] = []
         self._chunks: dict[str, _Interrupted] = {}
-        self._question: Future[Any] | None = None
 
     def drop(self) -> None:
-        """Have engines drop the messages when they come to them, those as well that have joined since they were told last."""
-        new = [engine for engine in list(self._client.ids) if engine not in self._told]
-        if new:
+        """Have engines drop the chunks when they come to them."""
+        names: dict[int, list[str]] = {}
+        for chunk in self._unanswered:
+            names.setdefault(chunk.engine, []).append(chunk.name)
+        there = set(self._client.ids)
+        for engine in [each for each in names if each in there]:
             with _as_far_as_possible():
-                self._drops.append(self._client.abort(self._names, targets=new, block=False))
-                self._told.update(new)
+                self._drops.append(self._client.abort(names[engine], targets=[engine], block=False))
+                self._told.add(engine)
 
     def is_dropped(self) -> bool:
         """Whether every engine has heard what is dropped."""
         return all(answer.done() for answer in self._drops)
 
-    def find(self, chunks: Iterable[Running]) -> None:
-        """Ask the hub, once, where chunks run of which no engine has said so; what it says is on record with them later."""
-        lost = {chunk.result.msg_ids[0]: chunk for chunk in chunks if chunk.engine_now is None}
-        if not lost:
-            return
-        if self._question is None:
-            with _as_far_as_possible():
-                content = {"targets": "all", "verbose": True}
-                self._question = internals.send(self._client, internals.HUB, "queue_request", content)
-        elif self._question.done():
-            for engine, queues in self._question.result()["content"].items():
-                for name in queues.get("tasks", ()) if isinstance(queues, dict) else ():
-                    if name in lost:
-                        lost[name].engine = int(engine)
-
-    def interrupt(self, chunks: Iterable[Running]) -> None:
+    def interrupt(self, chunks: Iterable[Chunk]) -> None:
         """Interrupt the engines that run these chunks, unless they were only just interrupted."""
         now = time.monotonic()
         there = self._told.intersection(self._client.ids)
-        self.drop()
         for chunk in chunks:
             engine_id = chunk.engine_now
             if engine_id not in there or chunk.result.done():
                 continue
-            seen = self._chunks.setdefault(chunk.result.msg_ids[0], _Interrupted(now + FIRST_AFTER))
+            seen = self._chunks.setdefault(chunk.name, _Interrupted(now + FIRST_AFTER))
             if now < seen.due or seen.times == MOST_TIMES:
                 continue
             with _as_far_as_possible():
@@ -129,20 +105,19 @@ class BreakingOff:
         """Whether every interrupt has arrived."""
         return all(answer.done() for answer in self._answers)
 
-    def go_on(self, chunks: Sequence[Running]) -> None:
+    def go_on(self, chunks: Sequence[Chunk]) -> None:
         """Go on in the background: what does not end would keep its engine from every later run.
 
         :param chunks: what is given up; for at most `LATE` seconds it is looked whether they have ended.
         """
         arguments = (chunks, time.monotonic() + LATE)
-        threading.Thread(target=self._until_ended, args=arguments, name="parallelflow-break-off", daemon=True).start()
+        threads.start(partial(self._until_ended, *arguments), "parallelflow-break-off")
 
-    def _until_ended(self, chunks: Sequence[Running], end: float) -> None:
+    def _until_ended(self, chunks: Sequence[Chunk], end: float) -> None:
         while time.monotonic() < end and not internals.is_closed(self._client):
             left = [chunk for chunk in chunks if not chunk.result.done()]
             if not left:
                 return
-            self.find(left)
             self.interrupt(left)
             for engine in self.disobedient(left):
                 _log.warning(
@@ -152,14 +127,14 @@ class BreakingOff:
                 self._stop(engine)
             time.sleep(_LOOK_EVERY)
 
-    def disobedient(self, chunks: Iterable[Running]) -> list[int]:
+    def disobedient(self, chunks: Iterable[Chunk]) -> list[int]:
         """Return the engines of chunks that were interrupted `OBEY_TIMEOUT` seconds ago, and no nanny has said so."""
         now = time.monotonic()
         return [
             chunk.engine_now
             for chunk in chunks
             if chunk.engine_now in self._told
-            and (seen := self._chunks.get(chunk.result.msg_ids[0])) is not None
+            and (seen := self._chunks.get(chunk.name)) is not None
             and seen.first is not None
             and not seen.first.done()
             and now > seen.since + OBEY_TIMEOUT

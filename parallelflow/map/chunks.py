@@ -56,6 +56,7 @@ class ChunkPolicy:
         self._is_measured = False
         self._spread = spread  # how far costs differ from chunk to chunk, as a share of their mean
         self._bytes = nbytes  # bytes an element or its result takes on the wire
+        self._most_bytes = MOST_BYTES
         self._in_round = 0  # chunks of this round that are yet to be handed out
         self._fair = 0.0  # an engine's share of what was left when the round began
         self._share = SHARE_OF_REST  # which share of that it gets in this round
@@ -64,6 +65,11 @@ class ChunkPolicy:
     def cost(self) -> float | None:
         """How long an element took on an engine lately, in seconds; None if none has been measured."""
         return self._cost if self._is_measured else None
+
+    @property
+    def expected(self) -> float | None:
+        """How long an element is expected to take on an engine, in seconds; None if nothing is known."""
+        return self._cost
 
     @property
     def spread(self) -> float:
@@ -97,7 +103,7 @@ class ChunkPolicy:
             if self._share > SHARE_OF_REST and (self._fair - wanted) * cost < SHORTEST_DURATION:
                 wanted = self._fair  # what would be left is not worth a chunk
             size = min(int(TARGET_DURATION / cost), math.ceil(wanted))
-            by_bytes = int(MOST_BYTES / self._bytes) if self._bytes else MOST_ELEMENTS
+            by_bytes = int(min(MOST_BYTES, self._most_bytes) / self._bytes) if self._bytes else MOST_ELEMENTS
             size = min(size, by_bytes, MOST_ELEMENTS)
         size = max(1, min(size, self._left, most))
         self._left -= size
@@ -117,6 +123,13 @@ class ChunkPolicy:
         :param nbytes: bytes of all of them together.
         """
         self._bytes = max(self._bytes, nbytes / elements)
+
+    def too_large(self, nbytes: int) -> None:
+        """Take note that a chunk was too large for an engine.
+
+        :param nbytes: how many bytes it had on the wire.
+        """
+        self._most_bytes = min(self._most_bytes, nbytes // 2)
 
     def measured(self, elements: int, seconds: float) -> None:
         """Take note of what a chunk cost on its engine.

@@ -1,6 +1,6 @@
 """A Map's list, as the scheduler's source of elements.
 
-May import `parallelflow.map.values` and `parallelflow.map.work`.
+May import the map room.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from parallelflow.map import values
+from parallelflow.map.complaints import megabytes
+from parallelflow.map.plan import Plan
 from parallelflow.map.work import MapError
 from parallelflow.texts import tr
 
@@ -19,12 +21,14 @@ class Elements:
     :param elements: by index, for each element the values that go to `ports`.
     :param ports: the names of the ports on which an element arrives.
     :param takes_apart: whether an element of the user's list is those values, rather than the only one of them.
+    :ivar plan: the plan, once there is one.
     """
 
     def __init__(self, elements: Sequence[Any], ports: Sequence[str], takes_apart: bool):
         self._elements = elements
         self._ports = ports
         self._takes_apart = takes_apart
+        self.plan: Plan | None = None
 
     def pack(self, indices: Sequence[int]) -> values.Packed:
         """Pack elements, as `Source.pack` does.
@@ -54,6 +58,14 @@ class Elements:
     def describe(self, index: int) -> str:
         """Return an element's index and value for a message."""
         return tr("element {index} ({value})", index=index, value=values.short(self._own(index)))
+
+    def describe_plan(self) -> str:
+        """Say which value in the plan is the largest, and how large it is."""
+        sizes = self.plan.sizes() if self.plan is not None else {}
+        if not sizes:
+            return tr("no value on a port is large")
+        port = max(sizes, key=lambda each: sizes[each])
+        return tr("{size} are the value on port '{port}'", size=megabytes(sizes[port]), port=port)
 
     def _own(self, index: int) -> Any:
         """The element as it is in the user's list."""

@@ -1,4 +1,4 @@
-"""What the client calls in an engine: `install`, which makes a plan ready, and `run`, which runs a chunk of elements.
+"""What the client calls in an engine: `greet`, `install`, which makes a plan ready, and `run`, which runs a chunk of elements.
 
 `parallelflow.map.engine_vistrails` starts VisTrails there, on the first plan; `parallelflow.map.engine_plan` runs chunks.
 
@@ -11,18 +11,30 @@ import functools
 import os
 import pickle
 import platform
+import resource
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 import parallelflow
-from parallelflow.map import engine_vistrails, values
+from parallelflow.map import engine_vistrails, taking_back, values
 from parallelflow.map.engine_plan import CannotRead, ReadyPlan
-from parallelflow.map.engine_vistrails import Refused
+from parallelflow.map.engine_vistrails import Refused, Unfit
 from parallelflow.map.interrupts import held_back
 from parallelflow.map.left_running import Left, known
-from parallelflow.map.outcomes import ChunkOutcome, ElementsUnread, Failure, PlanMissing, PlanReady, PlanRefused
+from parallelflow.map.outcomes import (
+    ChunkDropped,
+    ChunkOutcome,
+    ElementsUnread,
+    Failure,
+    Greeting,
+    PlanMissing,
+    PlanReady,
+    PlanRefused,
+)
 from parallelflow.map.plain_python import plain_python
 from parallelflow.map.printed import joined
 from parallelflow.map.streams import of_elements
@@ -42,6 +54,24 @@ def inside() -> bool:
     return engine_vistrails.started()
 
 
+def greet(digest: str) -> Greeting:
+    """Say whether a plan is here, and how much memory there may be.
+
+    It takes no time: what was sent before and has not been answered when this is, is lost.
+
+    :param digest: the plan digest.
+    """
+    taking_back.allow()
+    return Greeting(platform.node(), digest in _plans, _most_bytes())
+
+
+def _most_bytes() -> int:
+    """How many bytes this process may have: what its limits say, else what the machine has."""
+    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    limited = [limit for limit in limits if limit != resource.RLIM_INFINITY]
+    return int(min([*limited, psutil.virtual_memory().total]))
+
+
 def install(digest: str, version: str, environment: bytes, *packed: Any) -> PlanReady | PlanRefused:
     """Make a plan ready, starting VisTrails if this is the first.
 
@@ -58,7 +88,7 @@ def install(digest: str, version: str, environment: bytes, *packed: Any) -> Plan
         try:
             _make_ready(digest, version, environment, packed, said or str)
         except Refused as refusal:
-            return PlanRefused(platform.node(), str(refusal))
+            return PlanRefused(platform.node(), str(refusal), isinstance(refusal, Unfit))
         except (Exception, SystemExit):  # whatever a package does when it is loaded
             return PlanRefused(platform.node(), f"it could not prepare the modules:\n{traceback.format_exc()}")
         return PlanReady(engine_vistrails.host())
@@ -66,9 +96,7 @@ def install(digest: str, version: str, environment: bytes, *packed: Any) -> Plan
 
 def _make_ready(digest: str, version: str, environment: bytes, packed: Sequence[Any], said: Callable[[], str]) -> None:
     if version != parallelflow.__version__:
-        raise Refused(
-            f"it has Parallel Flow {parallelflow.__version__}, and VisTrails has {version}: make them the same"
-        )
+        raise Unfit(f"it has Parallel Flow {parallelflow.__version__}, and VisTrails has {version}: make them the same")
     if digest in _plans:
         return
     # First VisTrails with the user's packages, for values in the plan may be of their classes.
@@ -89,17 +117,22 @@ def _make_ready(digest: str, version: str, environment: bytes, packed: Sequence[
         _plans.popitem(last=False)
 
 
-def run(digest: str, indices: Sequence[int], run_info: bytes, *packed: Any) -> list[Any] | PlanMissing | ElementsUnread:
+def run(
+    digest: str, indices: Sequence[int], run_info: bytes, *packed: Any
+) -> list[Any] | PlanMissing | ElementsUnread | ChunkDropped:
     """Run a chunk.
 
     :param digest: the plan digest.
     :param indices: the indices of the chunk's elements.
     :param run_info: what there is to know of this run of the Map, as `plan.make_run` made it.
     :param packed: the elements, a list, as `values.pack` made it.
-    :returns: a `ChunkOutcome`, packed; or that this engine does not hold the plan, or cannot read the elements.
+    :returns: a `ChunkOutcome`, packed; or that this engine does not hold the plan, or cannot read the elements, or that the chunk
+        was taken back.
     :raises CannotTravel: when something of the outcome that is no result cannot be pickled.
     """
     with held_back() as interrupts:
+        if interrupts.task and not taking_back.begin(interrupts.task):
+            return ChunkDropped()
         plan = _plans.get(digest)
         if plan is None:
             return PlanMissing(platform.node())

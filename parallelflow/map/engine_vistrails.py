@@ -45,6 +45,10 @@ class Refused(Exception):
     """A plan cannot run here; `str()` is the reason, a sentence."""
 
 
+class Unfit(Refused):
+    """No plan at all can run here."""
+
+
 def started() -> bool:
     """Whether this process is an engine that runs elements of a Map."""
     return _application is not None
@@ -91,7 +95,7 @@ def start(environment: Environment, said: Callable[[], str] = str) -> None:
         try:
             application = vistrails.core.application.init(options, args=[])
         except SystemExit as error:  # VisTrails' way to say that it cannot start
-            raise Refused(f"VisTrails did not start there:\n{said()}") from error
+            raise Unfit(f"VisTrails did not start there:\n{said()}") from error
         application.startup._dot_vistrails = None
         application.temp_configuration.dotVistrails = _folder_to_work_in(environment.dot_vistrails)
         _raise_for_exits()

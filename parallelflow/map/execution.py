@@ -37,6 +37,7 @@ from parallelflow.map import (
     series,
     stand_ins,
 )
+from parallelflow.map.autopsy import autopsy
 from parallelflow.map.elements import Elements
 from parallelflow.map.needs import environment
 from parallelflow.map.outcomes import (
@@ -174,6 +175,7 @@ class Execution:
             module.logging.begin_update(function)
             module.logging.set_computing(function)
         plan = make_plan(module, self.functions, self.ports, self.output)
+        self.source.plan = plan
         try:
             session = get_session()
             connected.wait_for_engines(session, self._starting)
@@ -194,6 +196,7 @@ class Execution:
                     lambda scheduler: self._tick(scheduler, collect),
                     self._breaking_off,
                     lambda engine_id: _stop_engine(session, engine_id),
+                    lambda uuids: autopsy(session, uuids),
                     session.was_taken,
                 )
                 try:
@@ -282,6 +285,10 @@ class Execution:
         if report.engine is not None:
             (self.going_on.add if outcome.goes_on else self.going_on.discard)(report.engine)
         self.written.add(report)
+
+    def warn(self, text: str) -> None:
+        """Tell the user what does not end the run, as the scheduler's sink."""
+        debug.warning(f"Map: {text}")
 
     def _job_monitor(self) -> Any:
         return self.module.moduleInfo.get("job_monitor")

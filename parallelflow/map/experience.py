@@ -1,12 +1,14 @@
-"""What earlier runs of a plan on a cluster tell about the next one.
+"""What is known of a cluster from earlier Maps: what a plan's elements cost, and what each engine holds, refuses or hangs in.
 
-Knows nothing of elements; standard library only.
+Kept for as long as the client. An engine is known by its uuid, so one that is started anew is a new one.
+
+Standard library only.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,47 +17,64 @@ MOST = 8
 
 
 @dataclass(frozen=True)
-class Experience:
-    """What the last run of a plan has shown.
+class Cost:
+    """What the last run of a plan has shown of its elements.
 
-    :ivar cost: seconds that an element took on an engine.
+    :ivar seconds: that an element took on an engine.
     :ivar spread: by which share of that costs differed from chunk to chunk.
     :ivar nbytes: the most bytes that an element or its result had on the wire.
-    :ivar engines: the ids of the engines that took part, which hold the plan.
     """
 
-    cost: float
+    seconds: float
     spread: float
     nbytes: float
-    engines: frozenset[int]
 
 
-_known: WeakKeyDictionary[Any, OrderedDict[str, Experience]] = WeakKeyDictionary()
+@dataclass
+class PlanExperience:
+    """What is known of one plan.
 
-
-def remember(client: Any, digest: str, experience: Experience | None) -> None:
-    """Keep what a run has shown, in place of what was known.
-
-    :param client: the cluster's client; what it knows goes with it.
-    :param digest: the plan digest.
-    :param experience: what the run has shown; None if nothing is to be relied upon.
+    :ivar cost: what its elements cost, if the last run of it came to its end.
+    :ivar holders: the uuids of engines that hold it, as far as is known.
+    :ivar refused: by uuid, why an engine cannot run it.
     """
-    plans = _known.setdefault(client, OrderedDict())
-    plans.pop(digest, None)
-    if experience is not None:
-        plans[digest] = experience
-    while len(plans) > MOST:
-        plans.popitem(last=False)
+
+    cost: Cost | None = None
+    holders: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
-def recall(client: Any, digest: str) -> Experience | None:
-    """Return what is known of a plan, if all of the cluster's engines hold it.
+class Experience:
+    """What is known of one cluster.
 
-    :param client: the cluster's client.
-    :param digest: the plan digest.
+    :ivar unfit: by uuid, why an engine can run no plan at all.
+    :ivar unfinished: by uuid, since when an engine has been making a plan ready of a Map that has ended, on the monotonic clock.
+        One that hangs in that gives no answer to the next Map either.
     """
-    plans = _known.get(client)
-    experience = plans.get(digest) if plans else None
-    if experience is None or not client.ids or not experience.engines.issuperset(client.ids):
-        return None
-    return experience
+
+    def __init__(self) -> None:
+        self.unfit: dict[str, str] = {}
+        self.unfinished: dict[str, float] = {}
+        self._plans: OrderedDict[str, PlanExperience] = OrderedDict()
+
+    def plan(self, digest: str) -> PlanExperience:
+        """Return what is known of a plan, to be added to.
+
+        :param digest: the plan digest.
+        """
+        known = self._plans.pop(digest, None) or PlanExperience()
+        self._plans[digest] = known
+        while len(self._plans) > MOST:
+            self._plans.popitem(last=False)
+        return known
+
+
+_known: WeakKeyDictionary[Any, Experience] = WeakKeyDictionary()
+
+
+def of(client: Any) -> Experience:
+    """Return what is known of a client's cluster, to be added to.
+
+    :param client: the ``ipyparallel.Client``.
+    """
+    return _known.setdefault(client, Experience())

@@ -1,8 +1,9 @@
 """Has the client and the hub forget messages that are done with; what they keep of them would fill their memory.
 
-The hub keeps up to a gigabyte of results, or a thousand.
+The hub keeps up to a gigabyte of results, or a thousand. One thread tells it, whatever the number of messages, and ends when there
+are none left.
 
-May import `parallelflow.cluster.internals` and the standard library.
+May import `parallelflow.cluster.internals`, `parallelflow.cluster.threads` and the standard library.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from collections.abc import Iterable
 from concurrent.futures import wait
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from parallelflow.cluster import internals
+from parallelflow.cluster import internals, threads
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +30,9 @@ _AGAIN = 0.5
 
 # How long, in seconds, the hub may take to answer; one that has gone or hangs never does.
 _ANSWER_TIMEOUT = 30.0
+
+# How long, in seconds, it is waited for more to forget before the hub is told: engines that are interrupted answer one by one.
+_GATHER = 0.05
 
 
 class Forgetting:
@@ -59,7 +64,7 @@ class Forgetting:
             return
         self._client.purge_local_results(names)
         if hub:
-            _tell_hub(self._client, names)
+            _teller_of(self._client).tell(self._client, names)
 
     def forget_when_answered(self, names: Iterable[str]) -> None:
         """Have messages forgotten that are given up, if their answers still come."""
@@ -67,7 +72,7 @@ class Forgetting:
 
         def forget(name: str, _: object) -> None:
             client.purge_local_results([name])
-            _tell_hub(client, [name])
+            _teller_of(client).tell(client, [name])
 
         for name in names:
             future = internals.answer(client, name)
@@ -75,8 +80,44 @@ class Forgetting:
                 future.add_done_callback(partial(forget, name))
 
 
-def _tell_hub(client: Any, names: list[str]) -> None:
-    threading.Thread(target=_purge, args=(client, names), name="parallelflow-purge", daemon=True).start()
+class _Teller:
+    """Tells one client's hub what to forget, in a thread that lives while there is something."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._names: list[str] = []
+        self._is_telling = False
+
+    def tell(self, client: Any, names: list[str]) -> None:
+        """Have the hub told; nobody waits for it."""
+        with self._lock:
+            self._names += names
+            if self._is_telling:
+                return
+            self._is_telling = True
+        threads.start(partial(self._run, client), "parallelflow-purge")
+
+    def _run(self, client: Any) -> None:
+        while True:
+            time.sleep(_GATHER)
+            with self._lock:
+                names, self._names = self._names, []
+                if not names:
+                    self._is_telling = False
+                    return
+            try:
+                _purge(client, names)
+            except BaseException:
+                with self._lock:
+                    self._is_telling = False
+                raise
+
+
+_tellers: WeakKeyDictionary[Any, _Teller] = WeakKeyDictionary()
+
+
+def _teller_of(client: Any) -> _Teller:
+    return _tellers.setdefault(client, _Teller())
 
 
 def _purge(client: Any, names: list[str]) -> None:

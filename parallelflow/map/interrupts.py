@@ -39,6 +39,11 @@ class Interrupts:
         self._task = parent.get("header", {}).get("msg_id", "")
 
     @property
+    def task(self) -> str:
+        """The id of the message that runs; empty outside of an engine."""
+        return str(self._task)
+
+    @property
     def ending(self) -> bool:
         """Whether the engine is to end."""
         return self._ending

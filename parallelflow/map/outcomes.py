@@ -208,6 +208,23 @@ class ChunkOutcome:
 
 
 @dataclass(frozen=True)
+class Greeting:
+    """What an engine says of itself.
+
+    `has_plan` is whether it holds the plan in question; `most_bytes` how much memory it may have, as far as the system says.
+    """
+
+    host: str
+    has_plan: bool
+    most_bytes: int | None
+
+
+@dataclass(frozen=True)
+class ChunkDropped:
+    """An engine's answer to a chunk that was taken back from it."""
+
+
+@dataclass(frozen=True)
 class PlanMissing:
     """An engine's answer to a chunk of a plan that it does not hold."""
 
@@ -231,7 +248,11 @@ class PlanReady:
 
 @dataclass(frozen=True)
 class PlanRefused:
-    """An engine's answer to a plan that it cannot run; `reason` is a sentence without the engine's name."""
+    """An engine's answer to a plan that it cannot run; `reason` is a sentence without the engine's name.
+
+    `is_unfit` says that it is the engine, which can run no other plan either.
+    """
 
     host: str
     reason: str
+    is_unfit: bool = False

@@ -135,6 +135,16 @@ class Plan:
         """The plan digest: the same for the same content, in whichever session."""
         return values.digest(self.packed)
 
+    def sizes(self) -> dict[str, int]:
+        """How many bytes the values on the modules' ports have, by the port; takes as long as to pack them."""
+        sizes: dict[str, int] = {}
+        for module in self.content.modules:
+            given = [(connector.port, connector.value) for connector in module.connectors if connector.source is None]
+            outputs = {} if module.computed is None else module.computed.outputPorts
+            for port, value in [*given, *((port, value) for port, value in outputs.items() if port != "self")]:
+                sizes[port] = sizes.get(port, 0) + values.size(values.pack(value))
+        return sizes
+
 
 def make_plan(map_module: Module, functions: Sequence[Module], input_ports: list[str], output_port: str) -> Plan:
     """Gather what engines need to run `functions`.

@@ -51,6 +51,9 @@ class Source(Protocol):
     def describe(self, index: int) -> str:
         """Return an element's index and value for a message."""
 
+    def describe_plan(self) -> str:
+        """Say for a message what in the plan is large."""
+
 
 @dataclass
 class Report:
@@ -76,6 +79,12 @@ class Sink(Protocol):
             after that one that happened to be completed are among them.
         """
 
+    def warn(self, text: str) -> None:
+        """Tell the user what does not end the run.
+
+        :param text: a sentence or several.
+        """
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -83,8 +92,10 @@ class Limits:
 
     :ivar deaths: an element that was running on so many engines when they died is what killed them.
     :ivar taken: an element that was running so often when a batch system ended its engine is not tried again.
+    :ivar plan_deaths: after so many engines that died one after the other, or all there are, the plan is what kills them.
     :ivar ready: how long an engine may take to start VisTrails and make a plan ready.
     :ivar no_engine: how long to wait for an engine to join when there is none, before giving up.
+    :ivar silent: after how long without an answer it is looked whether what was sent to an engine is lost.
     :ivar cancel: how long Cancel waits for interrupted elements to report, so that they are in the log.
     :ivar drop: how long of that at most until all engines have heard what they need not begin any more.
     :ivar grace: how long elements that run beside one that has failed may go on, so that short ones are not broken off.
@@ -92,8 +103,10 @@ class Limits:
 
     deaths: int = 2
     taken: int = 5
+    plan_deaths: int = 3
     ready: float = 120.0
     no_engine: float = 10.0
+    silent: float = 5.0
     cancel: float = 1.2
     drop: float = 0.4
     grace: float = 0.5

@@ -16,7 +16,7 @@ from workflows import OURS, Flow
 
 import parallelflow
 from parallelflow.cluster import Session
-from parallelflow.map import engine, execution, needs, plan, scheduler, values
+from parallelflow.map import crew, engine, execution, needs, plan, values
 from parallelflow.map.outcomes import PlanMissing, PlanReady, PlanRefused
 
 
@@ -209,14 +209,13 @@ class Sent:
             return send(stream, msg_or_type, *arguments, **more)
 
         monkeypatch.setattr(client.session, "send", counting)
-        send_plan = scheduler.Scheduler._send_plan
+        send_message = crew.Crew.send
 
-        def counting_plans(self_: Any, engine_id: int) -> None:
-            before = len(self_._installs)
-            send_plan(self_, engine_id)
-            self.plans += len(self_._installs) - before
+        def counting_plans(self_: Any, each: Any, function: Any, *arguments: Any, **more: Any) -> Any:
+            self.plans += function is engine.install
+            return send_message(self_, each, function, *arguments, **more)
 
-        monkeypatch.setattr(scheduler.Scheduler, "_send_plan", counting_plans)
+        monkeypatch.setattr(crew.Crew, "send", counting_plans)
 
 
 def test_a_large_value_on_another_port_is_sent_once_per_engine(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:

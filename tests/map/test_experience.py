@@ -1,48 +1,28 @@
-"""What a run of a plan has shown is known to the next one on the same engines, and to no other."""
+"""What is known of a cluster goes with its client, and of so many plans as engines keep."""
 
 from __future__ import annotations
 
 from parallelflow.map import experience
-from parallelflow.map.experience import Experience
+from parallelflow.map.experience import Cost, Experience
 
 
 class Client:
-    def __init__(self, *ids: int):
-        self.ids = list(ids)
+    """Stands for a client."""
 
 
-SEEN = Experience(0.5, 0.1, 100.0, frozenset({0, 1}))
-
-
-def test_it_is_known_while_all_engines_are_known() -> None:
-    client = Client(0, 1)
-    experience.remember(client, "plan", SEEN)
-    assert experience.recall(client, "plan") == SEEN
-    assert experience.recall(client, "other plan") is None
-    assert experience.recall(Client(0, 1), "plan") is None
-    client.ids = [1]
-    assert experience.recall(client, "plan") == SEEN
-    for others in ([0, 1, 2], [2], []):
-        client.ids = others
-        assert experience.recall(client, "plan") is None
-
-
-def test_the_last_run_counts() -> None:
-    client = Client(0)
-    experience.remember(client, "plan", SEEN)
-    later = Experience(2.0, 0.1, 0.0, frozenset({0}))
-    experience.remember(client, "plan", later)
-    assert experience.recall(client, "plan") == later
-    experience.remember(client, "plan", None)
-    assert experience.recall(client, "plan") is None
+def test_each_client_has_its_own() -> None:
+    one, other = Client(), Client()
+    experience.of(one).unfit["engine"] = "it is old"
+    assert experience.of(one).unfit == {"engine": "it is old"}
+    assert experience.of(other).unfit == {}
 
 
 def test_the_plans_used_last_are_kept() -> None:
-    client = Client(0)
-    for number in range(experience.MOST + 1):
-        experience.remember(client, str(number), SEEN)
-        experience.remember(client, "used each time", SEEN)
-    assert experience.recall(client, "used each time") == SEEN
-    assert experience.recall(client, "0") is None
-    assert experience.recall(client, "1") is None
-    assert experience.recall(client, str(experience.MOST)) == SEEN
+    known = Experience()
+    known.plan("used each time").cost = Cost(0.5, 0.1, 100.0)
+    known.plan("0").holders.add("engine")
+    for number in range(1, experience.MOST):
+        known.plan(str(number))
+        known.plan("used each time")
+    assert known.plan("used each time").cost == Cost(0.5, 0.1, 100.0)
+    assert known.plan("0").holders == set()

@@ -27,9 +27,18 @@ from workflows import OURS, Flow
 
 from parallelflow.cluster import Session, profile
 from parallelflow.cluster import session as session_module
-from parallelflow.map import breaking_off, engine_vistrails, execution, needs, progress, scheduler
+from parallelflow.map import (
+    breaking_off,
+    crew,
+    engine,
+    engine_vistrails,
+    execution,
+    experience,
+    needs,
+    progress,
+    watch,
+)
 from parallelflow.map.module import Map
-from parallelflow.map.outcomes import PlanRefused
 from parallelflow.map.work import Limits
 
 pytestmark = pytest.mark.kills
@@ -112,14 +121,6 @@ def part_of_controller(session: Session, name: str) -> psutil.Process:
     return listener_at(info[name], parts)
 
 
-class Answered:
-    """Stands for a result that has come."""
-
-    def __init__(self, answer: object):
-        self.result = lambda: answer
-        self.exception = lambda: None
-
-
 def until_written(folder: Path, count: int) -> None:
     """Wait until elements have left `count` files in a folder, or too long: what is to be done then ends the run."""
     deadline = time.monotonic() + WITHIN
@@ -172,7 +173,7 @@ def test_a_map_survives_the_death_of_one_of_two_engines(
     assert outcome.seconds < WITHIN
     runs = Counter(path.name.split("-")[0] for path in marks.iterdir())
     assert len(runs) == 40
-    assert sum(runs.values()) <= 40 + scheduler.IN_FLIGHT  # what the dead engine had
+    assert sum(runs.values()) <= 41  # the one that ran on the dead engine
     assert run_map(SLOW, [1, 2, 3]).results == [1, 4, 9]
 
 
@@ -181,14 +182,14 @@ def test_a_map_survives_the_death_of_an_engine_that_starts_vistrails(
 ) -> None:
     victim, _ = engine_pids(session)
     (number,) = [engine.id for engine in session.state().engines if engine.pid == victim]
-    send_plan = scheduler.Scheduler._send_plan
+    send = crew.Crew.send
 
-    def send_and_kill(self: scheduler.Scheduler, engine_id: int) -> None:
-        send_plan(self, engine_id)
-        if engine_id == number:
+    def send_and_kill(self: crew.Crew, each: crew.Engine, function: Any, *arguments: Any, **more: Any) -> Any:
+        if each.number == number and function is engine.install:
             threading.Timer(0.5, os.kill, (victim, signal.SIGKILL)).start()
+        return send(self, each, function, *arguments, **more)
 
-    monkeypatch.setattr(scheduler.Scheduler, "_send_plan", send_and_kill)
+    monkeypatch.setattr(crew.Crew, "send", send_and_kill)
     outcome = run_map(SLOW, list(range(20)))
     assert outcome.errors == {}
     assert outcome.results == [i * i for i in range(20)]
@@ -217,25 +218,6 @@ def test_a_failure_is_reported_without_waiting_for_later_elements(session: Sessi
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
 
 
-def test_the_reason_for_the_end_is_told_and_not_what_it_broke_off(
-    session: Session, monkeypatch: pytest.MonkeyPatch, marks: Path
-) -> None:
-    start_vistrails(session)
-    refusing = session.client().ids[0]
-    installed = scheduler.Scheduler._installed
-
-    def refuse(self: scheduler.Scheduler, install: Any, name: str) -> None:
-        if install.engine == refusing:
-            until_written(marks, 1)  # the other one runs an element
-            install.result = Answered(PlanRefused("here", "it lacks everything"))
-        installed(self, install, name)
-
-    monkeypatch.setattr(scheduler.Scheduler, "_installed", refuse)
-    outcome = run_map(marked(marks, "time.sleep(3600)\no = i"), list(range(10)))
-    assert f"Engine {refusing} on here cannot run this Map: it lacks everything" in outcome.message
-    assert outcome.seconds < WITHIN
-
-
 def test_a_map_that_loses_all_engines_ends_with_an_error_and_the_next_run_works(session: Session, marks: Path) -> None:
     def kill() -> None:
         for pid in engine_pids(session):
@@ -244,7 +226,8 @@ def test_a_map_that_loses_all_engines_ends_with_an_error_and_the_next_run_works(
     start_vistrails(session)
     with once_written(marks, 6, kill):
         outcome = run_map(marked(marks, SLOW), list(range(60)))
-    assert "No engine is left" in outcome.message
+    assert "2 engines died one after the other while they ran this Map" in outcome.message
+    assert outcome.message.count("was killed by signal 9") == 2
     assert "of 60 elements were done" in outcome.message
     assert outcome.seconds < WITHIN
     assert run_map(SLOW, [1, 2, 3]).results == [1, 4, 9]
@@ -317,7 +300,8 @@ def test_an_element_that_kills_its_engine_is_named_and_not_tried_a_third_time(se
     source = marked(marks, "if i == 7:\n    os.kill(os.getpid(), 9)\ntime.sleep(0.05)\no = i")
     outcome = run_map(source, list(range(30)))
     assert "element 7 (7)" in outcome.message
-    found = re.search(r"died, 2 times: Engine (\d) on \S+ and Engine (\d) on \S+\. ", outcome.message)
+    killed = r"Engine (\d) on \S+ was killed by signal 9"
+    found = re.search(rf"died twice: {killed} and {killed}\. ", outcome.message)
     assert found, outcome.message
     one, other = found.groups()
     assert one != other
@@ -508,20 +492,20 @@ def test_an_engine_that_hangs_while_it_gets_ready_does_not_make_later_runs_wait(
 def test_engines_that_get_ready_after_cancel_are_not_taken_for_hanging(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = scheduler.Scheduler._check_health
+    look = watch.Watch.look
 
-    def cancel(self: scheduler.Scheduler) -> None:
-        check(self)
+    def cancel(self: watch.Watch) -> None:
+        look(self)
         if self.prepares:
             raise AbortExecution
 
     monkeypatch.setattr(delay, "__module__", "__main__")  # travels as it is, not by its name
     session.client()[:].apply_sync(delay, 2.0)
-    monkeypatch.setattr(scheduler.Scheduler, "_check_health", cancel)
+    monkeypatch.setattr(watch.Watch, "look", cancel)
     assert run_map("o = i", [1, 2, 3]).results is None
-    unfinished = scheduler._unfinished[session.client()]
+    unfinished = experience.of(session.client()).unfinished
     assert unfinished
-    monkeypatch.setattr(scheduler.Scheduler, "_check_health", check)
+    monkeypatch.setattr(watch.Watch, "look", look)
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
     until(lambda: not unfinished)
 

@@ -11,7 +11,8 @@ from vistrails.core.interpreter.noncached import Interpreter
 from workflows import OURS, Flow
 
 from parallelflow.cluster import Session
-from parallelflow.map import forgetting, scheduler, values
+from parallelflow.map import execution, forgetting, scheduler, values
+from parallelflow.map.work import Report
 
 
 @pytest.fixture
@@ -65,14 +66,14 @@ def test_messages_are_forgotten_while_the_map_runs(client: Any, monkeypatch: pyt
     completed = scheduler.Scheduler._completed
     seen = 0
 
-    def count(self: scheduler.Scheduler, chunk: scheduler.Chunk, answer: Any) -> Any:
+    def count(self: scheduler.Scheduler, *arguments: Any) -> None:
         nonlocal seen
         seen += 1
         if seen == 30:
             most = 4 + scheduler.IN_FLIGHT * len(client.ids)
             until(lambda: len(kept_by_hub(client) - on_record) <= most)
             assert len(known_to(client) - before) <= most
-        return completed(self, chunk, answer)
+        completed(self, *arguments)
 
     monkeypatch.setattr(scheduler.Scheduler, "_completed", count)
     assert run("import time\ntime.sleep(0.02)\no = i", 120) == {}
@@ -83,9 +84,9 @@ def test_large_results_do_not_travel_together(client: Any, monkeypatch: pytest.M
     sizes: list[int] = []
     completed = scheduler.Scheduler._completed
 
-    def weigh(self: scheduler.Scheduler, chunk: scheduler.Chunk, answer: Any) -> Any:
+    def weigh(self: scheduler.Scheduler, chunk: scheduler.Chunk, each: Any, answer: Any, broken_off: bool) -> None:
         sizes.append(values.size(answer))
-        return completed(self, chunk, answer)
+        completed(self, chunk, each, answer, broken_off)
 
     monkeypatch.setattr(scheduler.Scheduler, "_completed", weigh)
     monkeypatch.setattr("parallelflow.map.chunks.MOST_BYTES", 2_000_000)
@@ -99,22 +100,21 @@ def test_the_second_run_of_a_plan_knows_what_elements_cost_and_bears_it_if_that_
 ) -> None:
     sent: list[tuple[int, int]] = []
     outcomes: list[Any] = []
-    send, completed = scheduler.Scheduler._send, scheduler.Scheduler._completed
+    send, take = scheduler.Scheduler._send, execution.Execution.take
 
-    def sending(self: scheduler.Scheduler, chunk: scheduler.Chunk) -> None:
+    def sending(self: scheduler.Scheduler, each: Any, chunk: scheduler.Chunk) -> None:
         sent.append((chunk.indices[0], len(chunk.indices)))
-        send(self, chunk)
+        send(self, each, chunk)
 
-    def completing(self: scheduler.Scheduler, chunk: scheduler.Chunk, answer: Any) -> Any:
-        report = completed(self, chunk, answer)
+    def taking(self: execution.Execution, report: Report) -> None:
         outcomes.append(report.outcome)
-        return report
+        take(self, report)
 
     monkeypatch.setattr(scheduler.Scheduler, "_send", sending)
-    monkeypatch.setattr(scheduler.Scheduler, "_completed", completing)
+    monkeypatch.setattr(execution.Execution, "take", taking)
     source = "time.sleep(i)\no = (i, __import__('os').getpid())".replace("time", "__import__('time')")
     assert execute(source, [0] * 40)[0] == {}
-    assert {count for _, count in sent[: len(client.ids)]} == {1}
+    assert sent[0][1] == 1
 
     sent.clear()
     assert execute(source, [0] * 40)[0] == {}
@@ -140,10 +140,10 @@ def test_nothing_is_known_of_a_plan_that_has_failed(client: Any, monkeypatch: py
     first: list[int] = []
     send = scheduler.Scheduler._send
 
-    def sending(self: scheduler.Scheduler, chunk: scheduler.Chunk) -> None:
+    def sending(self: scheduler.Scheduler, each: Any, chunk: scheduler.Chunk) -> None:
         if chunk.indices[0] == 0:
             first.append(len(chunk.indices))
-        send(self, chunk)
+        send(self, each, chunk)
 
     source = "assert i < 10\no = i  # of its own"
     assert execute(source, [1] * 40)[0] == {}

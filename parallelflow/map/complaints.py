@@ -1,0 +1,182 @@
+"""What the scheduler says when something is wrong: sentences that name the engine or the element, and what to do.
+
+May import `parallelflow.map.answers` and `parallelflow.map.deaths`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import parallelflow
+from parallelflow.map.answers import without_colours
+from parallelflow.map.deaths import Death
+from parallelflow.texts import tr
+
+
+def megabytes(nbytes: int) -> str:
+    """Return a size for a message."""
+    return tr("{size:.0f} MB", size=nbytes / 1e6) if nbytes >= 1e6 else tr("{size} bytes", size=nbytes)
+
+
+def _kind_and_message(error: Any) -> str:
+    kind = getattr(error, "ename", type(error).__name__)
+    text = without_colours(str(getattr(error, "evalue", error))).strip()
+    return f"{kind}: {text}" if text else kind
+
+
+def unfit(error: Any) -> str:
+    """Say why an engine cannot run a plan, from the error that it answered with."""
+    kind, text = getattr(error, "ename", ""), str(getattr(error, "evalue", error))
+    if "parallelflow" in text and kind in ("ModuleNotFoundError", "ImportError", "AttributeError"):
+        return tr(
+            "it has no Parallel Flow {version}: install vistrails-parallelflow {version} into the Python that the engine runs in"
+            " ({why})",
+            version=parallelflow.__version__,
+            why=_kind_and_message(error),
+        )
+    return _kind_and_message(error)
+
+
+def cannot_run(engine: str, reason: str) -> str:
+    """Say that an engine cannot run the Map, for an error."""
+    return tr("{engine} cannot run this Map: {why}.", engine=engine, why=reason.rstrip("."))
+
+
+def left_out(engine: str, reason: str) -> str:
+    """Say that an engine is left out, for a warning."""
+    return tr(
+        "{engine} is left out of this Map, and others run its elements: {why}. It is tried again when it has been started anew.",
+        engine=engine,
+        why=reason.rstrip("."),
+    )
+
+
+def hangs(limit: float) -> str:
+    """Say that an engine hangs while it gets ready, as a reason to leave it out."""
+    return tr(
+        "it did not get ready within {limit:.0f} seconds, in which it was to start VisTrails and load packages. Look into its log,"
+        " or stop that engine and start another",
+        limit=limit,
+    )
+
+
+def _may_hold(most: int | None) -> str:
+    return (
+        tr("the engine may hold {most}", most=megabytes(most)) if most else tr("what the engine may hold is not known")
+    )
+
+
+def lost_plan(nbytes: int, what: str, most: int | None) -> str:
+    """Say that the plan has not arrived, as a reason to leave an engine out.
+
+    :param nbytes: how large the plan is.
+    :param what: what in it is large.
+    :param most: how many bytes the engine may hold, if that is known.
+    """
+    return tr(
+        "what it was sent got lost on the way there or back: {size} for the modules to run, of which {what}; {limit}. Give it a"
+        " higher limit, or the modules the name of a file instead",
+        size=megabytes(nbytes),
+        what=what,
+        limit=_may_hold(most),
+    )
+
+
+def lost_element(element: str, nbytes: int, engine: str, most: int | None) -> str:
+    """Say that an element, or what came of it, has not arrived.
+
+    :param element: its index and value.
+    :param nbytes: how large it is.
+    :param engine: the engine.
+    :param most: how many bytes the engine may hold, if that is known.
+    """
+    return tr(
+        "{engine} was sent {element}, {size}, and neither runs it nor has answered: the element or its result got lost on the way,"
+        " as happens to what does not fit into a process's memory; {limit}. Give engines a higher limit, or the module the name of"
+        " a file instead.",
+        engine=engine,
+        element=element,
+        size=megabytes(nbytes),
+        limit=_may_hold(most),
+    )
+
+
+def of_other_elements(engine: str, indices: Sequence[int]) -> str:
+    """Say that an engine's answer is about elements that it was not sent."""
+    return tr(
+        "{engine} was sent elements {first} to {last} and answered for others, so nothing of its answer is believed. Restart that"
+        " engine, and report this.",
+        engine=engine,
+        first=min(indices),
+        last=max(indices),
+    )
+
+
+def no_engine(limit: float, progress: str) -> str:
+    """Say that all engines have gone."""
+    return tr(
+        "No engine is left in the cluster: all have died or were stopped, and none has joined for {limit:.0f} seconds. {progress}"
+        " Start engines and run the workflow again.",
+        limit=limit,
+        progress=progress,
+    )
+
+
+def _ended(death: Death, how: str | None) -> str:
+    return f"{death.engine} {how}" if how else tr("{engine} ended", engine=death.engine)
+
+
+def _with_log(text: str, tail: str) -> str:
+    return (
+        f"{text}\n{tr('The end of the log of one of them:')}\n{without_colours(tail).rstrip()}"
+        if tail.strip()
+        else text
+    )
+
+
+def element_kills(element: str, deaths: Sequence[Death], how: Mapping[str, str], tail: str) -> str:
+    """Say that an element has killed its engines.
+
+    :param element: its index and value.
+    :param deaths: those of its engines.
+    :param how: by uuid, how an engine ended, where that is known, as the end of a sentence.
+    :param tail: what is last in the log of one.
+    """
+    times = tr("twice") if len(deaths) == 2 else tr("{count} times", count=len(deaths))
+    text = tr(
+        "The engine that ran {element} died {times}: {engines}. The element was not tried again. Look for what ends a process"
+        " there: too little memory, a crash in compiled code, an exit.",
+        element=element,
+        times=times,
+        engines=tr(" and ").join(_ended(death, how.get(death.uuid)) for death in deaths),
+    )
+    return _with_log(text, tail)
+
+
+def plan_kills(deaths: Sequence[tuple[Death, str, str | None]], tail: str) -> str:
+    """Say that engines die of the plan, whatever the element.
+
+    :param deaths: each with what the engine ran, and how it ended if that is known.
+    :param tail: what is last in the log of one.
+    """
+    told = [
+        tr("{ended} while it ran {what}.", ended=_ended(death, how), what=what)
+        if what
+        else tr("{ended} while it got ready.", ended=_ended(death, how))
+        for death, what, how in deaths
+    ]
+    text = tr(
+        "{count} engines died one after the other while they ran this Map, so it seems to be the modules that end them, whatever"
+        " the element, unless somebody else did. {told} Look for what ends a process there: too little memory, a crash in compiled"
+        " code, an exit.",
+        count=len(deaths),
+        told=" ".join(told),
+    )
+    if len(deaths) == 1:
+        text = tr(
+            "The only engine died. {told} Look for what ends a process there: too little memory, a crash in compiled code, an"
+            " exit.",
+            told=told[0],
+        )
+    return _with_log(text, tail)

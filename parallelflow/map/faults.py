@@ -1,0 +1,143 @@
+"""What becomes of elements and engines when something goes wrong: an engine dies, is left out, or cannot run what it was sent.
+
+May import the map room; nothing of VisTrails.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from parallelflow.map import answers, complaints
+from parallelflow.map.crew import Chunk, Engine
+from parallelflow.map.deaths import Death, Verdict
+from parallelflow.map.outcomes import ChunkOutcome, ElementsUnread, Failure
+from parallelflow.map.state import MapState
+from parallelflow.map.work import MapError, Report
+from parallelflow.texts import tr
+
+_log = logging.getLogger(__name__)
+
+# Errors which say that an engine lacks something that elements are made of.
+_LACKS = ("ImportError", "ModuleNotFoundError", "AttributeError")
+
+
+class Faults:
+    """What goes wrong with one Map.
+
+    :param state: the Map.
+    """
+
+    def __init__(self, state: MapState):
+        self._state = state
+
+    def set_back(self, chunk: Chunk, each: Engine, why: Any) -> None:
+        """Hand elements out again that an engine could not run: each alone, and elsewhere if there is an engine.
+
+        :param why: the error or the `ElementsUnread` that it has answered; None if the chunk, or what came of it, is lost.
+        """
+        assert chunk.message is not None
+        avoid = chunk.avoid | {each.uuid}
+        is_elsewhere = any(other.uuid not in avoid for other in self._state.crew.usable)
+        if getattr(why, "ename", "") in _LACKS and is_elsewhere:
+            self.leave_out(each, complaints.unfit(why), is_unfit=False)
+            self._state.supply.again([Chunk(chunk.indices, avoid, chunk.alone)])
+            return
+        if len(chunk.indices) > 1:
+            self._state.policy.too_large(chunk.message.nbytes)
+            self._state.supply.again([Chunk([index], avoid) for index in chunk.indices])
+            return
+        (index,) = chunk.indices
+        setbacks = self._state.setbacks[index] = self._state.setbacks.get(index, 0) + 1
+        if setbacks < self._state.limits.deaths and is_elsewhere:
+            self._state.supply.again([Chunk(chunk.indices, avoid, chunk.alone)])
+            return
+        element = self._state.source.describe(index)
+        if isinstance(why, ElementsUnread):
+            reason = tr("{engine} cannot read {element}: {why}.", engine=each.name, element=element, why=why.reason)
+            self._failed(index, reason)
+        elif why is None:
+            raise MapError(complaints.lost_element(element, chunk.message.nbytes, each.name, each.most_bytes))
+        else:
+            raise MapError(answers.explain(why, each.name, element))
+
+    def _failed(self, index: int, message: str) -> None:
+        """Report an element that failed without having run."""
+        self._state.fail(index)
+        outcome = ChunkOutcome(None, 0.0, failure=Failure(index, message, "", None))  # type: ignore[arg-type]
+        self._state.sink.take(Report(None, outcome))
+
+    def leave_out(self, each: Engine, reason: str, is_unfit: bool) -> None:
+        """Have an engine's chunks run elsewhere, now and until it is started anew."""
+        self._state.crew.leave_out(each, reason, is_unfit)
+        self._give_up(each)
+        self._state.warnings.append(complaints.left_out(each.name, reason))
+
+    def _give_up(self, each: Engine) -> None:
+        """Expect nothing of an engine any more; what it has been sent is handed out again."""
+        chunks = [chunk for chunk in each.chunks if not chunk.result.done()]
+        for chunk in chunks:
+            each.chunks.remove(chunk)
+            self._state.pending.pop(chunk.name, None)
+        for message in (each.errand, each.knock):
+            if message is not None:
+                self._state.errands.pop(message.name, None)
+                self._state.knocks.pop(message.name, None)
+        each.errand = each.knock = None
+        self._state.supply.again(chunks)
+
+    def died(self, each: Engine, broken_off: bool) -> None:
+        """Hand a dead engine's elements out again: those that may have killed it, each alone."""
+        self._state.crew.forget(each)
+        self._state.hungry.pop(each.uuid, None)
+        was_preparing = each.errand is not None and each.began is not None
+        answered = [chunk for chunk in each.chunks if chunk.result.done() and chunk.result.exception() is None]
+        lost = [chunk for chunk in each.chunks if chunk not in answered]
+        each.chunks = answered
+        for chunk in lost:
+            self._state.pending.pop(chunk.name, None)
+            if chunk.result.done():
+                self._state.done_with.add(chunk.name)
+            else:
+                self._state.done_with.forget_when_answered([chunk.name])
+        self._give_up(each)
+        if broken_off or not (lost or was_preparing):
+            return
+        # The first one ran, if any did; one behind it only if it has said so.
+        suspects = [chunk for chunk in lost if chunk is lost[0] or chunk.engine_now is not None]
+        indices = tuple(index for chunk in suspects for index in chunk.indices)
+        _log.warning(
+            "%s died; %s", each.name, f"elements {min(indices)} to {max(indices)} run again" if indices else ""
+        )
+        self._state.deaths.note(Death(each.uuid, each.name, indices, time.monotonic()))
+        was_alone = any(chunk.alone for chunk in suspects)
+        running = [index for chunk in self._state.pending.values() for index in chunk.indices]
+        verdicts = {index: self._state.deaths.judge(index, was_alone, running) for index in indices}
+        self._state.supply.again([chunk for chunk in lost if chunk not in suspects])
+        self._state.supply.again([Chunk([index], alone=verdicts[index] is Verdict.ALONE) for index in indices])
+        guilty = [index for index in indices if verdicts[index] is Verdict.GUILTY]
+        row, most = self._state.deaths.in_a_row, self._state.crew.most
+        if not self._state.crew.engines and len(self._state.deaths.all) >= most:
+            row = self._state.deaths.all
+        if guilty:
+            self._blame(min(guilty))
+        elif len(row) >= min(self._state.limits.plan_deaths, most):
+            how, tail = self._state.autopsy([death.uuid for death in row])
+            told = [(death, self._shown(death.indices), how.get(death.uuid)) for death in row]
+            raise MapError(f"{complaints.plan_kills(told, tail)}\n{self._state.progress}")
+
+    def _shown(self, indices: Sequence[int]) -> str:
+        """Elements for a message: one, or the first of several."""
+        if not indices:
+            return ""
+        first = self._state.source.describe(min(indices))
+        return tr("{first} and {more} more", first=first, more=len(indices) - 1) if len(indices) > 1 else first
+
+    def _blame(self, index: int) -> None:
+        """Report an element that has killed its engines; it is not tried again."""
+        deaths = self._state.deaths.of(index)
+        how, tail = self._state.autopsy([death.uuid for death in deaths])
+        message = complaints.element_kills(self._state.source.describe(index), deaths, how, tail)
+        self._failed(index, message)

@@ -1,0 +1,181 @@
+"""Looks after engines while a Map runs: which there are, which hang or are silent, what is lost, and what waits for too long.
+
+All of them are looked at only every `LOOK_EVERY` seconds, so that what a round of the scheduler costs does not grow with their
+number.
+
+May import the map room; nothing of VisTrails.
+"""
+
+from __future__ import annotations
+
+import time
+
+from parallelflow.map import complaints, engine, taking_back
+from parallelflow.map.crew import Engine, Message, Standing
+from parallelflow.map.faults import Faults
+from parallelflow.map.progress import ChunkProgress
+from parallelflow.map.state import MapState
+from parallelflow.map.work import MapError
+
+# How often, in seconds, it is looked which engines there are, and whether all is well with each.
+LOOK_EVERY = 0.1
+
+# A chunk is taken back for an idle engine when it has waited so long, in seconds, longer than its engine was expected to take.
+TAKE_BACK_AFTER = 0.3
+
+# How long, in seconds, what an engine has answered may take to be dealt with after it has gone, or after a later answer of it.
+STRAGGLE = 0.5
+
+
+class Watch:
+    """Looks after the engines of one Map.
+
+    :param state: the Map.
+    :param faults: is told what goes wrong.
+    :ivar under_way: the chunks that are out, with the engine where it has begun, as they were when they were looked at.
+    :ivar prepares: whether an engine is making the plan ready, for which the first time it starts VisTrails.
+    """
+
+    def __init__(self, state: MapState, faults: Faults):
+        self._state = state
+        self._faults = faults
+        self._looked = float("-inf")
+        self._alone_since: float | None = None
+        self.under_way: tuple[ChunkProgress, ...] = ()
+        self.prepares = False
+
+    def look(self) -> None:
+        """Look which engines there are and how they do, every now and then.
+
+        :raises MapError: when nothing can come of the Map any more.
+        """
+        now = time.monotonic()
+        if now < self._looked + LOOK_EVERY:
+            return
+        self._looked = now
+        if self._state.connection.lost:
+            raise MapError(f"{self._state.connection.lost} {self._state.progress}")
+        joined, gone = self._state.crew.look()
+        for each in gone:
+            # What it had is answered by ipyparallel; but for what was sent in the very moment of its end.
+            self._state.overdue += [(now + STRAGGLE, message) for message in self._outstanding(each)[:1]]
+        for each in joined:
+            if each.standing is Standing.READY:
+                self._state.hungry[each.uuid] = each
+            elif each.standing is not Standing.OUT:
+                self._state.send_errand(each)
+        self._check_each(now)
+        self._find_lost(now)
+        self._check_any(now)
+
+    def answered(self, knock: Message) -> None:
+        """Take note of a knock that is answered: what was sent before it and is not answered soon is lost."""
+        self._state.overdue.append((knock.engine.heard + STRAGGLE, knock))
+
+    def _outstanding(self, each: Engine) -> list[Message]:
+        chunks = [chunk.message for chunk in each.chunks if chunk.message is not None]
+        return [*([each.errand] if each.errand is not None else []), *chunks]
+
+    def _check_each(self, now: float) -> None:
+        """Look at every engine: what it runs, and whether it hangs or is silent."""
+        self.prepares = False
+        idle, crowded, progress = 0, [], []
+        for each in [*self._state.crew.engines.values()]:
+            if each.standing is Standing.PREPARING:
+                if each.began is None and each.errand is not None and each.errand.has_begun:
+                    each.began = now
+                self.prepares = self.prepares or each.began is not None
+            if each.errand is not None and each.began is not None and now > each.began + self._state.limits.ready:
+                self._hangs(each)
+            for chunk in each.chunks:
+                number = chunk.engine_now
+                progress.append(ChunkProgress(number, min(chunk.indices), len(chunk.indices), chunk.since))
+                if number is not None:
+                    self._state.moved = now
+            if each.is_idle:
+                idle += 1
+            elif len(each.chunks) > 1:
+                crowded.append(each)
+            if each.chunks or each.errand is not None:
+                self._knock(each, now)
+        if self.prepares:
+            self._state.moved = now
+        self.under_way = tuple(progress)
+        if idle:
+            self._take_back(crowded, now)
+
+    def _hangs(self, each: Engine) -> None:
+        """Leave an engine out that takes too long to get ready, for as long as it does."""
+        assert each.errand is not None
+        unfit, unfinished, uuid = self._state.experience.unfit, self._state.experience.unfinished, each.uuid
+
+        def recover(_: object) -> None:
+            unfit.pop(uuid, None)
+            unfinished.pop(uuid, None)
+
+        errand = each.errand
+        self._faults.leave_out(each, complaints.hangs(self._state.limits.ready), is_unfit=True)
+        errand.result.add_done_callback(recover)  # without a reference to the client, in ipyparallel's own thread
+
+    def _take_back(self, crowded: list[Engine], now: float) -> None:
+        """Take chunks back that have waited for long, or that have been taken back by now."""
+        for each in crowded:
+            chunk = each.chunks[-1]
+            assert chunk.message is not None
+            if chunk.recall is None:
+                wait = (self._state.policy.expected or 0.0) * len(each.chunks[0].indices) + TAKE_BACK_AFTER
+                if now > max(each.heard, chunk.message.sent) + wait and not chunk.message.has_begun:
+                    self._state.crew.take_back(chunk, taking_back.REQUEST)
+            elif not chunk.result.done() and self._state.crew.has_given_back(chunk):
+                each.chunks.remove(chunk)
+                self._state.done_with.forget_when_answered([chunk.name])
+                self._state.pending.pop(chunk.name)
+                self._state.supply.again([chunk])
+
+    def _knock(self, each: Engine, now: float) -> None:
+        """Send something that takes no time to an engine of which nothing has come for long."""
+        each.patience = each.patience or self._state.limits.silent
+        since = each.heard if each.knock is None else each.knock.sent
+        if now > since + each.patience:
+            each.knock = self._state.crew.send(each, engine.greet, self._state.work.digest)
+            each.patience *= 2
+            if each.knock is not None:
+                self._state.knocks[each.knock.name] = each.knock
+
+    def _find_lost(self, now: float) -> None:
+        """Deal with what was sent before something that has been answered, and is not: it is lost, or what came of it."""
+        due = [message for at, message in self._state.overdue if now > at]
+        self._state.overdue = [(at, message) for at, message in self._state.overdue if now <= at]
+        for knock in due:
+            each = knock.engine
+            lost = [message for message in self._outstanding(each) if message.sent <= knock.sent]
+            if not lost or any(message.result.done() for message in lost):
+                continue
+            if each.uuid not in self._state.crew.engines:
+                self._faults.died(each, broken_off=False)
+                continue
+            answer = knock.result.result()
+            each.most_bytes = answer.most_bytes
+            if each.errand in lost:
+                nbytes = each.errand.nbytes if each.errand is not None else 0
+                reason = complaints.lost_plan(nbytes, self._state.source.describe_plan(), answer.most_bytes)
+                self._faults.leave_out(each, reason, is_unfit=False)
+            for chunk in [chunk for chunk in each.chunks if chunk.message in lost]:
+                each.chunks.remove(chunk)
+                self._state.pending.pop(chunk.name, None)
+                self._faults.set_back(chunk, each, None)
+            self._state.hungry[each.uuid] = each
+
+    def _check_any(self, now: float) -> None:
+        """See to it that an engine is left."""
+        if self._state.crew.engines:
+            self._alone_since = None
+            if not self._state.crew.size:
+                reasons = [
+                    complaints.cannot_run(each.name, each.why_out) for each in self._state.crew.left_out.values()
+                ]
+                raise MapError("\n".join(reasons))
+        elif self._alone_since is None:
+            self._alone_since = now
+        elif now - self._alone_since > self._state.limits.no_engine:
+            raise MapError(complaints.no_engine(self._state.limits.no_engine, self._state.progress))
