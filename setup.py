@@ -55,7 +55,16 @@ setup(
     extras_require={
         # pytest-xdist 3.8 cannot tell from pytest 9.2's names which tests go together. The oldest coverage that has the option
         # `patch` of pyproject.toml.
-        "dev": ["pytest<9.2", "pytest-timeout", "pytest-xdist", "coverage>=7.10", "ruff", "mypy", "matplotlib"],
+        "dev": [
+            "pytest<9.2",
+            "pytest-timeout",
+            "pytest-xdist",
+            "coverage>=7.10",
+            "ruff",
+            "mypy",
+            "matplotlib",
+            "hypothesis",
+        ],
         "docs": ["sphinx"],
         "bench": ["joblib"],
     },

@@ -261,7 +261,7 @@ class Crew:
         :param reason: why, a sentence without the engine's name and full stop.
         :param is_unfit: whether it can run no other plan either.
         """
-        engine.standing, engine.why_out, engine.errand = Standing.OUT, reason, None
+        engine.standing, engine.why_out = Standing.OUT, reason
         self.left_out[engine.uuid] = engine
         (self._experience.unfit if is_unfit else self._plan.refused)[engine.uuid] = reason
         self._plan.holders.discard(engine.uuid)

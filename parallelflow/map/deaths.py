@@ -21,6 +21,7 @@ class Verdict(enum.Enum):
 
     AGAIN = "it runs again, in a chunk of its own"
     ALONE = "it runs again while nothing else does: others may be to blame"
+    WAIT = "another suspect is running, whose engine may be about to die of the same"
     GUILTY = "it is to blame"
 
 
@@ -96,7 +97,7 @@ class Deaths:
         if was_alone:
             return Verdict.GUILTY
         last = own[-1]
-        neighbours = [death for death in self._all if index not in death.indices and last.at - death.at < TOGETHER]
-        if len(last.indices) > 1 or neighbours or any(self.is_suspect(each) for each in running):
+        neighbours = [death for death in self._all if index not in death.indices and abs(last.at - death.at) < TOGETHER]
+        if len(last.indices) > 1 or neighbours:
             return Verdict.ALONE
-        return Verdict.GUILTY
+        return Verdict.WAIT if any(self.is_suspect(each) for each in running) else Verdict.GUILTY

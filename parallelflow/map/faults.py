@@ -12,7 +12,7 @@ from typing import Any
 
 from parallelflow.map import answers, complaints
 from parallelflow.map.crew import Chunk, Engine
-from parallelflow.map.deaths import Death, Verdict
+from parallelflow.map.deaths import TOGETHER, Death, Verdict
 from parallelflow.map.outcomes import ChunkOutcome, ElementsUnread, Failure
 from parallelflow.map.state import MapState
 from parallelflow.map.work import MapError, Report
@@ -116,7 +116,9 @@ class Faults:
         running = [index for chunk in self._state.pending.values() for index in chunk.indices]
         verdicts = {index: self._state.deaths.judge(index, was_alone, running) for index in indices}
         self._state.supply.again([chunk for chunk in lost if chunk not in suspects])
-        self._state.supply.again([Chunk([index], alone=verdicts[index] is Verdict.ALONE) for index in indices])
+        again = [index for index in indices if verdicts[index] in (Verdict.AGAIN, Verdict.ALONE)]
+        self._state.supply.again([Chunk([index], alone=verdicts[index] is Verdict.ALONE) for index in again])
+        self._state.undecided += [(index, time.monotonic()) for index in indices if verdicts[index] is Verdict.WAIT]
         guilty = [index for index in indices if verdicts[index] is Verdict.GUILTY]
         row, most = self._state.deaths.in_a_row, self._state.crew.most
         if not self._state.crew.engines and len(self._state.deaths.all) >= most:
@@ -127,6 +129,16 @@ class Faults:
             how, tail = self._state.autopsy([death.uuid for death in row])
             told = [(death, self._shown(death.indices), how.get(death.uuid)) for death in row]
             raise MapError(f"{complaints.plan_kills(told, tail)}\n{self._state.progress}")
+
+    def decide(self) -> None:
+        """Judge elements of which it had to be seen first whether a neighbour's engine dies of the same."""
+        due = [index for index, since in self._state.undecided if time.monotonic() > since + TOGETHER]
+        self._state.undecided = [each for each in self._state.undecided if each[0] not in due]
+        for index in due:
+            if self._state.deaths.judge(index, False, ()) is Verdict.ALONE:
+                self._state.supply.again([Chunk([index], alone=True)])
+            else:
+                self._blame(index)
 
     def _shown(self, indices: Sequence[int]) -> str:
         """Elements for a message: one, or the first of several."""

@@ -141,7 +141,12 @@ class Scheduler:
         limit = self._state.supply.limit
         if limit is None:
             return len(self._state.finished) < len(self._state.work.indices)
-        return any(chunk.is_needed(limit) for chunk in self._state.pending.values()) or self._state.supply.is_needed
+        chunks, undecided = self._state.pending.values(), self._state.undecided
+        return (
+            any(chunk.is_needed(limit) for chunk in chunks)
+            or any(index < limit for index, _ in undecided)
+            or self._state.supply.is_needed
+        )
 
     # ------------------------------------------------------------ out
 
@@ -171,9 +176,8 @@ class Scheduler:
     def _room(self, each: Engine) -> int:
         """How many chunks an engine may have."""
         expected = self._state.policy.expected
-        if expected is None or (each.chunks and expected * len(each.chunks[0].indices) > LONGEST_TO_WAIT_BEHIND):
-            return 1
-        return IN_FLIGHT
+        waits_long = each.chunks and (expected or 0.0) * len(each.chunks[0].indices) > LONGEST_TO_WAIT_BEHIND
+        return 1 if waits_long else IN_FLIGHT
 
     def _next_chunk(self, each: Engine) -> Chunk | None:
         state = self._state
@@ -308,8 +312,6 @@ class Scheduler:
         if finished:
             self._state.deaths.completed()
             self._state.policy.weighed(len(finished), values.size(answer))
-        if self._state.policy.expected is None:  # now engines have room for another
-            self._state.hungry.update((other.uuid, other) for other in self._state.crew.engines.values())
         self._state.policy.measured(len(finished), outcome.seconds)
         if failed is not None:
             self._state.fail(failed)

@@ -50,6 +50,7 @@ class MapState:
     :ivar finished: elements whose outcome the sink has, or that have failed.
     :ivar done: how many elements have run, or were suspended.
     :ivar setbacks: by element, how often it was lost or could not be run while it was alone in its chunk.
+    :ivar undecided: elements whose engines have died, of which it is not yet clear whether they are to blame, and since when.
     :ivar warnings: what the user is to hear as soon as it is known that the Map goes on.
     :ivar moved: when something was last seen to run or to have run, on the monotonic clock.
     """
@@ -74,6 +75,7 @@ class MapState:
         self.done = 0
         self.deaths = Deaths(limits.deaths)
         self.setbacks: dict[int, int] = {}
+        self.undecided: list[tuple[int, float]] = []
         self.warnings: list[str] = []
         self.done_with = Forgetting(self.client)
         self.moved = time.monotonic()

@@ -66,6 +66,7 @@ class Watch:
                 self._state.send_errand(each)
         self._check_each(now)
         self._find_lost(now)
+        self._faults.decide()
         self._check_any(now)
 
     def answered(self, knock: Message) -> None:

@@ -13,6 +13,7 @@ from ipyparallel import error as ipp_error
 
 from parallelflow.map import engine as engine_module
 from parallelflow.map import taking_back, values
+from parallelflow.map.chunks import LONGEST_DURATION
 from parallelflow.map.outcomes import (
     ChunkDropped,
     ChunkOutcome,
@@ -126,8 +127,8 @@ class SimulatedEngine:
         outcome = ChunkOutcome(self.host, 0.0, indices)
         seconds = 0.0
         for index, element in zip(indices, elements, strict=True):
-            if self.gives_back and outcome.values:
-                self.gives_back -= 1
+            if outcome.values and (self.gives_back or seconds > LONGEST_DURATION):
+                self.gives_back = max(0, self.gives_back - 1)
                 outcome.gives_back = True
                 break
             self.ran.append(index)
