@@ -124,7 +124,7 @@ def no_engine(limit: float, progress: str) -> str:
 
 
 def _ended(death: Death, how: str | None) -> str:
-    return f"{death.engine} {how}" if how else tr("{engine} ended", engine=death.engine)
+    return f"{death.engine} {how}" if how else tr("{engine} is gone", engine=death.engine)
 
 
 def _with_log(text: str, tail: str) -> str:

@@ -291,7 +291,8 @@ def test_engines_that_are_stopped_for_good_are_given_up(session: Session, marks:
     start_vistrails(session)
     with once_written(marks, 3, stop):
         outcome = run_map(marked(marks, SLOW), list(range(40)))
-    assert "No engine is left in the cluster" in outcome.message
+    assert "2 engines died one after the other while they ran this Map" in outcome.message
+    assert "is gone while it ran element" in outcome.message  # nobody knows how
     assert outcome.seconds < WITHIN
 
 
@@ -372,15 +373,15 @@ def test_what_begins_after_all_although_it_was_to_be_dropped_is_interrupted_too(
     late: list[threading.Thread] = []
 
     def hear_late(names: list[str], **options: Any) -> Any:
-        """The first two run already; of the others engines hear when they have begun them."""
+        """The first of an engine's runs already; of what waits behind it the engine hears when it has begun it."""
 
         def tell() -> None:
             until_written(marks, 4)
-            abort(names[2:], **options)
+            abort(names[1:], **options)
 
         late.append(threading.Thread(target=tell))
         late[-1].start()
-        return abort(names[:2], **options)
+        return abort(names[:1], **options)
 
     monkeypatch.setattr(session.client(), "abort", hear_late)
     view = View()
@@ -394,8 +395,9 @@ def test_what_begins_after_all_although_it_was_to_be_dropped_is_interrupted_too(
     assert view.aborted_at is not None
     assert time.monotonic() - view.aborted_at < 2.0
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
-    assert len(list(marks.iterdir())) == 4  # those that waited at ipyparallel's scheduler
-    late[0].join(WITHIN)
+    assert len(list(marks.iterdir())) == 4  # those that waited behind the first
+    for thread in late:
+        thread.join(WITHIN)
 
 
 def test_what_does_not_end_in_time_is_still_interrupted_afterwards(
