@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from parallelflow.map import answers, complaints
@@ -28,10 +29,13 @@ class Faults:
     """What goes wrong with one Map.
 
     :param state: the Map.
+    :param was_taken: says whether an engine that has died, given its uuid, was ended from outside, so that no element did it.
     """
 
-    def __init__(self, state: MapState):
+    def __init__(self, state: MapState, was_taken: Callable[[str], bool]):
         self._state = state
+        self._was_taken = was_taken
+        self._times_taken: Counter[int] = Counter()  # by element, how many were ended from outside while it ran
 
     def set_back(self, chunk: Chunk, each: Engine, why: Any) -> None:
         """Hand elements out again that an engine could not run: each alone, and elsewhere if there is an engine.
@@ -111,6 +115,9 @@ class Faults:
         _log.warning(
             "%s died; %s", each.name, f"elements {min(indices)} to {max(indices)} run again" if indices else ""
         )
+        if self._was_taken(each.uuid):
+            self._again_after_it_was_taken([chunk for chunk in lost if chunk not in suspects], indices)
+            return
         self._state.deaths.note(Death(each.uuid, each.name, indices, time.monotonic()))
         was_alone = any(chunk.alone for chunk in suspects)
         running = [index for chunk in self._state.pending.values() for index in chunk.indices]
@@ -129,6 +136,21 @@ class Faults:
             how, tail = self._state.autopsy([death.uuid for death in row])
             told = [(death, self._shown(death.indices), how.get(death.uuid)) for death in row]
             raise MapError(f"{complaints.plan_kills(told, tail)}\n{self._state.progress}")
+
+    def _again_after_it_was_taken(self, waiting: Sequence[Chunk], indices: Sequence[int]) -> None:
+        """Hand elements out again that did nothing to their engine; but one that never comes to its end is not tried for ever."""
+        self._times_taken.update(indices)
+        again = [index for index in indices if self._times_taken[index] < self._state.limits.taken]
+        self._state.supply.again(waiting)
+        self._state.supply.again([Chunk([index]) for index in again])
+        for index in [index for index in indices if index not in again]:
+            message = tr(
+                "{element} was not at its end when the batch system ended its engine, {times} times, and was not tried again."
+                " It may take longer than a job may: raise the time limit in the profile's ipcluster_config.py.",
+                element=self._state.source.describe(index).capitalize(),
+                times=self._state.limits.taken,
+            )
+            self._failed(index, message)
 
     def decide(self) -> None:
         """Judge elements of which it had to be seen first whether a neighbour's engine dies of the same."""

@@ -14,8 +14,10 @@ import logging
 import queue
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import wait
 from typing import Any
 
+from parallelflow.cluster import threads
 from parallelflow.map import answers, complaints, engine, unreadable, values
 from parallelflow.map.breaking_off import BreakingOff
 from parallelflow.map.crew import Chunk, Engine, Message, Standing
@@ -58,6 +60,7 @@ class Scheduler:
     :param stop: stops an engine that cannot be interrupted, given its number; called in another thread, must not raise.
     :param autopsy: says how engines ended, given their uuids, a sentence for each of which that is known, and what is last in the
         log of one; must not raise.
+    :param taken: says whether an engine that has died, given its uuid, was ended from outside, so that no element did it.
     """
 
     def __init__(
@@ -71,9 +74,11 @@ class Scheduler:
         pause: Callable[[], None] = lambda: None,
         stop: Callable[[int], None] = lambda number: None,
         autopsy: Autopsy = lambda uuids: ({}, ""),
+        taken: Callable[[str], bool] | None = None,
     ):
         self._state = MapState(connection, work, source, sink, limits, autopsy)
-        self._faults = Faults(self._state)
+        self._taken = taken
+        self._faults = Faults(self._state, self._was_taken)
         self._watch = Watch(self._state, self._faults)
         self._tick = tick
         self._pause = pause
@@ -147,6 +152,15 @@ class Scheduler:
             or any(index < limit for index, _ in undecided)
             or self._state.supply.is_needed
         )
+
+    def _was_taken(self, uuid: str) -> bool:
+        if self._taken is None:
+            return False
+        taken, answer = self._taken, list[bool]()
+        asked = threads.start(lambda: answer.append(taken(uuid)), "parallelflow-taken")
+        while not wait([asked], TICK).done:  # a batch system may be slow, and the window is not to wait for it
+            self._tick(self)
+        return any(answer)
 
     # ------------------------------------------------------------ out
 
