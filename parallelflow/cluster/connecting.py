@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import socket
 import threading
 import time
@@ -21,6 +20,7 @@ from . import profile
 from .connection import PARTS, Connection, destroy
 from .errors import ConnectError
 from .ports import PROBE, hub_among, listening, looks_like_a_controller, processes_at
+from .record import Record
 from .tunnel import Tunnel
 
 _LOOK_UP = 1.0  # seconds for the address of a machine
@@ -50,6 +50,21 @@ def look_up(location: str | None) -> tuple[bool, str]:
     address = found[0] if found else ""
     own = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
     return address.startswith("127.") or address in own, address
+
+
+def whereabouts(profile_dir: Path, info: dict[str, Any]) -> tuple[bool, str]:
+    """Whether a controller is on this machine for certain, and its machine's address, '' if that is unknown.
+
+    What is on record as started here is here, whatever this machine was called then, or is called by others.
+
+    :param profile_dir: the profile's folder
+    :param info: the connection file's content
+    """
+    here, address = look_up(info.get("location"))
+    if not here:
+        mark = profile.fingerprint(info)
+        here = any(entry.hub == mark and entry.here for entry in Record(profile_dir).read())
+    return (True, "127.0.0.1") if here else (False, address)
 
 
 def no_ipc(name: str) -> str:
@@ -101,12 +116,11 @@ def connect(profile_dir: Path, timeout: float) -> Connection:
 def _that_answer(profile_dir: Path, cluster_ids: list[str]) -> list[str]:
     """Those of a profile's clusters at whose addresses somebody answers. Old ones must not take time one by one."""
     urls = {}
-    cached = functools.cache(look_up)
     for cluster_id in cluster_ids:
         with suppress(ConnectError):
             info = profile.read_connection_file(profile.client_file(profile_dir, cluster_id))
             if info is not None:
-                urls[cluster_id] = hub_url(info, *cached(info.get("location")))
+                urls[cluster_id] = hub_url(info, *whereabouts(profile_dir, info))
     answers = listening(urls, PROBE)
     return [cluster_id for cluster_id in cluster_ids if answers.get(cluster_id)]
 
@@ -136,7 +150,7 @@ def _connect(profile_dir: Path, cluster_id: str, timeout: float) -> Connection:
     scheme, _, interface = str(info["interface"]).partition("://")
     if scheme == "ipc":
         raise ConnectError(no_ipc(name))
-    here, address = look_up(info.get("location"))
+    here, address = whereabouts(profile_dir, info)
     if info.get("ssh") and not here:
         return _connect_by_ssh(profile_dir, cluster_id, info, timeout)
     if not here and interface in _LOOPBACK:

@@ -6,7 +6,6 @@ it refuses a connection to the part's address. That a whole machine is gone show
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import socket
@@ -88,8 +87,7 @@ class Connection:
         self.here = here
         self.encrypted = bool(info.get("curve_serverkey"))
         self.url = str(internals.addresses(client)["registration"])
-        secret = f"{info.get('location')} {info['registration']} {info.get('key')}"
-        self.fingerprint = hashlib.sha256(secret.encode()).hexdigest()[:16]
+        self.fingerprint = profile.fingerprint(info)
         """Tells this controller from every other one, and does not give its key away."""
         self._lost: str | None = None
         self._closed = False

@@ -186,6 +186,9 @@ class Leftovers:
             # Descendants may be left, and what a VisTrails was starting when it was killed.
             _let_begin([entry.token for entry in gone if entry.identity is None and entry.kind != JOB])
             end([entry.root for entry in gone], manager.settings.stop_timeout)
+            for entry in gone:
+                if entry.hub:
+                    manager.remove_connection_files(entry.hub)
             manager.record.remove(*(entry.token for entry in gone))
         left = [entry for entry in entries if entry not in gone]
         if manager is self._settled:  # what was let go on others is no business of ours until one is in use

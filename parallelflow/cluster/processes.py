@@ -37,6 +37,7 @@ from .failures import failed, not_started
 from .jobs import LAUNCHERS_SHARE, Cancelling, Jobs
 from .launchers import Command, controller_command, engine_command
 from .logs import Logs
+from .machine import this_machine
 from .ports import listening, listening_ports
 from .record import Entry, Record, in_environment
 from .settings import Settings
@@ -307,6 +308,7 @@ class ProcessManager:
             token=token,
             kind=kind,
             host=socket.gethostname(),
+            machine=this_machine(),
             uuid=identity,
             log_path="" if kind == JOB else str(self.logs.path(kind, token)),
             started=time.time(),
@@ -404,12 +406,21 @@ class ProcessManager:
                 raise failed(sentence, controller, self.logs)
             if self._is_up(controller):
                 controller.registered = True
+                self._note_mark(controller)
                 return
             if wait.over:
                 seconds = round(wait.timeout)
                 sentence = tr("The controller was not ready within {seconds} seconds.", seconds=seconds)
                 raise failed(sentence, controller, self.logs)
             wait.pause(tr("Starting the controller"), 0.1)
+
+    def _note_mark(self, controller: Started) -> None:
+        """Have it on record which connection files are this controller's."""
+        with suppress(OSError, ValueError, KeyError):
+            info = json.loads(profile.client_file(self.profile_dir).read_text(encoding="utf-8"))
+            controller.entry = replace(controller.entry, hub=profile.fingerprint(info))
+            token = controller.entry.token
+            self.record.change(lambda old: [controller.entry if entry.token == token else entry for entry in old])
 
     def _is_up(self, controller: Started) -> bool:
         try:
@@ -616,14 +627,17 @@ class ProcessManager:
                 self._started.pop(token, None)
         for started in gone:
             if started.entry.kind == CONTROLLER:
-                self._remove_connection_files()
+                self.remove_connection_files(started.entry.hub)
                 ipcluster.remove(self.profile_dir, started.entry)
                 with suppress(OSError):
                     (self.logs.folder / "engines.json").unlink()
         self.record.remove(*tokens)
 
-    def _remove_connection_files(self) -> None:
-        """Remove what a killed controller of ours left behind; never the files of one that listens."""
+    def remove_connection_files(self, mark: str) -> None:
+        """Remove the connection files that a controller of ours left behind; never those of another one that listens.
+
+        :param mark: the controller's mark, '' if it is not known
+        """
         try:
             own = profile.config(self.profile_dir, "ipcontroller")
         except ProfileError as error:
@@ -636,7 +650,7 @@ class ProcessManager:
             with suppress(OSError, ValueError, KeyError, TypeError):
                 info = json.loads(path.read_text(encoding="utf-8"))
                 url = f"{info['interface']}:{info['registration']}"
-                if listening({"hub": url}, 0.5)["hub"] is False:
+                if (mark and profile.fingerprint(info) == mark) or listening({"hub": url}, 0.5)["hub"] is False:
                     path.unlink()
 
     def let_go(self) -> None:

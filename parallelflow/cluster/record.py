@@ -25,6 +25,7 @@ from parallelflow.texts import tr
 
 from . import profile
 from .errors import ClusterError
+from .machine import is_this
 from .tree import Identity, Root, lives, tokens_of
 from .waiting import Wait
 
@@ -45,7 +46,9 @@ class Entry:
     :param kind: ``controller``, ``engine`` or ``job`` (engines that a launcher of the profile started elsewhere)
     :param pid: process id; 0 while it is being started, and for a job
     :param create_time: seconds since the epoch
-    :param host: the machine it was started on
+    :param host: the name that the machine had on which it was started
+    :param machine: that machine, see :func:`.machine.this_machine`; '' in a record of an earlier version
+    :param hub: a controller's mark, see :func:`.profile.fingerprint`, once it is ready
     :param uuid: an engine's identity at the hub
     :param log_path: its log
     :param started: when, in seconds since the epoch
@@ -61,6 +64,8 @@ class Entry:
     pid: int = 0
     create_time: float = 0.0
     host: str = ""
+    machine: str = ""
+    hub: str = ""
     uuid: str = ""
     log_path: str = ""
     started: float = 0.0
@@ -88,7 +93,7 @@ class Entry:
     @property
     def here(self) -> bool:
         """Whether it runs on this machine."""
-        return self.host in ("", socket.gethostname())
+        return is_this(self.machine) if self.machine else self.host in ("", socket.gethostname())
 
 
 _FIELDS = {entry.name for entry in fields(Entry)}

@@ -5,6 +5,7 @@ Everything above this room uses this object, and what it hands out.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
@@ -445,9 +446,12 @@ class Session:
             if not engines:
                 wait.report(tr("Starting engines"), 0.2)
                 self._check_engine_file(connection, folder)
+                if connection.here and self.starts_engines_here():
+                    waiting_file = profiles.security_dir(folder) / _WAITING.format(uuid.uuid4().hex)
+                    self._show_engines(waiting_file, profiles.engine_file(folder, connection.cluster_id))
                 engines = manager.launch_engines(
                     n,
-                    None,
+                    waiting_file,
                     lambda: hub.engines_of(connection).values(),
                     wait,
                     connection.cluster_id,
@@ -481,9 +485,10 @@ class Session:
 
     @staticmethod
     def _show_engines(waiting_file: Path, path: Path) -> None:
-        """Put the connection file where engines wait for it."""
+        """Put the connection file where engines on this machine wait for it, and need not know how others call this machine."""
         try:
-            profiles.write_private(waiting_file, path.read_text(encoding="utf-8"))
+            info = json.loads(path.read_text(encoding="utf-8"))
+            profiles.write_private(waiting_file, json.dumps({**info, "location": "127.0.0.1"}))
         except OSError as error:
             raise StartError(
                 tr("{path} cannot be written: {reason}.", path=waiting_file, reason=error.strerror or error)

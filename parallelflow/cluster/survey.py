@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import profile, threads
-from .connecting import answers_by_ssh, hub_url, look_up
+from .connecting import answers_by_ssh, hub_url, whereabouts
 from .errors import ClusterError
 from .ports import listening
 from .state import ProfileState
@@ -22,10 +22,12 @@ _BY_SSH = 6.0  # seconds for those that are reached by ssh, where there are any
 class _Place:
     """A controller that a connection file names.
 
+    :ivar folder: the profile's folder
     :ivar info: the connection file's content
     :ivar running: whether it answers; None if nobody knows
     """
 
+    folder: Path
     info: dict[str, Any]
     here: bool = False
     address: str = ""
@@ -40,7 +42,7 @@ class _Place:
         return bool(self.info.get("ssh")) and not self.here
 
     def look_up(self) -> None:
-        self.here, self.address = look_up(self.info.get("location"))
+        self.here, self.address = whereabouts(self.folder, self.info)
 
     def look_by_ssh(self) -> None:
         self.running = answers_by_ssh(self.info, _BY_SSH)
@@ -56,7 +58,7 @@ def survey(names: list[str]) -> list[ProfileState]:
     for name in names:
         folder = profile.folder_of(name)
         found = (_read(profile.client_file(folder, cluster)) for cluster in ("", *profile.other_clusters(folder)))
-        places[name] = [_Place(info) for info in found if info is not None]
+        places[name] = [_Place(folder, info) for info in found if info is not None]
     everywhere = [place for each in places.values() for place in each]
     _all_at_once([place.look_up for place in everywhere], _WITHIN)
     by_ssh = [place for place in everywhere if place.by_ssh]
