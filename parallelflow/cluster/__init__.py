@@ -14,8 +14,8 @@ an answer is a :class:`Questions` that the layer above hands in.
   launchers: `batch` those of batch systems, `ssh` the one for SSH, by one `login` to each machine, at whose other end `there` runs;
   `commands` runs what these need.
 - `record` has on file what was started, on which `machine`, and `leftovers` settles what is on it from before, whichever profile
-  it is; `guard` ends everything with VisTrails, `tree` finds and ends processes with all their descendants, `ipcluster` shows ours to IPython's own
-  commands.
+  it is; `guard` ends everything with VisTrails, `tree` finds and ends processes with all their descendants, `ipcluster` shows
+  ours to IPython's own commands.
 - `connecting` finds a profile's controller and connects, if need be through SSH, which is `tunnel`. The `connection` says when a
   part of the controller is lost; `ports` looks who listens where, and `pools` which ports
   a new controller gets.

@@ -224,6 +224,8 @@ class Job:
         self._hub = hub
         self._seen = False  # whether the hub knew one of its engines while we looked
         self._refused = False
+        self.died = False
+        """Whether it has ended without being told to."""
         if saved is None:
             self._kind = cluster.engine_launcher_class
             kind = adapted(self._kind, token)
@@ -388,6 +390,7 @@ class Job:
         """
         launcher = self._launcher
         launcher.stop_limit = 0.95 * timeout
+        launcher.keep_logs = self.died
         if known is not None and 0 < self.n <= len(self.uuids):
             launcher.engines_left = lambda: self.uuids.isdisjoint(known())
         try:

@@ -133,6 +133,7 @@ class ProcessManager:
         for started in dead:
             if started.job is not None:
                 log.warning("%s ended", started.job.name)
+                started.job.died = True
                 # At once, for its number may become another job's.
                 threads.start(partial(self._bury, started), "parallelflow-job")
             else:

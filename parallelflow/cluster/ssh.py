@@ -90,6 +90,8 @@ class SSHEngineSet(SSHEngineSetLauncher):
     token = ""
     start_limit = 60.0  # seconds
     stop_limit = 8.0  # seconds
+    keep_logs = False
+    """Whether engines have ended by themselves, so that somebody may want to know why."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._logins: dict[tuple[str, ...], Login] = {}
@@ -274,8 +276,7 @@ class SSHEngineSet(SSHEngineSetLauncher):
             await asyncio.sleep(0.05)
         for login in self._logins.values():
             login.go_on()
-        keep_logs = self.state == "after"  # they ended by themselves: somebody may want to know why
-        problems = await asyncio.gather(*(in_thread(self._end, key, keep_logs) for key in list(self._logins)))
+        problems = await asyncio.gather(*(in_thread(self._end, key) for key in list(self._logins)))
         machines = self._machines()
         for key, problem in zip(list(self._logins), problems, strict=True):
             for engine in machines.get(key, []) if not problem else []:
@@ -284,7 +285,7 @@ class SSHEngineSet(SSHEngineSetLauncher):
         if any(problems):
             raise StopError(" ".join(problem for problem in problems if problem))
 
-    def _end(self, key: tuple[str, ...], keep_logs: bool) -> str:
+    def _end(self, key: tuple[str, ...]) -> str:
         """End a job's engines on one machine; '' or a sentence on what went wrong."""
         login = self._logins[key]
         own = [engine for engine in self.launchers.values() if self._key(engine) == key]
@@ -299,7 +300,7 @@ class SSHEngineSet(SSHEngineSetLauncher):
                 "stop_timeout",
                 "end",
                 limit=_ENGINES_SHARE * self.stop_limit,
-                files=[] if keep_logs else self._logs.get(key, [engine.remote_output_file for engine in own]),
+                files=[] if self.keep_logs else self._logs.get(key, [engine.remote_output_file for engine in own]),
             )["left"]
         except Exception as error:
             return tr(
