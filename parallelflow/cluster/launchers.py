@@ -300,6 +300,19 @@ class Job:
             ) from error
         self.n = int(launcher.n)
 
+    def one_each(self) -> int:
+        """Have it start one engine on each machine that its launcher names.
+
+        :returns: how many engines that are; 1 if its launcher names none
+        """
+        machines = getattr(self._launcher, "engines", None)
+        if not isinstance(machines, dict) or not machines:
+            return 1
+        self._launcher.engines = {
+            place: {**count, "n": 1} if isinstance(count, dict) else 1 for place, count in machines.items()
+        }
+        return len(machines)
+
     @property
     def lacking(self) -> list[str]:
         """Sentences on machines on which no engine was started, though on others some were."""

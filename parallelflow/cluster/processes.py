@@ -80,6 +80,8 @@ class ProcessManager:
         self._again: dict[str, futures.Future[None]] = {}  # attempts to stop what could not be stopped before, by token
         self._lock = threading.RLock()
         self._owner = own_identity()
+        self.one_each = False
+        """Whether one engine is started on each machine of the profile, however many are wanted."""
 
     # Know
 
@@ -282,6 +284,8 @@ class ProcessManager:
             # How many cores there are elsewhere, and how many engines share them, is not known here.
             variables = thread_limits(self.settings.threads_per_engine, 0, {})
             job = self._jobs.new(self._entry(JOB), cluster_id, hub, variables)
+            if self.one_each and job.job is not None:
+                n = job.job.one_each()
             with self._launching([job]):
                 self._jobs.submit(job, n, registered(), wait or Wait(self.settings.start_timeout))
             return [job]

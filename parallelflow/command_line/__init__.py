@@ -3,7 +3,7 @@
 - `arguments` is what may be typed, `output` how it is answered.
 - `clusters` looks at, starts and stops clusters; `enable` switches the package on.
 - `doctor` finds out what is wrong; its checks are in `checks`, which need nothing but Python, `vistrails_checks`,
-  `cluster_checks` and `folder_checks`.
+  `cluster_checks` and `folder_checks`, and `trial` starts engines to see what machines lack.
 - `user` reads what a user's VisTrails has been told.
 
 This room imports `parallelflow.cluster` and the standard library; VisTrails only where it is what is looked at, never Qt.

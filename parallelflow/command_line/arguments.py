@@ -22,6 +22,7 @@ class Arguments:
     :param vistrails: VisTrails' folder for what belongs to the user
     :param engines: how many engines to start; None: as many as the preferences say
     :param everything: whether to stop what others have started as well
+    :param tries: whether to start an engine on each machine to see what it lacks
     """
 
     command: str
@@ -30,6 +31,7 @@ class Arguments:
     profile: str | None = None
     engines: int | None = None
     everything: bool = False
+    tries: bool = False
 
 
 _EXIT_CODES = """\
@@ -115,6 +117,7 @@ _DOCTOR = f"""\
 examples:
   python -m parallelflow doctor
   python -m parallelflow doctor --profile hpc --json
+  python -m parallelflow doctor --profile hpc --try      also start one engine on each machine, and stop it again
 
 JSON: healthy, and checks, each with what, result (fine, note or wrong), finding, and advice.
 
@@ -152,6 +155,7 @@ def parse(words: Sequence[str]) -> Arguments:
         profile=typed.profile,
         engines=getattr(typed, "engines", None),
         everything=getattr(typed, "everything", False),
+        tries=getattr(typed, "tries", False),
     )
 
 
@@ -188,7 +192,10 @@ def _parser() -> argparse.ArgumentParser:
     stop.add_argument("--all", dest="everything", action="store_true", help="the whole cluster, whoever started it")
     command("forget", "Let go of what could not be stopped", _FORGET)
     command("profiles", "List the IPython profiles, and which have a cluster", _PROFILES, "only this one")
-    command("doctor", "Check everything, and say what is wrong and what to do", _DOCTOR)
+    doctor = command("doctor", "Check everything, and say what is wrong and what to do", _DOCTOR)
+    doctor.add_argument(
+        "--try", dest="tries", action="store_true", help="start one engine on each machine, and say what it lacks"
+    )
     command("enable", "Switch the package on in VisTrails, and the bundled one off", _ENABLE, _PROFILE_TO_USE)
     return parser
 

@@ -10,31 +10,20 @@ from typing import Any
 import parallelflow
 from parallelflow.cluster import ClusterError, Session, Settings
 from parallelflow.cluster import profile as profiles
-from parallelflow.command_line import user
+from parallelflow.command_line import trial, user
 from parallelflow.command_line.checks import FINE, NOTE, WRONG, Check
 from parallelflow.command_line.clusters import open_session
 from parallelflow.command_line.folder_checks import folders
 
 _ANSWER_WITHIN = 10.0  # seconds
 
-# Asks an engine what it has. An expression, so that the engine needs nothing of ours to understand it. What lies on its path
-# without being installed will do as well: VisTrails then has no version, and is still there.
-_WHAT_IT_HAS = """(lambda metadata, find, load, sys, platform: {
-    "host": platform.node(),
-    "executable": sys.executable,
-    "Python": "%d.%d" % sys.version_info[:2],
-    "Parallel Flow": getattr(load("parallelflow"), "__version__", None) if find("parallelflow") else None,
-    "VisTrails": next((each.version for each in metadata.distributions(name="vistrails")), "") if find("vistrails") else None,
-    "ipyparallel": metadata.version("ipyparallel"),
-})(__import__("importlib.metadata").metadata, __import__("importlib.util").util.find_spec,
-   __import__("importlib").import_module, __import__("sys"), __import__("platform"))"""
 
-
-def cluster(folder: Path, profile: str | None) -> Iterator[Check]:
+def cluster(folder: Path, profile: str | None, tries: bool = False) -> Iterator[Check]:
     """Check a profile and its cluster.
 
     :param folder: VisTrails' folder for what belongs to the user
     :param profile: the profile; None: the one of VisTrails' preferences
+    :param tries: whether to start an engine on each machine
     """
     try:
         settings = user.settings(folder, profile)
@@ -62,6 +51,9 @@ def cluster(folder: Path, profile: str | None) -> Iterator[Check]:
     try:
         with open_session(settings) as session:
             yield from _running(session)
+        if tries:
+            with open_session(settings) as session:
+                yield from trial.run(session, folder, differences)
     except ClusterError as error:
         yield Check("Cluster", WRONG, str(error))
 
@@ -118,8 +110,8 @@ def _running(session: Session) -> Iterator[Check]:
 
 def _engines(client: Any) -> Iterator[Check]:
     """Compare what all engines have with what is here; asks them all at once."""
-    here = eval(_WHAT_IT_HAS)
-    requests = {number: client[number].apply_async(eval, _WHAT_IT_HAS) for number in client.ids}
+    here = eval(trial.WHAT_IT_HAS)
+    requests = {number: client[number].apply_async(eval, trial.WHAT_IT_HAS) for number in client.ids}
     end = time.monotonic() + _ANSWER_WITHIN
     for request in requests.values():
         request.wait(max(0.0, end - time.monotonic()))

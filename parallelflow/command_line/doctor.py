@@ -47,4 +47,4 @@ def _checks(arguments: Arguments) -> Iterator[Check]:
         )
         return
     yield from vistrails_checks.vistrails(arguments.vistrails)
-    yield from cluster_checks.cluster(arguments.vistrails, arguments.profile)
+    yield from cluster_checks.cluster(arguments.vistrails, arguments.profile, arguments.tries)

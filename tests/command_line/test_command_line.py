@@ -426,3 +426,21 @@ def test_a_fault_is_a_sentence(say: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     code, out, err = say("start")
     assert (code, out) == (1, "")
     assert "could not be made in /proc/nowhere/profile_default" in err
+
+
+def test_as_many_engines_are_started_as_cores_may_be_used(profile: Path) -> None:
+    core = min(os.sched_getaffinity(0))
+    command = ["taskset", "-c", str(core), sys.executable, "-m", "parallelflow", "start", "--json", "--profile", "test"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(done.stdout)["engines"] == [0]
+    assert main(["stop", "--profile", "test"]) == 0
+
+
+def test_doctor_tries_this_machine_and_leaves_nothing(profile: Path, clean_home: Path, answer: Run) -> None:
+    code, content = answer("doctor --try --profile test")
+    assert code == 0
+    found = [check["finding"] for check in content["checks"] if check["what"] == f"Machine {platform.node()}"]
+    assert found[0].startswith("an engine starts there")
+    assert found[1] == "it shares with this machine: home folder, working folder, folder for temporary files."
+    assert ours() == []
+    assert not list(clean_home.rglob(".parallelflow-*"))

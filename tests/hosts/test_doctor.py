@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from machines import Machine, Machines
+from setups import ssh_profile
 
 _HOME = "/home/me"
 _PROFILE = f"{_HOME}/.ipython/profile_default"
@@ -82,3 +83,42 @@ def test_doctor_finds_that_there_is_no_home(hosts: Machines) -> None:
         "IPython's folder: /home/nobody/.ipython does not exist, and /home belongs to root, not to you."
     )
     assert start(hosts.node1, HOME="/home/nobody") == 1
+
+
+def tried(machine: Machine, user: str) -> list[tuple[str, str, str]]:
+    """What ``doctor --try`` says of machines."""
+    done = machine.flow("doctor", "--try", "--json", user=user)
+    checks = json.loads(done.stdout)["checks"]
+    return [(each["what"], each["result"], each["finding"]) for each in checks if each["what"].startswith("Machine")]
+
+
+_STARTS = "an engine starts there, and has the same versions as here."
+
+
+def test_doctor_tries_each_machine_and_says_what_it_shares(hosts: Machines) -> None:
+    ssh_profile(hosts.head, "us", {"node1": 2, "node2": 2})
+    hosts.head.run(["mkdir", "-p", ".vistrails/userpackages"], "us")
+    shared = "home folder, working folder, folder of your VisTrails packages"
+    assert sorted(tried(hosts.head, "us")) == sorted(
+        check
+        for name in ("node1", "node2")
+        for check in (
+            (f"Machine {name}", "fine", _STARTS),
+            (f"Machine {name}", "fine", f"it shares with this machine: {shared}."),
+            (f"Machine {name}", "note", "it has its own: folder for temporary files (/tmp)."),
+        )
+    )
+    # The same with homes of their own, of which one has no such packages, and a machine that is gone.
+    ssh_profile(hosts.head, "me", {"node1": 2, "node2": 2})
+    hosts.head.run(["mkdir", "-p", ".vistrails/userpackages"], "me")
+    hosts.node2.network(up=False)
+    checks = tried(hosts.head, "me")
+    hosts.node2.network(up=True)
+    (gone,) = [finding for what, result, finding in checks if result == "wrong"]
+    assert gone.startswith("No engine was started on node2: ")
+    own = "home folder (/home/me), working folder (/home/me), folder for temporary files (/tmp)"
+    assert [check for check in checks if check[1] != "wrong"] == [
+        ("Machine node1", "fine", _STARTS),
+        ("Machine node1", "note", f"it has its own: {own}."),
+        ("Machine node1", "note", "it lacks: folder of your VisTrails packages (/home/me/.vistrails/userpackages)."),
+    ]
