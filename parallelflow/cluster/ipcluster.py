@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import psutil
 from ipyparallel.cluster.cluster import Cluster
 from ipyparallel.cluster.launcher import (
     LocalControllerLauncher,
@@ -85,3 +87,24 @@ def remove(folder: Path, controller: Entry) -> None:
             path.unlink()
     except (OSError, ValueError, KeyError, TypeError):
         pass
+
+
+def starts_engines(folder: Path, within: float) -> bool:
+    """Whether somebody's ``ipcluster start`` is just starting engines, which have not registered yet.
+
+    :param folder: the profile's folder
+    :param within: seconds that they may take; what was started longer ago is not waited for
+    """
+    path = profile.cluster_file(folder)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if time.time() - path.stat().st_mtime > within or not psutil.pid_exists(content["controller"]["state"]["pid"]):
+            return False
+        sets = (content.get("engines") or {}).get("sets") or {}
+        pids = [engine.get("pid", 0) for each in sets.values() for engine in each.get("engines", {}).values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    if _SET in sets:
+        return False  # ours, which are waited for where they are started
+    # It writes the file when the controller runs, and again when it has started engines. A batch system's have no process here.
+    return not pids or any(isinstance(pid, int) and pid > 0 and psutil.pid_exists(pid) for pid in pids)

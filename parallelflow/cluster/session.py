@@ -21,7 +21,7 @@ from typing import Any
 
 from parallelflow.texts import tr
 
-from . import hub, threads
+from . import hub, ipcluster, threads
 from . import profile as profiles
 from .connecting import connect
 from .connection import Connection
@@ -179,7 +179,7 @@ class Session:
         wait = self._wait(settings.start_timeout, progress, cancelled)
         with self._locked(wait):
             connection = self._connect(wait, repair=start)
-            if connection is not None and connection.client.ids:
+            if connection is not None and (connection.client.ids or self._others_start(connection, wait, settings)):
                 return connection.client
             if not start or settings.if_no_engines == "never":
                 raise NoEngines(self._nothing(connection, settings))
@@ -200,6 +200,18 @@ class Session:
             self._start(count, wait, only_if_none=True)
             assert self._connection is not None
             return self._connection.client
+
+    @staticmethod
+    def _others_start(connection: Connection, wait: Wait, settings: Settings) -> bool:
+        """Wait for engines that somebody else is just starting, for half of the time that a start may take.
+
+        :returns: whether there is one now
+        """
+        while not connection.client.ids and connection.lost is None and not wait.over:
+            if not ipcluster.starts_engines(connection.profile_dir, settings.start_timeout / 2):
+                break
+            wait.pause(tr("Waiting for engines that are just starting"), 0.0)
+        return bool(connection.client.ids)
 
     def starts_engines_here(self) -> bool:
         """Whether the profile's engines are started on this machine; else it starts them by SSH, a batch system or the like.

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import psutil
 import pytest
-from helpers import ours
+from helpers import ours, until
 
 from parallelflow.cluster import (
     Cancelled,
@@ -564,3 +564,19 @@ def test_engines_killed_by_a_signal_are_said_to_be(make_session: Make) -> None:
         assert time.monotonic() < end
     (died,) = session.state().died
     assert (died.kind, died.pid, died.ending) == ("engine", engine.entry.pid, "was killed by signal 9")
+
+
+def test_engines_that_ipcluster_is_just_starting_are_waited_for(
+    profile: Path, make_session: Callable[..., Session]
+) -> None:
+    command = [sys.executable, "-m", "ipyparallel.cluster"]
+    subprocess.run([*command, "start", "-n", "2", "--daemonize", "--profile=test"], check=True, capture_output=True)
+    try:
+        session = make_session(profile="test")
+        client = session.client()
+        assert client.ids
+        until(lambda: len(client.ids) == 2)
+        assert session.processes.started == []  # none of ours
+    finally:
+        subprocess.run([*command, "stop", "--profile=test"], capture_output=True)
+        until(lambda: ours() == [])
