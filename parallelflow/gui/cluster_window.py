@@ -58,6 +58,7 @@ class ClusterWindow(QWidget):
     start_chosen = pyqtSignal()
     stop_chosen = pyqtSignal(list)
     log_chosen = pyqtSignal(Path)
+    forget_chosen = pyqtSignal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,6 +98,8 @@ class ClusterWindow(QWidget):
         self.ended.label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self.ended.label.linkActivated.connect(self._show_log)
         column.addWidget(self.ended)
+        self.stuck = Note(Icon.SP_MessageBoxWarning, name="stuck")
+        column.addWidget(self.stuck)
 
     def _add_table(self, column: QVBoxLayout) -> None:
         self.table = EngineTable()
@@ -126,9 +129,11 @@ class ClusterWindow(QWidget):
         self.stop_button.clicked.connect(self._stop)
         self.connect_button = _button(box, tr("C&onnect"), action, "connect")
         self.connect_button.clicked.connect(lambda: self.connect_chosen.emit())
+        self.forget_button = _button(box, tr("&Let Go of What Cannot Be Stopped"), action, "forget")
+        self.forget_button.clicked.connect(lambda: self.forget_chosen.emit())
         close = _button(box, tr("&Close"), QDialogButtonBox.ButtonRole.RejectRole, "close")
         box.rejected.connect(self._close)
-        for button in (self.start_button, self.stop_button, self.connect_button, close):
+        for button in (self.start_button, self.stop_button, self.connect_button, self.forget_button, close):
             button.setAutoDefault(True)  # Enter presses the one with the focus, as in a dialog
         column.addWidget(box)
 
@@ -149,6 +154,9 @@ class ClusterWindow(QWidget):
         self.ended.show_text(self._ended_text(cluster.died if cluster is not None else ()))
         self.table.show_engines(cluster.engines if cluster is not None else (), state.progress)
         self._show_map(state.progress)
+        stuck = [process.stuck for process in cluster.processes if process.stuck] if cluster is not None else []
+        self.stuck.show_text("\n".join([*stuck, tr("It is tried again at each start and stop.")] if stuck else []))
+        self.forget_button.setVisible(bool(stuck))
         self.connect_button.setVisible(not connected)
         self.start_button.setEnabled(cluster is not None)
         self._selection_changed()

@@ -116,6 +116,7 @@ class Controller(QObject):
             self._window.start_chosen.connect(self._start_from_window)
             self._window.stop_chosen.connect(self._stop_from_window)
             self._window.log_chosen.connect(self._show_log)
+            self._window.forget_chosen.connect(self._forget_stuck)
         if not self._window.isVisible():
             self._connects, self._looks, self._trouble = True, 0, ""
         if self._window.isMinimized():
@@ -227,6 +228,12 @@ class Controller(QObject):
     def _connect_again(self) -> None:
         self._connects, self._looks = True, 0
         self._look()
+
+    def _forget_stuck(self) -> None:
+        job = background.run(self._session.forget)
+        job.succeeded.connect(lambda forgotten: self._look())
+        job.failed.connect(_tell)
+        job.start()
 
     # ------------------------------------------------------------ preferences
 

@@ -194,6 +194,18 @@ def watch_the_cluster(user: User) -> Scenario:
     user.seen["asked_when_closed"] = len(asked)
 
 
+def let_go_of_what_cannot_be_stopped(user: User) -> Scenario:
+    """A job is on record that could not be stopped."""
+    user.choose(SHOW)
+    window = yield from user.dialog("ClusterWindow")
+    yield from user.until(lambda: "a machine that is gone" in window.stuck.label.text(), "what could not be stopped")
+    user.seen["stuck"] = said(window)["text"]
+    user.press(window, "forget")
+    yield from user.until(lambda: not window.forget_button.isVisible(), "that it is let go of")
+    user.seen["after"] = said(window)["text"]
+    window.close()
+
+
 def change_profile(user: User) -> Scenario:
     yield from _start(user, 1)
     user.choose(PROFILE)

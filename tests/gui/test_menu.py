@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,9 @@ import pytest
 from play import Seen
 
 from parallelflow.cluster import Session, Settings
+from parallelflow.cluster import profile as profiles
+from parallelflow.cluster.machine import this_machine
+from parallelflow.cluster.record import Entry, Record
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +77,18 @@ def test_the_clusters_window_keeps_up_to_date_and_rests_when_closed(play: Callab
     assert "signal 9" in seen["ended"]
     assert "gone" in seen["lost"]
     assert seen["asked_when_closed"] == 0
+
+
+def test_what_cannot_be_stopped_is_shown_and_let_go_of(play: Callable[..., Seen], clean_home: Path) -> None:
+    folder = profiles.create("default")
+    state = {"job_id": "4711", "profile_dir": str(folder)}
+    job = {"launcher": "ipyparallel.cluster.launcher.SlurmEngineSetLauncher", "n": 1, "uuids": [], "state": state}
+    machine = {"host": socket.gethostname(), "machine": this_machine()}
+    Record(folder).put(Entry("token", "job", job=job, let_go=True, stuck="It is on a machine that is gone.", **machine))
+    seen = play("let_go_of_what_cannot_be_stopped")
+    assert "It is on a machine that is gone.\nIt is tried again at each start and stop." in seen["stuck"]
+    assert "gone" not in seen["after"]
+    assert Record(folder).read() == []
 
 
 def test_what_runs_is_dealt_with_before_the_profile_is_changed(play: Callable[..., Seen], clean_home: Path) -> None:
