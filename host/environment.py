@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import os
@@ -23,6 +22,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from host import SetupError, debian, repairs, vistrails_window, wheel
+
+with contextlib.suppress(ImportError):  # there is none on Windows
+    import fcntl
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build" / "host"

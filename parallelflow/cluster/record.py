@@ -8,7 +8,7 @@ those that run. Nothing but starting needs the record to be written.
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import logging
 import os
@@ -28,6 +28,9 @@ from .errors import ClusterError
 from .machine import is_this
 from .tree import Identity, Root, lives, tokens_of
 from .waiting import Wait
+
+with contextlib.suppress(ImportError):  # there is none on Windows
+    import fcntl
 
 log = logging.getLogger(__name__)
 

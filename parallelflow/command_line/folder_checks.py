@@ -5,9 +5,9 @@ Nothing is changed: what is written for a try has no name, and is gone when it i
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-import pwd
 import shlex
 import stat
 import tempfile
@@ -17,6 +17,9 @@ from pathlib import Path
 
 from parallelflow.cluster import profile as profiles
 from parallelflow.command_line.checks import FINE, WRONG, Check
+
+with contextlib.suppress(ImportError):  # there is none on Windows
+    import pwd
 
 _BLOCK = bytes(4096)
 _NO_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)  # the last two: an old kernel or file system

@@ -10,14 +10,17 @@ Standard library only; nothing of this package.
 from __future__ import annotations
 
 import array
-import fcntl
+import contextlib
 import os
 import select
 import socket
 import struct
 import sys
-import termios
 from collections import deque
+
+with contextlib.suppress(ImportError):  # there is none on Windows
+    import fcntl
+    import termios
 
 # Of what is printed between two questions, so many bytes are kept from the beginning and from the end.
 HEAD = TAIL = 16 * 2**20

@@ -9,7 +9,6 @@ import atexit
 import builtins
 import contextlib
 import datetime
-import fcntl
 import functools
 import gc
 import importlib.util
@@ -25,6 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from parallelflow.map import shared_files
 from parallelflow.map.outcomes import Host
+
+with contextlib.suppress(ImportError):  # there is none on Windows
+    import fcntl
 
 if TYPE_CHECKING:
     from parallelflow.map.needs import Environment, Package, Subworkflow

@@ -6,6 +6,7 @@ out. `parallelflow.map.chunk_module` is its other half, on an engine. May import
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -16,6 +17,9 @@ from vistrails.packages.controlflow.utils import Map as SerialMap
 
 from parallelflow.map import engine
 from parallelflow.texts import tr
+
+# Processes that can be told apart, locked and signalled as clusters need it; Windows has other ones.
+_HAS_CLUSTERS = os.name == "posix"
 
 
 class Map(SerialMap):
@@ -52,6 +56,12 @@ class Map(SerialMap):
         # A Map inside a mapped Group runs in place: its engine is one of many already. So does one with a breakpoint, because
         # what that is for is a look at the module in VisTrails.
         if engine.inside() or _has_breakpoint(self.inputPorts.get("FunctionPort", ())):
+            super().updateFunctionPort()
+            return
+        if not _HAS_CLUSTERS:
+            debug.warning(
+                tr("Clusters need Linux or another Unix; here, Parallel Flow's Map runs one element after the other.")
+            )
             super().updateFunctionPort()
             return
         from parallelflow.map import window  # the client's half, which engines have no use for

@@ -10,7 +10,7 @@ May import VisTrails.
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import hashlib
 import json
 import logging
@@ -24,6 +24,9 @@ from typing import Any
 
 from vistrails.core.modules.basic_modules import Dictionary
 from vistrails.core.modules.output_modules import FileMode, OutputModule
+
+with contextlib.suppress(ImportError):  # there is none on Windows
+    import fcntl
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import fcntl
 import functools
 import hashlib
 import io
@@ -25,6 +24,9 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+with contextlib.suppress(ImportError):  # there is none on Windows
+    import fcntl
 
 # What is known of VisTrails' own packages. These read the files that the user has put there, and make none.
 _ONLY_READ = frozenset({"org.vistrails.vistrails.cltools", "org.vistrails.vistrails.vtk"})

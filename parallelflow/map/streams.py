@@ -13,7 +13,6 @@ May import IPython and the map room.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import locale
 import logging
 import os
@@ -30,6 +29,9 @@ from IPython import get_ipython
 
 from parallelflow.map import drain
 from parallelflow.map.outcomes import Printed
+
+with contextlib.suppress(ImportError):  # there is none on Windows
+    import fcntl
 
 _log = logging.getLogger(__name__)
 

@@ -33,12 +33,6 @@ KNOWN_FAILURES = {
     ),
 }
 if sys.version_info >= (3, 13):
-    KNOWN_FAILURES |= {
-        f"vistrails.core.modules.vistrails_module.TestImplicitLooping.{name}": (
-            "its workflow holds Python 2 code, which VisTrails converts with lib2to3, which Python 3.13 dropped"
-        )
-        for name in ("test_implicit_while", "test_streaming")
-    }
     KNOWN_FAILURES["vistrails.core.debug.TestStack.test_print_exc"] = "the test expects the layout of older tracebacks"
 if os.geteuid() == 0:
     KNOWN_FAILURES["vistrails.core.startup.TestStartup.test_permissions"] = "root may write where the test forbids it"

@@ -1170,3 +1170,20 @@ def test_environment_variables_are_those_that_the_engines_were_started_with(monk
     mapped = flow.map(source, "i", "o", "[1]")
     serial, ours = both(flow)
     assert [seen.outputs[mapped]["Result"] for seen in (serial, ours)] == [["now"], [None]]
+
+
+def test_without_clusters_the_map_runs_one_element_after_the_other_and_says_so(
+    vistrails: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vistrails.core import debug
+
+    from parallelflow.map import module
+
+    said: list[str] = []
+    monkeypatch.setattr(debug, "warning", lambda text, *_: said.append(text))
+    monkeypatch.setattr(module, "_HAS_CLUSTERS", False)
+    flow = Flow()
+    square = flow.python("o = i * i", {"i": "Integer"}, {"o": "Integer"})
+    flow.map(square, "i", "o", "[1, 2, 3]")
+    assert_same(flow)
+    assert any("one element after the other" in text for text in said)
