@@ -9,6 +9,7 @@ May import the map room; nothing of VisTrails.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from parallelflow.map import complaints, engine, taking_back
 from parallelflow.map.crew import Engine, Message, Standing
@@ -25,6 +26,10 @@ TAKE_BACK_AFTER = 0.3
 
 # How long, in seconds, what an engine has answered may take to be dealt with after it has gone, or after a later answer of it.
 STRAGGLE = 0.5
+
+
+# How slowly large messages may travel, in bytes a second, before they count as lost.
+SLOWEST = 10e6
 
 
 class Watch:
@@ -138,7 +143,12 @@ class Watch:
         each.patience = each.patience or self._state.limits.silent
         since = each.heard if each.knock is None else each.knock.sent
         if now > since + each.patience:
-            each.knock = self._state.crew.send(each, engine.greet, self._state.work.digest)
+            # What is large may take its time; then the other way would overtake it.
+            large = sum(message.nbytes for message in self._outstanding(each)) / SLOWEST
+            sender: Callable[..., Message | None] = self._state.crew.send
+            if each.knock is not None and now > each.heard + 2 * self._state.limits.silent + large:
+                sender = self._state.crew.knock_elsewhere
+            each.knock = sender(each, engine.greet, self._state.work.digest)
             each.patience *= 2
             if each.knock is not None:
                 self._state.knocks[each.knock.name] = each.knock
@@ -150,6 +160,8 @@ class Watch:
         for knock in due:
             each = knock.engine
             lost = [message for message in self._outstanding(each) if message.sent <= knock.sent]
+            if knock.is_elsewhere:
+                lost = [message for message in lost if not message.has_begun]
             if not lost or any(message.result.done() for message in lost):
                 continue
             if each.uuid not in self._state.crew.engines:

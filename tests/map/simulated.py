@@ -251,6 +251,9 @@ class World:
             raise IndexError(number)
         return View(self, self.engines[number])
 
+    def load_balanced_view(self, targets: list[int]) -> View:
+        return self.direct_view(targets[0])
+
     def send(self, engine: SimulatedEngine, function: Any, arguments: tuple[Any, ...]) -> Result:
         result = Result(f"message-{next(self._names)}")
         self._unanswered[result.msg_ids[0]] = result, engine
