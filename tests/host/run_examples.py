@@ -1,0 +1,149 @@
+"""Runs tagged versions of vistrails in VisTrails' real window, and keeps what their cells show.
+
+``python run_examples.py JOB`` reads a job from a JSON file: the folder for VisTrails' settings, a folder for pictures, the
+packages to enable, and what to run, as pairs of a file and a version's name ("" is the latest). For each it appends a line to
+``outcomes`` beside the job, before and after: what was begun, then the errors and the cells' pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+# A dialog that an example opens is answered as its default button does, after so many milliseconds.
+_LOOK = 200
+
+
+def main(job: Path) -> None:
+    """Do the job and end this process."""
+    told = json.loads(job.read_text(encoding="utf-8"))
+    outcomes = job.with_name("outcomes")
+
+    def note(**what: Any) -> None:
+        with open(outcomes, "a", encoding="utf-8") as file:
+            file.write(json.dumps(what) + "\n")
+
+    def go() -> None:
+        try:
+            watch_for_dialogs(application)
+            enable(told["packages"])
+            open_file, window = "", application.builderWindow
+            for number, (file, tag) in enumerate(told["runs"]):
+                note(begun=[file, tag])
+                if file != open_file:
+                    open_vistrail(window, file)
+                    open_file = file
+                folder = Path(told["pictures"]) / str(number)
+                errors, cells = run(application, window.get_current_controller(), tag, folder)
+                note(ended=[file, tag], errors=errors, cells=cells)
+        except BaseException:
+            note(failure=traceback.format_exc())
+        finally:
+            os._exit(0)  # Python's own exit may end in a segmentation fault after a window was open
+
+    from PyQt5 import QtCore
+    from PyQt5.QtWidgets import QApplication
+    from vistrails.gui import application as gui
+
+    options = {
+        "dotVistrails": told["settings"],
+        "handlerDontAsk": True,
+        "installBundles": False,
+        "singleInstance": False,
+    }
+    options |= {"showSplash": False, "errorLog": False, "loadPackages": False}
+    assert gui.start_application(options, args=[]) == 0
+    application = gui.get_vistrails_application()
+    QtCore.QTimer.singleShot(0, go)
+    QApplication.exec_()
+
+
+def watch_for_dialogs(application: Any) -> None:
+    """Answer dialogs, which nobody is there to do."""
+    from PyQt5 import QtCore, QtWidgets
+
+    def look() -> None:
+        dialog = application.activeModalWidget()
+        if isinstance(dialog, QtWidgets.QMessageBox):
+            button = dialog.defaultButton() or (dialog.buttons() or [None])[0]
+            if button is not None:
+                button.click()
+        elif isinstance(dialog, QtWidgets.QDialog) and not isinstance(dialog, QtWidgets.QProgressDialog):
+            dialog.accept()
+
+    application.watching = timer = QtCore.QTimer(application)
+    timer.timeout.connect(look)
+    timer.start(_LOOK)
+
+
+def enable(packages: list[str]) -> None:
+    """Enable packages, each after what it depends on."""
+    from vistrails.core.packagemanager import get_package_manager
+
+    manager = get_package_manager()
+    for codepath in packages:
+        if not any(package.codepath == codepath for package in manager.enabled_package_list()):
+            manager.late_enable_package(codepath)
+
+
+def open_vistrail(window: Any, file: str) -> None:
+    """Open a file in the window."""
+    from vistrails.core.db.locator import FileLocator
+
+    window.close_all_vistrails(True)
+    window.open_vistrail_without_prompt(FileLocator(file))
+
+
+def run(application: Any, controller: Any, tag: str, folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Run a version.
+
+    :returns: what went wrong, by module; and the files of the cells' pictures
+    """
+    from vistrails.packages.spreadsheet.spreadsheet_controller import spreadsheetController
+
+    spreadsheet = spreadsheetController.findSpreadsheetWindow()
+    spreadsheet.tabController.clearTabs()
+    spreadsheet.tabController.newSheetActionTriggered()
+    spreadsheet.show()
+    application.processEvents()
+    try:
+        version = controller.vistrail.get_version_number(tag) if tag else controller.get_latest_version_in_graph()
+        controller.change_selected_version(version)
+        results, _ = controller.execute_current_workflow()
+    except Exception as error:
+        return {"the version": f"{type(error).__name__}: {error}"}, []
+    errors = {}
+    for result in results:
+        for number, error in result.errors.items():
+            module = controller.current_pipeline.modules.get(number)
+            errors[module.name if module else str(number)] = str(error.msg if hasattr(error, "msg") else error)
+    application.processEvents()
+    spreadsheet.repaint()
+    application.processEvents()
+    return errors, pictures(spreadsheet, folder)
+
+
+def pictures(spreadsheet: Any, folder: Path) -> list[str]:
+    """Save a picture of each cell."""
+    files = []
+    tabs = spreadsheet.tabController
+    for number in range(tabs.count()):
+        sheet = tabs.widget(number)
+        tabs.setCurrentIndex(number)
+        rows, columns = sheet.getDimension()
+        for row, column in ((row, column) for row in range(rows) for column in range(columns)):
+            cell = sheet.getCell(row, column)
+            if hasattr(cell, "grabWindowPixmap"):
+                folder.mkdir(parents=True, exist_ok=True)
+                file = folder / f"{number} {row} {column} {type(cell).__name__}.png"
+                cell.grabWindowPixmap().save(str(file))
+                files.append(str(file))
+    return files
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

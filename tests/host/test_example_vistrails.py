@@ -1,0 +1,201 @@
+"""VisTrails' own example vistrails in its real window: each tagged version runs, or is listed by name with what went wrong.
+
+`make test` runs those of `SUBSET`, one of each kind; `make examples-check` all of them, which takes many minutes. The data that
+they load from the internet are stand-ins.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dead_internet
+import pytest
+from screen import screen
+
+from host import debian, environment
+
+# In one process of pytest: what is shared here takes long.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example_vistrails")]
+
+SCRIPT = Path(__file__).with_name("run_examples.py")
+ALL = os.environ.get("EXAMPLES") == "all"
+REPORT = environment.ROOT / "build" / "examples.txt"
+
+# Of those that run; the others lack data that nobody has any more, a server, or a library.
+AT_LEAST = 217
+
+# The spreadsheet first: others offer it cells of theirs if it is there.
+PACKAGES = (
+    *("spreadsheet", "tabledata", "controlflow", "dialogs", "URL", "pythonCalc", "matplotlib", "vtk", "CLTools", "sql"),
+    *("sklearn", "persistence", "mongodb", "tej", "persistent_archive", "gmaps", "ImageMagick", "pipelineEdit"),
+)
+
+# How often anything must be heard of a version that runs, in seconds.
+PATIENCE = 240
+
+Version = tuple[str, str]  # a file below the examples' folder, and a tag; "" is the latest version
+
+# One of each kind, and the colour in which a cell must show something: as parts of 255, and how much of the cell at least.
+SUBSET: dict[Version, tuple[tuple[int, int, int], float] | None] = {
+    ("gcd.vt", ""): None,
+    ("matplotlib/bar_ex1.vt", ""): None,
+    ("matplotlib/pie_ex1.vt", ""): ((255, 0, 0), 0.05),
+    ("matplotlib/scatter.vt", ""): None,
+    ("matplotlib/semilog.vt", ""): None,
+    ("primes.vt", "test_3_1"): None,
+    ("sklearn/roc_curve.vt", ""): None,
+    ("spx.vt", "contour"): ((0, 255, 0), 0.05),
+    ("usersguide/mashups.vt", "color 1"): None,
+    ("vtk.vt", "Implicit Plane Clipper"): None,
+    ("vtk_examples/VolumeRendering/SimpleRayCast.vt", ""): None,
+    ("offscreen.vt", "html"): None,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a version: what went wrong, by module, and pictures of its cells."""
+
+    errors: dict[str, str]
+    pictures: list[Path]
+
+
+@pytest.fixture(scope="module")
+def examples(debian_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of VisTrails' examples, which Debian's package brings."""
+    folder = tmp_path_factory.mktemp("deb")
+    debian.unpack(debian_package, folder)
+    return folder / "usr" / "share" / "doc" / "vistrails" / "examples"
+
+
+@pytest.fixture(scope="module")
+def outcomes(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Version, Outcome]]:
+    """What came of the versions that are run."""
+    versions = every_version(examples, tmp_path_factory.mktemp("v")) if ALL else list(SUBSET)
+    folder = tmp_path_factory.mktemp("examples")
+    with screen() as display, dead_internet.proxy() as proxy:
+        yield run_all(versions, examples, folder, {"DISPLAY": display, "http_proxy": proxy, "https_proxy": proxy})
+
+
+LIST = """
+import json, os, sys
+from pathlib import Path
+import vistrails.core.application
+options = {"batch": True, "installBundles": False, "errorLog": False, "loadPackages": False, "dotVistrails": "settings"}
+vistrails.core.application.init(options, args=[])
+from vistrails.core.db.io import load_vistrail
+from vistrails.core.db.locator import FileLocator
+versions, top = [], Path(sys.argv[1])
+for file in sorted(top.rglob("*.vt")):
+    notes = load_vistrail(FileLocator(str(file)))[0].action_annotations
+    tags = sorted(note.value for note in notes if note.key == "__tag__")
+    versions += [[str(file.relative_to(top)), tag] for tag in tags or [""]]
+Path("versions").write_text(json.dumps(versions))
+os._exit(0)
+"""
+
+
+def every_version(examples: Path, folder: Path) -> list[Version]:
+    """Each tagged version of each example, or its latest one if it has none."""
+    subprocess.run(
+        [sys.executable, "-c", LIST, str(examples)], cwd=folder, timeout=300, check=True, env=_places(folder)
+    )
+    return [(file, tag) for file, tag in json.loads((folder / "versions").read_text())]
+
+
+def _places(folder: Path) -> dict[str, str]:
+    return {**os.environ, "HOME": str(folder), "TMPDIR": str(folder)}
+
+
+def run_all(versions: list[Version], examples: Path, folder: Path, variables: dict[str, str]) -> dict[Version, Outcome]:
+    """Run versions one after the other; one that ends the process, or hangs, fails alone."""
+    left, found, starts = list(versions), dict[Version, Outcome](), 0
+    while left:
+        starts += 1
+        place = folder / str(starts)
+        place.mkdir()
+        job = place / "job.json"
+        told = {"settings": str(place / "settings"), "pictures": str(place / "pictures"), "packages": PACKAGES}
+        job.write_text(json.dumps({**told, "runs": [[str(examples / file), tag] for file, tag in left]}))
+        how, said = _run(job, {**_places(place), "QT_QPA_PLATFORM": "xcb", **variables})
+        lines = [json.loads(line) for line in _read(job).splitlines()]
+        ended = [line for line in lines if "ended" in line]
+        for version, line in zip(left, ended, strict=False):
+            found[version] = Outcome(line["errors"], [Path(cell) for cell in line["cells"]])
+        begun = len([line for line in lines if "begun" in line])
+        assert begun, f"VisTrails did not start: {how}\n{said[-5000:]}\n{lines}"
+        if begun > len(ended):
+            found[left[len(ended)]] = Outcome({"the process": how}, [])
+        left = left[begun:]
+    return found
+
+
+def _run(job: Path, variables: dict[str, str]) -> tuple[str, str]:
+    """Run a job to its end, however that comes; how it ended, and what was printed."""
+    log = job.with_name("log")
+    with open(log, "w", encoding="utf-8") as printed:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(SCRIPT), str(job)],
+            cwd=job.parent,
+            env=variables,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+        )
+        size, heard = 0, time.monotonic()
+        while True:
+            try:
+                how = f"it ended with {process.wait(timeout=1)}"
+                break
+            except subprocess.TimeoutExpired:
+                if (now := len(_read(job))) != size:
+                    size, heard = now, time.monotonic()
+                elif time.monotonic() > heard + PATIENCE:
+                    process.kill()
+                    process.wait()
+                    how = f"nothing was heard for {PATIENCE} s"
+                    break
+    return how, log.read_text(encoding="utf-8", errors="replace")
+
+
+def _read(job: Path) -> str:
+    outcomes = job.with_name("outcomes")
+    return outcomes.read_text(encoding="utf-8") if outcomes.exists() else ""
+
+
+@pytest.mark.skipif(not ALL, reason="make examples-check runs all; here, one of each kind")
+@pytest.mark.timeout(3 * 3600)
+def test_as_many_versions_run_as_can(outcomes: dict[Version, Outcome]) -> None:
+    failed = {version: outcome.errors for version, outcome in outcomes.items() if outcome.errors}
+    report = [f"{len(outcomes) - len(failed)} of {len(outcomes)} versions of VisTrails' examples run; these do not:"]
+    for (file, tag), errors in failed.items():
+        causes = "; ".join(f"{module}: {' '.join(error.split())[:200]}" for module, error in errors.items())
+        report.append(f"{file} {tag!r}: {causes}")
+    REPORT.parent.mkdir(exist_ok=True)
+    REPORT.write_text("\n".join(report) + "\n", encoding="utf-8")
+    assert len(outcomes) == 308
+    assert len(outcomes) - len(failed) >= AT_LEAST, "\n".join(report)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("version", SUBSET, ids=lambda version: " ".join(filter(None, version)))
+def test_a_version_runs_and_its_cell_shows_something(outcomes: dict[Version, Outcome], version: Version) -> None:
+    import numpy as np
+    from matplotlib import image
+
+    outcome = outcomes[version]
+    assert outcome.errors == {}
+    for picture in outcome.pictures:
+        pixels = np.rint(255 * image.imread(picture)[..., :3]).astype(int)
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 15, f"{picture} is nearly blank"
+        if SUBSET[version] is not None:
+            colour, share = SUBSET[version]
+            shown = (np.abs(pixels - colour).max(axis=2) < 90).mean()
+            assert shown >= share, f"{picture} shows {shown:.4f} of {colour}"
+    assert outcome.pictures or version[0] in ("gcd.vt", "primes.vt")
