@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 import parallelflow
-from parallelflow.map import engine_vistrails, taking_back, values
+from parallelflow.map import engine_vistrails, taking_back, unreadable, values
 from parallelflow.map.engine_plan import CannotRead, ReadyPlan
 from parallelflow.map.engine_vistrails import Refused, Unfit
 from parallelflow.map.interrupts import held_back
@@ -103,8 +103,9 @@ def _make_ready(digest: str, version: str, environment: bytes, packed: Sequence[
     engine_vistrails.start(pickle.loads(environment), said)
     try:
         content: Content = values.unpack(packed)
-    except (ImportError, AttributeError) as error:
-        raise Refused(f"Python there lacks what the values on the modules' ports are made of: {error}") from error
+    except Exception as error:  # whatever the values' classes do
+        why = values.describe_error(error)
+        raise Refused(f"{unreadable.in_plan(packed)} cannot be read there: {why}") from error
     missing = [name for name in content.files if not os.path.exists(name)]
     if missing:
         raise Refused(

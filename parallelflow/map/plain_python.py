@@ -36,6 +36,7 @@ _VARIABLES = (
     "GIT_PAGER",
     "MPLBACKEND",
     "PYDEVD_DISABLE_FILE_VALIDATION",
+    "PYDEVD_USE_FRAME_EVAL",
 )
 
 # What IPython adds to Python's built-in names.
@@ -46,6 +47,9 @@ _WITHOUT_WINDOW = frozenset({"agg", "cairo", "pdf", "pgf", "ps", "svg", "templat
 
 # What IPython puts in the place of Python's own functions.
 _HOOKS = ("breakpointhook", "displayhook")
+
+# By which programs tell that somebody types at a prompt.
+_PROMPTS = ("ps1", "ps2", "ps3")
 
 _Values = dict[str, str | None]
 
@@ -71,6 +75,7 @@ class PlainPython:
         shells = {kind: kind.__dict__["_instance"] for kind in _shell_classes() if kind.__dict__.get("_instance")}
         names = {name: builtins.__dict__[name] for name in _BUILTINS if name in builtins.__dict__}
         hooks = {name: getattr(sys, name) for name in _HOOKS}
+        prompts = {name: vars(sys).pop(name) for name in _PROMPTS if hasattr(sys, name)}
         loop = asyncio._get_running_loop()
         task = _swap_task(loop, None)
         policy = _policy()
@@ -88,7 +93,7 @@ class PlainPython:
             self._variables = {name: os.environ.get(name) for name in _VARIABLES}
             self._policy = _policy()
             self._hooks = {name: getattr(sys, name) for name in _HOOKS}
-            vars(sys).update(hooks)
+            vars(sys).update({**hooks, **prompts})
             for name, value in names.items():
                 setattr(builtins, name, value)
             for kind, shell in shells.items():

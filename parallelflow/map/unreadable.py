@@ -8,6 +8,7 @@ Standard library, `parallelflow.map.outcomes`.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import importlib.metadata
@@ -121,21 +122,46 @@ def _name(value: Any) -> str:
     return f"{getattr(value, '__module__', '?')}.{getattr(value, '__qualname__', '?')}"
 
 
+def in_plan(packed: Sequence[Any]) -> str:
+    """Return which value of a plan cannot be unpickled, for a message.
+
+    :param packed: what the client sent.
+    """
+    with contextlib.suppress(Exception):
+        for module in _load(packed).modules:
+            ports = [(f"on port '{each.port}'", each.value) for each in module.connectors]
+            outputs = {} if module.computed is None else module.computed.outputPorts
+            ports += [(f"of output '{port}'", value) for port, value in outputs.items()]
+            for place, value in ports:
+                missing = _missing_in(value)
+                if missing is not None:
+                    return f"the value {place}, of type {_type_name(value, missing)},"
+    return "what is on the modules' ports"
+
+
+def _load(packed: Sequence[Any]) -> Any:
+    head, *buffers = packed
+    return _Unpickler(io.BytesIO(head), buffers=[bytearray(buffer) for buffer in buffers]).load()
+
+
+def _type_name(value: Any, missing: _Missing) -> str:
+    if missing is not value:
+        return f"{type(value).__name__}, with a {missing.name} inside"
+    kinds = [part for part in missing.parts if isinstance(part, type)]
+    return _name(kinds[0]) if kinds else missing.name
+
+
 def read(packed: Sequence[Any]) -> Unreadable:
     """Read what can be read of an outcome that cannot be unpickled.
 
     :param packed: what the engine sent.
     """
-    head, *buffers = packed
     try:
-        outcome = _Unpickler(io.BytesIO(head), buffers=[bytearray(buffer) for buffer in buffers]).load()
+        outcome = _load(packed)
         for index, value in sorted(outcome.values.items()):
             missing = _missing_in(value)
             if missing is not None:
-                kinds = [part for part in missing.parts if isinstance(part, type)]
-                own = _name(kinds[0]) if kinds and missing is value else missing.name
-                name = own if missing is value else f"{type(value).__name__}, with a {missing.name} inside"
-                return Unreadable(outcome, index, name, missing.name.split(".")[0])
+                return Unreadable(outcome, index, _type_name(value, missing), missing.name.split(".")[0])
     except Exception:  # it is no outcome at all
         return Unreadable(None, None, "", "")
     return Unreadable(None, None, "", "")

@@ -17,6 +17,7 @@ import pickle
 import reprlib
 from collections import ChainMap
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any
 
 import cloudpickle
@@ -65,6 +66,33 @@ def register(kind: type, reduce: Callable[[Any, bool], Any]) -> None:
         behind where it is no part of the value, because without that the value cannot travel.
     """
     _reducers[kind] = reduce
+
+
+def _reduce_error(error: BaseException, lenient: bool) -> Any:
+    """An error travels by its state where its class has a constructor of its own, which may take something else than what
+    Python would call it with."""
+    kind = type(error)
+    own = next(base for base in kind.__mro__ if not base.__flags__ & _MADE_IN_PYTHON)
+    if (
+        isinstance(kind.__init__, FunctionType)
+        and kind.__reduce__ is BaseException.__reduce__
+        and kind.__reduce_ex__ is BaseException.__reduce_ex__
+        and own.__basicsize__
+        == BaseException.__basicsize__  # others keep values where only their constructors put them
+    ):
+        return _error, (kind, error.args), vars(error) or None
+    return NotImplemented
+
+
+def _error(kind: type[BaseException], arguments: tuple[Any, ...]) -> BaseException:
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    return error
+
+
+_MADE_IN_PYTHON = 1 << 9  # CPython's Py_TPFLAGS_HEAPTYPE
+
+register(BaseException, _reduce_error)
 
 
 class CannotTravel(Exception):

@@ -16,8 +16,9 @@ import contextlib
 import dis
 import functools
 import importlib.util
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 from urllib.parse import unquote
@@ -31,10 +32,24 @@ from vistrails.core.vistrail.job import JobMixin
 MARK = "needs_window"
 
 _BINDINGS = ("PyQt4", "PyQt5", "PyQt6", "PySide", "PySide2", "PySide6", "qtpy")
-_GUI = "vistrails.gui"
+_GUI = (
+    "vistrails.gui",
+    "vistrails.api",  # what scripts do with the open workflow
+    "vistrails.packages.spreadsheet.spreadsheet_controller",
+    "vistrails.packages.spreadsheet.spreadsheet_window",
+)
 
 # Of Qt's core, which works without a window, what is of use only with an application that runs.
 _APPLICATION = frozenset({"QCoreApplication", "QEventLoop", "QTimer"})
+
+# What VisTrails' application object has with a window only.
+_OF_THE_WINDOW = frozenset({"builderWindow", "get_current_controller"})
+
+# By which functions code imports what it names in a text.
+_IMPORTERS = frozenset({"__import__", "import_module"})
+
+# What the code of a PythonSource has in it at least that needs the window.
+_HINT = re.compile("Q|gui|ontroller|builderWindow|vistrails")
 
 # Where the code that is looked through lies, beside the class's own package.
 _PACKAGES = ("vistrails.packages.", "userpackages.")
@@ -115,7 +130,7 @@ def source_needs(source: str) -> bool:
 
     :param source: the code.
     """
-    if "Q" not in source and "gui" not in source and "controller" not in source:
+    if not _HINT.search(source):
         return False
     try:
         code = compile(source, "<source>", "exec")
@@ -150,7 +165,7 @@ def _is_gui_name(name: str) -> bool:
     parts = name.split(".")
     if parts[0] in _BINDINGS:
         return len(parts) > 1 and parts[1].startswith("Qt") and parts[1] != "QtCore"
-    return name == _GUI or name.startswith(f"{_GUI}.")
+    return f"{name}.".startswith(tuple(f"{each}." for each in _GUI))
 
 
 class _Search:
@@ -206,9 +221,11 @@ class _Search:
         if "moduleInfo" in code.co_names and "controller" in code.co_consts:
             return True
         used = set(code.co_names)
+        if "get_vistrails_application" in used and used & _OF_THE_WINDOW:
+            return True
         for value in (names[name] for name in code.co_names if name in names):
             if isinstance(value, ModuleType) and value.__name__.split(".")[0] in _BINDINGS:
-                if _is_gui(value) or used & _APPLICATION or any(_is_gui_name(f"PyQt5.{name}") for name in used):
+                if _is_gui(value) or _uses_windows(used):
                     return True
             elif self._in_value(value):
                 return True
@@ -224,10 +241,16 @@ class _Search:
             return False
         return any(
             _is_gui_name(imported)
-            or (imported.split(".")[0] in _BINDINGS and bool(used & _APPLICATION))
+            or (imported.split(".")[0] in _BINDINGS and _uses_windows(used))
+            or (imported == "vistrails" and "vistrails" in used and bool(used & {"api", "gui"}))
             or self._in_value(_found(imported))
             for imported in _imports(code, package)
         )
+
+
+def _uses_windows(names: Set[str]) -> bool:
+    """Whether code that has Qt, and uses these names, uses more of it than what works without an application."""
+    return bool(names & _APPLICATION) or any(_is_gui_name(f"PyQt5.{name}") for name in names)
 
 
 def _around(function: FunctionType) -> Iterator[Any]:
@@ -239,6 +262,8 @@ def _around(function: FunctionType) -> Iterator[Any]:
 
 def _imports(code: CodeType, package: str) -> Iterator[str]:
     """The full names of what the import statements in some code import."""
+    if _IMPORTERS.intersection(code.co_names):
+        yield from (each for each in code.co_consts if isinstance(each, str))
     module, constants = "", [None, None]
     for each in dis.get_instructions(code):
         if each.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):

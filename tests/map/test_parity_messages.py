@@ -26,6 +26,29 @@ def _said(seen: Seen, module: int) -> str:
     return text
 
 
+# ---------------------------------------------------------------- values on ports
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (
+            "FailsIn(os.getpid())",
+            "of type parity_values.fail_outside, cannot be read there: ValueError: not in this process",
+        ),
+        ("[TooLarge()]", "of type list, with a parity_values.fill_memory inside, cannot be read there: MemoryError"),
+    ],
+)
+def test_a_value_on_another_port_that_an_engine_cannot_read(value: str, why: str) -> None:
+    flow = Flow()
+    code = f"import os\nfrom parity_values import FailsIn, TooLarge\no = {value}"
+    reads = flow.python("o = i", {"i": "Integer", "v": "Variant"}, {"o": "Variant"})
+    flow.connect(flow.python(code, {}, {"o": "Variant"}), "o", reads, "v")
+    mapped = flow.map(reads, "i", "o", "[1]")
+    text = _said(Stage("ours").run(flow), mapped)
+    assert f"cannot run this Map: the value on port 'v', {why}" in text
+
+
 # ---------------------------------------------------------------- results
 
 

@@ -195,7 +195,19 @@ def _large_note() -> Flow:
     return _reading(flow, flow.map(source, "i", "o", "[1, 2]"), "o = [float(m.a.sum()) for m in i]")
 
 
-@pytest.mark.parametrize("make", [_class_of_the_source, _into_a_group, _inside_a_group, _two_functions, _large_note])
+def _in_an_error() -> Flow:
+    flow = Flow()
+    error = "from vistrails.core.modules.vistrails_module import ModuleError\nself.x = i\no = ModuleError(self, 'bad')"
+    upstream, mapped = (flow.python(error, {"i": "Integer"}, {"o": "Variant"}, presets=p) for p in ({"i": "7"}, {}))
+    read = flow.python("o = [(e.msg, e.module.x) for e in (a, b)]", {"a": "Variant", "b": "Variant"}, {"o": "List"})
+    flow.connect(upstream, "o", read, "b")
+    flow.map(read, "a", "o", (flow.map(mapped, "i", "o", "[1, 2]"), "Result"))
+    return flow
+
+
+@pytest.mark.parametrize(
+    "make", [_class_of_the_source, _into_a_group, _inside_a_group, _two_functions, _large_note, _in_an_error]
+)
 def test_modules_as_values_elsewhere(make: Callable[[], Flow]) -> None:
     serial, _ = assert_same(make())
     assert not serial.errors

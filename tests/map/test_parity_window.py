@@ -120,6 +120,19 @@ SOURCES = {
     "from PyQt5 import QtCore\nd = QtCore.QDate(2020, 2, 29)": False,
     "controller = 'Qt'\nQ = 'from PyQt5 import QtWidgets'": False,
     "this is no code": False,
+    "import PyQt5\nPyQt5.QtWidgets.QApplication.instance()": True,
+    "import vistrails.api as a\na.get_current_controller()": True,
+    "from vistrails import api\napi.undo()": True,
+    "import vistrails\nvistrails.api.undo()": True,
+    "from vistrails.core.application import get_vistrails_application as g\ng().builderWindow": True,
+    "import vistrails.core.application as a\na.get_vistrails_application().get_current_controller()": True,
+    "from vistrails.packages.spreadsheet.spreadsheet_controller import spreadsheetController": True,
+    "__import__('PyQt5.QtWidgets')": True,
+    "import importlib\nimportlib.import_module('vistrails.gui.application')": True,
+    "import vistrails.core.system as s\ns.vistrails_version()": False,
+    "from vistrails.core.application import get_vistrails_application as g\ng().temp_configuration": False,
+    "from PyQt5 import QtGui\nclass Q:\n    controller = 5": True,
+    "class Q:\n    controller = 'vistrails.gui'": False,
 }
 
 

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 from test_streams import run_cases
 
-VARIABLES = ("TERM", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PAGER", "GIT_PAGER", "MPLBACKEND")
+VARIABLES = (
+    "TERM",
+    "FORCE_COLOR",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "PAGER",
+    "GIT_PAGER",
+    "MPLBACKEND",
+    "PYDEVD_USE_FRAME_EVAL",
+)
 
 # What elements do; each prints what must be the same. Between them are those that once hung: children have the engine's handlers.
 CASES = {
@@ -64,6 +73,7 @@ CASES = {
     "subprocess.run([sys.executable, '-c', 'import os; print(os.environ.get(\"MPLBACKEND\"))'])",
     "locale": "import locale\nprint(locale.setlocale(locale.LC_ALL), f'{1234567:n}')",
     "hooks": "import sys\nprint(sys.breakpointhook is sys.__breakpointhook__, sys.displayhook is sys.__displayhook__)",
+    "no prompt": "import sys\nprint([n for n in ('ps1', 'ps2', 'ps3') if hasattr(sys, n)])",
     "main module": "import threading\nprint(threading.current_thread() is threading.main_thread())",
 }
 

@@ -157,3 +157,29 @@ def test_an_error_is_described_by_type_and_text_however_broken_or_long_that_is()
     assert values.describe_error(MemoryError()) == "MemoryError"
     assert values.describe_error(Broken()) == "Broken"
     assert len(values.describe_error(ValueError("x" * 10**6))) < 2100
+
+
+class Constructed(Exception):
+    """Is made of something else than what it passes on."""
+
+    def __init__(self, code: int, *, hint: str = ""):
+        super().__init__(f"{hint} {code}")
+        self.code = code
+
+
+ERRORS = [
+    Constructed(5, hint="careful"), ValueError("a", 1), KeyError("k"), OSError(2, "no", "file"), StopIteration(5),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "why"), SyntaxError("bad", ("f", 1, 2, "text")),
+    ImportError("m", name="n"), SystemExit(3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_errors_travel_whatever_their_constructors_take(error: BaseException) -> None:
+    error.note = [error]  # type: ignore[attr-defined]
+    back = values.unpack(values.pack(error))
+    assert (type(back), str(back)) == (type(error), str(error))
+    assert back.note == [back]
+    assert repr(back.args) == repr(error.args)
+    for name in ("code", "errno", "filename", "value", "object", "lineno", "name"):
+        assert getattr(back, name, None) == getattr(error, name, None)
