@@ -19,6 +19,7 @@ from typing import Any
 from ipyparallel import error as ipp_error
 
 from parallelflow.cluster import internals
+from parallelflow.map import values
 from parallelflow.map.experience import Experience, PlanExperience
 from parallelflow.texts import tr
 
@@ -61,6 +62,7 @@ class Chunk:
     :ivar indices: their indices.
     :ivar avoid: the uuids of engines that are not to have it, if there are others.
     :ivar alone: whether nothing else may run meanwhile.
+    :ivar parts: what was sent of them.
     :ivar message: once it has been sent.
     :ivar since: when that was, in seconds since the epoch.
     :ivar recall: the engine's answer, if it was asked to give the chunk back.
@@ -69,6 +71,7 @@ class Chunk:
     indices: Sequence[int]
     avoid: frozenset[str] = frozenset()
     alone: bool = False
+    parts: values.Packed = field(default_factory=list)
     message: Message | None = None
     since: float = 0.0
     recall: Any = None

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 import parallelflow
-from parallelflow.map import engine_vistrails, taking_back, unreadable, values
+from parallelflow.map import engine_vistrails, shared_memory, taking_back, unreadable, values
 from parallelflow.map.engine_plan import CannotRead, ReadyPlan
 from parallelflow.map.engine_vistrails import Refused, Unfit
 from parallelflow.map.interrupts import held_back
@@ -31,6 +31,7 @@ from parallelflow.map.outcomes import (
     ElementsUnread,
     Failure,
     Greeting,
+    MemoryOutOfReach,
     PlanMissing,
     PlanReady,
     PlanRefused,
@@ -72,14 +73,14 @@ def _most_bytes() -> int:
     return int(min([*limited, psutil.virtual_memory().total]))
 
 
-def install(digest: str, version: str, environment: bytes, *packed: Any) -> PlanReady | PlanRefused:
+def install(digest: str, version: str, environment: bytes, *packed: Any) -> PlanReady | PlanRefused | MemoryOutOfReach:
     """Make a plan ready, starting VisTrails if this is the first.
 
     :param digest: the plan digest.
     :param version: the client's version of Parallel Flow.
     :param environment: the user's VisTrails, as `needs.environment` described it.
     :param packed: the plan, as `values.pack` made it.
-    :returns: that it is ready, or why it cannot run here.
+    :returns: that it is ready, or why it cannot run here, or that this engine does not share the client's memory.
     """
     streams = of_elements()
     # Later, what is printed meanwhile is what elements have left running.
@@ -87,6 +88,8 @@ def install(digest: str, version: str, environment: bytes, *packed: Any) -> Plan
     with held_back(), preparing as said, plain_python().in_force():
         try:
             _make_ready(digest, version, environment, packed, said or str)
+        except shared_memory.OutOfReach:
+            return MemoryOutOfReach(platform.node())
         except Refused as refusal:
             return PlanRefused(platform.node(), str(refusal), isinstance(refusal, Unfit))
         except (Exception, SystemExit):  # whatever a package does when it is loaded
@@ -99,36 +102,38 @@ def _make_ready(digest: str, version: str, environment: bytes, packed: Sequence[
         raise Unfit(f"it has Parallel Flow {parallelflow.__version__}, and VisTrails has {version}: make them the same")
     if digest in _plans:
         return
+    kept = shared_memory.opened(packed)
     # First VisTrails with the user's packages, for values in the plan may be of their classes.
     engine_vistrails.start(pickle.loads(environment), said)
     try:
-        content: Content = values.unpack(packed)
+        content: Content = values.unpack(shared_memory.mapped(kept))
     except Exception as error:  # whatever the values' classes do
         why = values.describe_error(error)
-        raise Refused(f"{unreadable.in_plan(packed)} cannot be read there: {why}") from error
+        raise Refused(f"{unreadable.in_plan(shared_memory.mapped(kept))} cannot be read there: {why}") from error
     missing = [name for name in content.files if not os.path.exists(name)]
     if missing:
         raise Refused(
             f"it does not see {missing[0]!r}, which is on one of the modules' ports: keep it in a folder that this host shares"
             " with VisTrails, or give the modules its content instead"
         )
-    _plans[digest] = ReadyPlan(content, packed)
+    _plans[digest] = ReadyPlan(content, kept)
     known()
     while len(_plans) > 1 and (len(_plans) > MOST_PLANS or sum(plan.nbytes for plan in _plans.values()) > MOST_BYTES):
         _plans.popitem(last=False)
 
 
 def run(
-    digest: str, indices: Sequence[int], run_info: bytes, *packed: Any
-) -> list[Any] | PlanMissing | ElementsUnread | ChunkDropped:
+    digest: str, indices: Sequence[int], run_info: bytes, room: str, *packed: Any
+) -> list[Any] | PlanMissing | ElementsUnread | ChunkDropped | MemoryOutOfReach:
     """Run a chunk.
 
     :param digest: the plan digest.
     :param indices: the indices of the chunk's elements.
     :param run_info: what there is to know of this run of the Map, as `plan.make_run` made it.
+    :param room: the client's room in the memory that it shares with engines on its host, or ''; see `shared_memory`.
     :param packed: the elements, a list, as `values.pack` made it.
-    :returns: a `ChunkOutcome`, packed; or that this engine does not hold the plan, or cannot read the elements, or that the chunk
-        was taken back.
+    :returns: a `ChunkOutcome`, packed; or that this engine does not hold the plan, does not share the client's memory, or cannot
+        read the elements, or that the chunk was taken back.
     :raises CannotTravel: when something of the outcome that is no result cannot be pickled.
     """
     with held_back() as interrupts:
@@ -139,7 +144,9 @@ def run(
             return PlanMissing(platform.node())
         _plans.move_to_end(digest)
         try:
-            outcome = plan.run(indices, run_info, packed, interrupts)
+            outcome = plan.run(indices, run_info, shared_memory.taken(packed), interrupts)
+        except shared_memory.OutOfReach:
+            return MemoryOutOfReach(platform.node())
         except CannotRead as error:
             return ElementsUnread(platform.node(), str(error))
         outcome.goes_on = known().threads() or known().children()
@@ -150,7 +157,9 @@ def run(
                 outcome.give_back_failed()  # it runs elsewhere
             else:
                 outcome.interrupted = True
-        return _packed_outcome(outcome, plan.content.output_port)
+        answer = _packed_outcome(outcome, plan.content.output_port)
+        shared = shared_memory.visible(room)
+        return answer if shared is None else shared.put(answer)
 
 
 def left_running() -> Left:

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from parallelflow.map import values
+from parallelflow.map import shared_memory, values
 from parallelflow.map.engine_vistrails import Refused, add_subworkflows, enable_package, have_a_folder, host
 from parallelflow.map.outcomes import (
     ChunkOutcome,
@@ -53,11 +53,11 @@ class ReadyPlan:
     """A plan whose modules exist in this process.
 
     :param content: what it says.
-    :param packed: the same, as it came.
+    :param kept: the same, packed, as `shared_memory.opened` keeps it.
     :raises Refused: when it cannot run here.
     """
 
-    def __init__(self, content: Content, packed: Sequence[Any]):
+    def __init__(self, content: Content, kept: Sequence[Any]):
         from vistrails.core.interpreter.cached import CachedInterpreter
         from vistrails.core.vistrail.pipeline import Pipeline
         from vistrails.db.services.io import unserialize
@@ -66,8 +66,7 @@ class ReadyPlan:
         from parallelflow.map.plan import restore_parameters
 
         self.content = content
-        # Copies: what came off the wire shares its memory with other messages.
-        self._packed = [bytes(part) for part in packed]
+        self._kept = kept
         self._is_fresh = True
         for package in content.packages:
             enable_package(package)
@@ -96,7 +95,7 @@ class ReadyPlan:
     @property
     def nbytes(self) -> int:
         """About how many bytes it occupies: its values, and what they are made of anew in each run."""
-        return 2 * values.size(self._packed)
+        return 2 * values.size(self._kept)
 
     def _take_over_file_pool(self, directory: str) -> None:
         """Keep elements' files in VisTrails' own pool where it can be reached, so that they live as long as it does."""
@@ -283,7 +282,7 @@ class ReadyPlan:
 
     def _renew_values(self) -> None:
         """Let values be again what they were when the plan came: modules may have changed them in place."""
-        self.content = values.unpack(self._packed)
+        self.content = values.unpack(shared_memory.mapped(self._kept))
         for value, place, number in self._values:
             value.value = self.content.modules[place].connectors[number].value
         self._adopt_modules()

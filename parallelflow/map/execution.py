@@ -174,7 +174,7 @@ class Execution:
         for function in self.functions:
             module.logging.begin_update(function)
             module.logging.set_computing(function)
-        plan = make_plan(module, self.functions, self.ports, self.output)
+        plan = make_plan(module, self.functions, self.ports, self.output, self._pause)
         self.source.plan = plan
         try:
             session = get_session()
@@ -234,6 +234,10 @@ class Execution:
             if missing:
                 raise MapError(f"{sentence} {tr('No element was run.')}")
             debug.warning(f"Map: {sentence}")
+
+    def _pause(self) -> None:
+        """Give the window its turn."""
+        self.module.logging.update_progress(self.module, 0.0)
 
     def _starting(self, text: str, fraction: float) -> None:
         progress.tell(text)

@@ -232,6 +232,13 @@ class PlanMissing:
 
 
 @dataclass(frozen=True)
+class MemoryOutOfReach:
+    """An engine's answer to what was sent through memory that it cannot have, so that nothing was done; see `shared_memory`."""
+
+    host: str
+
+
+@dataclass(frozen=True)
 class ElementsUnread:
     """An engine's answer to a chunk of which it could not read the elements, so that none has run; `reason` says why."""
 

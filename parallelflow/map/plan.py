@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import pickle
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -123,17 +123,19 @@ class Plan:
     """A plan that is ready to be sent.
 
     :param content: what it says.
+    :param pause: called every few milliseconds while its digest is computed; may raise.
     :raises CannotTravel: when a value in it cannot be pickled.
     """
 
-    def __init__(self, content: Content):
+    def __init__(self, content: Content, pause: Callable[[], None] = lambda: None):
         self.content = content
+        self._pause = pause
         self.packed = values.pack(content)
 
     @cached_property
     def digest(self) -> str:
         """The plan digest: the same for the same content, in whichever session."""
-        return values.digest(self.packed)
+        return values.digest(self.packed, self._pause)
 
     def sizes(self) -> dict[str, int]:
         """How many bytes the values on the modules' ports have, by the port; takes as long as to pack them."""
@@ -146,13 +148,20 @@ class Plan:
         return sizes
 
 
-def make_plan(map_module: Module, functions: Sequence[Module], input_ports: list[str], output_port: str) -> Plan:
+def make_plan(
+    map_module: Module,
+    functions: Sequence[Module],
+    input_ports: list[str],
+    output_port: str,
+    pause: Callable[[], None] = lambda: None,
+) -> Plan:
     """Gather what engines need to run `functions`.
 
     :param map_module: the Map, in the middle of its execution; everything upstream has been updated.
     :param functions: the modules on its FunctionPort, in order.
     :param input_ports: the names of the ports that elements arrive on.
     :param output_port: the name of the port that results are taken from.
+    :param pause: called every few milliseconds while large values are looked at; may raise.
     :raises ModuleError: when a value on another port cannot be sent; the message names port and type.
     """
     pipeline = map_module.moduleInfo["pipeline"]
@@ -181,7 +190,7 @@ def make_plan(map_module: Module, functions: Sequence[Module], input_ports: list
         file_pool=map_module.interpreter.filePool.directory,
     )
     try:
-        return Plan(content)
+        return Plan(content, pause)
     except values.CannotTravel as error:
         raise _name_the_port(map_module, gathered, error) from error
 

@@ -18,11 +18,19 @@ from concurrent.futures import wait
 from typing import Any
 
 from parallelflow.cluster import threads
-from parallelflow.map import answers, complaints, engine, unreadable, values
+from parallelflow.map import answers, complaints, engine, shared_memory, unreadable, values
 from parallelflow.map.breaking_off import BreakingOff
 from parallelflow.map.crew import Chunk, Engine, Message, Standing
 from parallelflow.map.faults import Faults
-from parallelflow.map.outcomes import ChunkDropped, ElementsUnread, Greeting, PlanMissing, PlanReady, PlanRefused
+from parallelflow.map.outcomes import (
+    ChunkDropped,
+    ElementsUnread,
+    Greeting,
+    MemoryOutOfReach,
+    PlanMissing,
+    PlanReady,
+    PlanRefused,
+)
 from parallelflow.map.progress import ChunkProgress
 from parallelflow.map.state import Autopsy, MapState, Watched
 from parallelflow.map.watch import Watch
@@ -76,7 +84,7 @@ class Scheduler:
         autopsy: Autopsy = lambda uuids: ({}, ""),
         taken: Callable[[str], bool] | None = None,
     ):
-        self._state = MapState(connection, work, source, sink, limits, autopsy)
+        self._state = MapState(connection, work, source, sink, limits, autopsy, lambda: tick(self))
         self._taken = taken
         self._faults = Faults(self._state, self._was_taken)
         self._watch = Watch(self._state, self._faults)
@@ -139,6 +147,7 @@ class Scheduler:
                 self._state.done_with.forget_when_answered(
                     [*self._state.pending, *self._state.errands, *self._state.knocks]
                 )
+                self._state.sharing.close()
                 self._state.remember()
 
     def _is_needed(self) -> bool:
@@ -207,10 +216,13 @@ class Scheduler:
         packed = self._state.source.pack(chunk.indices)
         nbytes = values.size(packed)
         self._state.policy.weighed(len(chunk.indices), nbytes)
+        sharing = self._state.sharing
+        chunk.parts = sharing.elements(packed, each.uuid)
         message = self._state.crew.send(
-            each, engine.run, work.digest, chunk.indices, work.run_info, *packed, nbytes=nbytes
+            each, engine.run, work.digest, chunk.indices, work.run_info, sharing.room, *chunk.parts, nbytes=nbytes
         )
         if message is None:
+            shared_memory.forget(chunk.parts)
             self._state.supply.again([chunk])
             self._state.hungry.pop(each.uuid, None)
             return
@@ -266,7 +278,10 @@ class Scheduler:
             return
         answer = message.result.result()
         each.began = None
-        if isinstance(answer, Greeting):
+        if isinstance(answer, MemoryOutOfReach):
+            self._state.sharing.failed(each.uuid)
+            each.host, each.standing = answer.host, Standing.LACKING
+        elif isinstance(answer, Greeting):
             each.host, each.most_bytes = answer.host, answer.most_bytes
             each.standing = Standing.READY if answer.has_plan else Standing.LACKING
         elif isinstance(answer, PlanReady):
@@ -281,6 +296,7 @@ class Scheduler:
 
     def _answered(self, chunk: Chunk, each: Engine, broken_off: bool) -> None:
         assert chunk.message is not None
+        shared_memory.forget(chunk.parts)  # not taken if the engine lacks the plan
         error = chunk.message.result.exception()
         if error is not None:
             if not broken_off:  # aborted chunks answer with an error
@@ -288,6 +304,9 @@ class Scheduler:
             return
         answer = chunk.message.result.result()
         if isinstance(answer, ChunkDropped):
+            self._state.supply.again([chunk])
+        elif isinstance(answer, MemoryOutOfReach):
+            self._state.sharing.failed(each.uuid)
             self._state.supply.again([chunk])
         elif isinstance(answer, PlanMissing):
             self._state.supply.again([chunk])
@@ -308,6 +327,12 @@ class Scheduler:
         return str(view.apply_async(unreadable.version_of, package).get(VERSION_TIMEOUT))
 
     def _completed(self, chunk: Chunk, each: Engine, answer: Any, broken_off: bool) -> None:
+        try:
+            answer = shared_memory.taken(answer)
+        except shared_memory.OutOfReach as error:  # somebody has emptied the folder
+            _log.warning("results are lost, and their elements run again: %s", error)
+            self._state.supply.again([chunk])
+            return
         outcome = answers.read(
             answer, chunk.indices, self._state.source, each.name, lambda package: self._version_there(each, package)
         )

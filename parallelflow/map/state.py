@@ -15,6 +15,7 @@ from parallelflow.map.chunks import ChunkPolicy
 from parallelflow.map.crew import Chunk, Crew, Engine, Message, Standing
 from parallelflow.map.deaths import Deaths
 from parallelflow.map.forgetting import Forgetting
+from parallelflow.map.sharing import Sharing
 from parallelflow.map.supply import Supply
 from parallelflow.map.work import Limits, Sink, Source, Work
 from parallelflow.texts import tr
@@ -44,6 +45,7 @@ class MapState:
     :param sink: where outcomes go.
     :param limits: how long is waited for what.
     :param autopsy: says how engines ended; must not raise.
+    :param pause: called every few milliseconds while something large is copied; may raise.
     :ivar pending: chunks that have been sent and not answered, by the ids of their messages; `errands` and `knocks` likewise.
     :ivar overdue: knocks that are answered, and when what was sent before them counts as lost.
     :ivar hungry: engines that may have room for a chunk, by their uuids, in order.
@@ -55,7 +57,16 @@ class MapState:
     :ivar moved: when something was last seen to run or to have run, on the monotonic clock.
     """
 
-    def __init__(self, connection: Watched, work: Work, source: Source, sink: Sink, limits: Limits, autopsy: Autopsy):
+    def __init__(
+        self,
+        connection: Watched,
+        work: Work,
+        source: Source,
+        sink: Sink,
+        limits: Limits,
+        autopsy: Autopsy,
+        pause: Callable[[], None],
+    ):
         self.connection = connection
         self.client = connection.client
         self.work, self.source, self.sink, self.limits, self.autopsy = work, source, sink, limits, autopsy
@@ -78,6 +89,7 @@ class MapState:
         self.undecided: list[tuple[int, float]] = []
         self.warnings: list[str] = []
         self.done_with = Forgetting(self.client)
+        self.sharing = Sharing(self.client, pause)
         self.moved = time.monotonic()
 
     @property
@@ -95,8 +107,9 @@ class MapState:
         if each.standing is Standing.UNKNOWN:
             message = self.crew.send(each, engine.greet, self.work.digest)
         else:
-            arguments = (self.work.digest, parallelflow.__version__, self.work.environment, *self.work.plan)
-            message = self.crew.send(each, engine.install, *arguments, nbytes=values.size(self.work.plan))
+            arguments = (self.work.digest, parallelflow.__version__, self.work.environment)
+            parts = self.sharing.plan(self.work.plan, each.uuid)
+            message = self.crew.send(each, engine.install, *arguments, *parts, nbytes=values.size(self.work.plan))
             each.standing = Standing.PREPARING
         if message is not None:
             each.errand, self.errands[message.name] = message, message

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any, ClassVar
 
+from parallelflow.map import values
 from parallelflow.map.outcomes import ChunkOutcome
 
 # How many objects of a value are looked at.
@@ -140,8 +141,7 @@ def in_plan(packed: Sequence[Any]) -> str:
 
 
 def _load(packed: Sequence[Any]) -> Any:
-    head, *buffers = packed
-    return _Unpickler(io.BytesIO(head), buffers=[bytearray(buffer) for buffer in buffers]).load()
+    return _Unpickler(io.BytesIO(packed[0]), buffers=values.buffers_of(packed)).load()
 
 
 def _type_name(value: Any, missing: _Missing) -> str:

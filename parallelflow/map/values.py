@@ -3,7 +3,7 @@
 Everything that pickle or cloudpickle can carry travels as itself: no conversion to text, no loss. Large buffers (numpy
 arrays above all) stay out of the pickle, by protocol 5 (PEP 574), so that they are sent without a copy.
 
-May import the standard library, cloudpickle and `parallelflow.texts` only.
+May import the standard library, cloudpickle, `parallelflow.map.shared_memory` and `parallelflow.texts` only.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 import cloudpickle
 
+from parallelflow.map import shared_memory
 from parallelflow.texts import tr
 
 # Below this many bytes a buffer of its own costs more (a message frame, two allocations) than a copy into the pickle.
@@ -31,7 +32,10 @@ SMALLEST_BUFFER = 16 * 1024
 # carry memory views at all.
 MOST_BUFFERS = 48
 
-Packed = list[Any]  # the pickle's bytes, then its out-of-band buffers
+# The pickle's bytes, then its out-of-band buffers. Behind the pickle, where nothing of Python looks, stands a byte for each
+# buffer, which says whether it may be written to.
+Packed = list[Any]
+_WRITEABLE, _READ_ONLY = b"\0", b"\1"
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -126,14 +130,19 @@ def pack(value: Any) -> Packed:
         return False
 
     try:
-        return [_dumps(value, keep_in_pickle), *buffers]
+        return _with_buffers(_dumps(value, keep_in_pickle), buffers)
     except Exception as error:  # any class may raise anything from its own __reduce__
         first = error
     buffers.clear()
     try:
-        return [_dumps(value, keep_in_pickle, lenient=True), *buffers]
+        return _with_buffers(_dumps(value, keep_in_pickle, lenient=True), buffers)
     except Exception:
         raise CannotTravel(value, first) from first
+
+
+def _with_buffers(pickled: bytes, buffers: list[memoryview]) -> Packed:
+    kinds = b"".join(_READ_ONLY if buffer.readonly else _WRITEABLE for buffer in buffers)
+    return [pickled + kinds if kinds else pickled, *buffers]
 
 
 def _dumps(value: Any, keep_in_pickle: Callable[[pickle.PickleBuffer], bool], lenient: bool = False) -> bytes:
@@ -164,12 +173,28 @@ def unpack(packed: Sequence[Any]) -> Any:
     """Turn what `pack` made back into the value.
 
     :param packed: the pickle's bytes and its buffers, as bytes-like objects.
-    :returns: an equal value; its arrays can be written to, as the originals could.
+    :returns: an equal value; its arrays can be written to if the originals could.
     :raises Exception: what unpickling raises, above all ImportError and AttributeError for a class that is not there.
     """
+    return pickle.loads(packed[0], buffers=buffers_of(packed))
+
+
+def buffers_of(packed: Sequence[Any]) -> list[Any]:
+    """Return the buffers that belong to a pickle, for this process alone.
+
+    :param packed: the pickle's bytes and its buffers, as bytes-like objects.
+    """
     head, *buffers = packed
-    # What comes off the wire is read-only; a module may change its input in place, so each buffer is copied once.
-    return pickle.loads(head, buffers=[bytearray(buffer) for buffer in buffers])
+    kinds = bytes(memoryview(head).cast("B")[-len(buffers) :]) if buffers else b""
+    return [_own(buffer, kinds[place : place + 1] == _READ_ONLY) for place, buffer in enumerate(buffers)]
+
+
+def _own(buffer: Any, read_only: bool) -> Any:
+    if isinstance(buffer, shared_memory.Mapped):
+        own = memoryview(buffer).cast("B")
+        return own.toreadonly() if read_only else own
+    # What comes off the wire is read-only, and shares its memory with other messages; a module may change its input in place.
+    return bytes(buffer) if read_only else bytearray(buffer)
 
 
 def size(packed: Sequence[Any]) -> int:
@@ -177,18 +202,23 @@ def size(packed: Sequence[Any]) -> int:
 
     :param packed: what `pack` made.
     """
-    return sum(memoryview(part).nbytes for part in packed)
+    return sum(map(shared_memory.nbytes, packed))
 
 
-def digest(packed: Sequence[Any]) -> str:
+def digest(packed: Sequence[Any], pause: Callable[[], None] = lambda: None) -> str:
     """Return a packed value's digest, which depends on its content only: a SHA-256 in hexadecimal digits.
 
     :param packed: what `pack` made.
+    :param pause: called every few milliseconds; may raise.
     """
     hashed = hashlib.sha256()
     for part in packed:
-        hashed.update(memoryview(part).nbytes.to_bytes(8, "little"))
-        hashed.update(part)
+        content = memoryview(part).cast("B")
+        hashed.update(content.nbytes.to_bytes(8, "little"))
+        for start in range(0, content.nbytes, shared_memory.PIECE):
+            if start:
+                pause()
+            hashed.update(content[start : start + shared_memory.PIECE])
     return hashed.hexdigest()
 
 

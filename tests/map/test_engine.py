@@ -191,7 +191,7 @@ def test_a_refusal_fails_the_map_with_the_engine_and_its_host(
 
 
 def test_a_chunk_of_an_unknown_plan_is_answered_by_asking_for_it(client: Any) -> None:
-    answer = client[client.ids[0]].apply_sync(engine.run, "no such plan", [0], b"", *values.pack([1]))
+    answer = client[client.ids[0]].apply_sync(engine.run, "no such plan", [0], b"", "", *values.pack([1]))
     assert isinstance(answer, PlanMissing)
 
 
