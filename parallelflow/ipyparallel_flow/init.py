@@ -10,7 +10,7 @@ from vistrails.core.application import get_vistrails_application
 from vistrails.core.packagemanager import get_package_manager
 
 from parallelflow.cluster import PREFERENCES, ClusterError, Settings, configure, get_session
-from parallelflow.map import exports, left_running
+from parallelflow.map import exports, left_running, shared_memory
 from parallelflow.map.chunk_module import MapChunk
 from parallelflow.map.module import Map
 from parallelflow.texts import tr
@@ -46,6 +46,7 @@ def initialize() -> None:
             get_session().settle()
         except ClusterError as error:
             debug.warning(str(error))
+    shared_memory.remove_left()
     _switch_bundled_package_off()
     atexit.register(_leave_nothing_to_finalize)
     exports.take_part()

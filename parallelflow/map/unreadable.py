@@ -3,7 +3,7 @@
 A pickle is one stream; where it fails, nothing of it is left. So it is read once more, by Python's own slow unpickler, with a
 stand-in for whatever cannot be had. The values that hold one are those that cannot be read.
 
-Standard library, `parallelflow.map.outcomes`.
+May import the standard library, `parallelflow.map.outcomes` and `parallelflow.map.values`.
 """
 
 from __future__ import annotations

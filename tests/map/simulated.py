@@ -105,7 +105,7 @@ class SimulatedEngine:
             return 0.001, lambda: Greeting(self.host.name, arguments[0] in self.plans, 10**9)
         if function is engine_module.install:
             return self.prepares_for, lambda: self.install(arguments[0])
-        digest, indices, _, *packed = arguments
+        digest, indices, _, _, *packed = arguments
         if result.msg_ids[0] in self.aborted:
             return 0.001, lambda: ipp_error.TaskAborted(result.msg_ids[0])
         if result.msg_ids[0] in self.taken:
