@@ -7,11 +7,11 @@ May import the map room; nothing of VisTrails is imported before a plan arrives.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pickle
 import platform
-import resource
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -39,6 +39,9 @@ from parallelflow.map.outcomes import (
 from parallelflow.map.plain_python import plain_python
 from parallelflow.map.printed import joined
 from parallelflow.map.streams import of_elements
+
+with contextlib.suppress(ImportError):  # there is none on Windows
+    import resource
 
 if TYPE_CHECKING:
     from parallelflow.map.plan import Content

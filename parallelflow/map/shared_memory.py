@@ -17,7 +17,6 @@ import atexit
 import contextlib
 import ctypes
 import errno
-import fcntl
 import mmap
 import os
 import shutil
@@ -33,6 +32,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+with contextlib.suppress(ImportError):  # there is none on Windows
+    import fcntl
 
 # Below this many bytes a file of its own costs more than a message over the network.
 SMALLEST = 64 * 1024
@@ -126,10 +128,12 @@ class File:
 
 Mapped = ctypes.Array  # bytes of which this process alone sees what it writes to them
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_libc: Any = None
+with contextlib.suppress(TypeError, OSError, AttributeError):  # Windows has another one
+    _libc = ctypes.CDLL(None, use_errno=True)
+    _libc.mmap.restype = ctypes.c_void_p
+    _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+    _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _FAILED = ctypes.c_void_p(-1).value
 
 
@@ -274,6 +278,8 @@ def new_room() -> Room | None:
 
     What was left by processes that have been killed is removed when the first is made.
     """
+    if not os.path.isdir(_ROOT):  # not Linux
+        return None
     try:
         with _own_lock:
             folder = _own_folder()
