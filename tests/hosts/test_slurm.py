@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from machines import Machines
+import json
+import sys
+
+from machines import HERE, Machines
 from setups import prefer, run_map, slurm_profile
 
 
@@ -32,3 +35,16 @@ def test_a_map_goes_on_in_another_job_when_one_ends_at_its_time_limit(slurm: Mac
     outcome = run_map(slurm.head, "us", source, list(range(8)), timeout=280)
     assert outcome["errors"] == []
     assert len(set(outcome["results"])) >= 2
+
+
+def test_a_folder_for_temporary_files_that_nodes_do_not_have_does_no_harm(slurm: Machines) -> None:
+    slurm_profile(slurm.head, "us")
+    slurm.head.run(["mkdir", "/tmp/only-here"], "us")
+    job = {
+        "source": "import tempfile\nwith tempfile.TemporaryFile():\n    o = tempfile.gettempdir()",
+        "elements": [1, 2],
+    }
+    command = [sys.executable, str(HERE / "run_map.py"), json.dumps(job)]
+    outcome = json.loads(slurm.head.run(command, "us", TMPDIR="/tmp/only-here").splitlines()[-1])
+    assert outcome["errors"] == []
+    assert outcome["results"] == ["/tmp/only-here", "/tmp/only-here"]  # Slurm makes it there
