@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from window_checks import run_checks
@@ -67,20 +68,21 @@ def check_1_every_package_with_a_living_library_is_enabled(_application: Any) ->
 
 
 def check_2_a_package_without_a_library_says_so_in_one_sentence(_application: Any) -> None:
-    from PyQt5 import QtCore
     from vistrails.core import debug
     from vistrails.gui.preferences import QPackagesWidget
 
-    widget = QPackagesWidget(None)
     said: list[tuple[Any, ...]] = []
     critical, debug.critical = debug.critical, lambda *what: said.append(what)
     try:
         for codepath, library in DEAD.items():
             said.clear()
-            (item,) = widget._available_packages_list.findItems(codepath, QtCore.Qt.MatchExactly)
-            widget._available_packages_list.setCurrentItem(item)
-            widget.selected_available_list()
-            widget.enable_current_package()
+            package = _manager().get_available_package(codepath)
+            package.load()
+            item = SimpleNamespace(text=lambda name=codepath: name)
+            # What Preferences have selected when Enable is clicked.
+            listed = SimpleNamespace(currentItem=lambda item=item: item, setCurrentItem=lambda _item: None)
+            widget = SimpleNamespace(_available_packages_list=listed, _current_package=package)
+            QPackagesWidget.enable_current_package(widget)
             ((sentence,),) = said
             assert library in sentence
             assert codepath in sentence
@@ -88,7 +90,6 @@ def check_2_a_package_without_a_library_says_so_in_one_sentence(_application: An
             assert codepath not in _manager()._package_list
     finally:
         debug.critical = critical
-        widget.deleteLater()
 
 
 def check_3_entries_of_the_packages_menus_do_not_raise(application: Any) -> None:
