@@ -75,7 +75,7 @@ def test_without_a_cluster_status_says_so(say: Run, answer: Run) -> None:
 
 
 def test_a_cluster_runs_on_is_looked_at_and_stopped(two_engines: Any, say: Run, answer: Run) -> None:
-    assert two_engines == {"profile": "test", "engines": [0, 1], "running": 2}
+    assert two_engines == {"profile": "test", "engines": [0, 1], "running": 2, "lacking": []}
     code, content = answer("status --profile test")
     assert code == 0
     assert content["connected"]
