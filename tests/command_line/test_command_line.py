@@ -98,7 +98,7 @@ def test_a_cluster_runs_on_is_looked_at_and_stopped(two_engines: Any, say: Run, 
     ]
     (only,) = answer("profiles --profile test")[1]["profiles"]
     assert (only["name"], only["running"], only["used"]) == ("test", True, False)
-    assert answer("start -n 1 --profile test")[1] == {"profile": "test", "engines": [2], "running": 3}
+    assert answer("start -n 1 --profile test")[1] == {"profile": "test", "engines": [2], "running": 3, "lacking": []}
     assert answer("stop --profile test") == (0, {"profile": "test", "stopped": 4})
     assert not ours()
 
