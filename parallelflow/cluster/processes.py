@@ -546,7 +546,8 @@ class ProcessManager:
                 self._mark(error.stuck, [*chosen, *dead])
                 if not error.stuck:
                     raise
-                raise StopError(f"{error} {self._remedy()}", error.stuck) from error
+                sentences = [str(error), self._remedy()]
+                raise StopError(" ".join(sentences), error.stuck) from error
 
     def _mark(self, stuck: Mapping[str, str], which: Sequence[Started]) -> None:
         """Note on record what could not be stopped."""

@@ -14,6 +14,8 @@ from PyQt5.QtWidgets import (
     QGroupBox,
     QLineEdit,
     QSpinBox,
+    QTabWidget,
+    QVBoxLayout,
     QWidget,
 )
 
@@ -104,32 +106,38 @@ class PreferencesDialog(Dialog):
         self._settings = settings
         self.editors: dict[str, _Editor] = {}
         self._documentation = {preference.key: preference.documentation for preference in PREFERENCES}
-        cluster = self._group(tr("Cluster"))
+        self._tabs = QTabWidget()  # all below one another would be higher than a small screen
+        self._tabs.setDocumentMode(True)
+        self.column.addWidget(self._tabs)
+        general = self._page(tr("General"))
+        cluster = self._group(general, tr("Cluster"))
         self._row(cluster, "profile", tr("&Profile:"), _profile(profiles))
         self._row(cluster, "engines", tr("&Engines to start:"), _engines(cores))
         self._row(cluster, "threads_per_engine", tr("&Threads in each engine:"), _threads())
         self._row(cluster, "if_no_engines", tr("When a &Map finds no engines:"), _choice(_start_choices()))
         self._row(cluster, "encryption", "", _yes_or_no(tr("E&ncrypt the traffic of controllers that are started")))
-        started = self._group(tr("What VisTrails has started"))
+        started = self._group(general, tr("What VisTrails has started"))
         self._row(started, "at_exit", tr("When VisTrails en&ds:"), _choice(_exit_choices()))
         self._row(started, "after_crash", tr("At the next start, after a &crash:"), _choice(_orphan_choices()))
-        limits = self._group(tr("Time limits"))
+        trouble = self._page(tr("Limits"))
+        limits = self._group(trouble, tr("Time limits"))
         self._row(limits, "start_timeout", tr("To sta&rt:"), _seconds())
         self._row(limits, "connect_timeout", tr("To c&onnect:"), _seconds())
         self._row(limits, "stop_timeout", tr("To &stop:"), _seconds())
         self._row(limits, "ready_timeout", tr("For an engine to &load packages:"), _seconds())
-        lost = self._group(tr("Engines that end while a Map runs"))
+        lost = self._group(trouble, tr("Engines that end while a Map runs"))
         self._row(lost, "keep_engines", "", _yes_or_no(tr("Start as man&y again, such as another batch job")))
         self._row(lost, "no_engine_timeout", tr("Without any, &wait for another for:"), _seconds())
-        self._row(lost, "deaths", tr("An element may take with it at m&ost:"), _deaths())
+        self._row(lost, "deaths", tr("An element may ta&ke along:"), _deaths())
         others = [preference.key for preference in PREFERENCES if preference.key not in self.editors]
         if others:
-            more = self._group(tr("More"))
+            more = self._group(general, tr("More"))
             for key in others:
                 self._row(more, key, tr("{key}:", key=key), _text())
         self.problem = Note(Icon.SP_MessageBoxWarning, name="problem")
         self.column.addWidget(self.problem)
-        self.column.addStretch()
+        general.addStretch()
+        trouble.addStretch()
         self.add_buttons(tr("OK"))
         defaults = there(self.buttons.addButton(QDialogButtonBox.StandardButton.RestoreDefaults))
         defaults.clicked.connect(lambda: self._show(Settings()))
@@ -137,9 +145,16 @@ class PreferencesDialog(Dialog):
         self.editors["profile"].widget.setFocus()
         self.fit()
 
-    def _group(self, title: str) -> QFormLayout:
+    def _page(self, title: str) -> QVBoxLayout:
+        page = QWidget()
+        self._tabs.addTab(page, title)
+        column = QVBoxLayout(page)
+        column.setContentsMargins(0, column.spacing(), 0, 0)
+        return column
+
+    def _group(self, page: QVBoxLayout, title: str) -> QFormLayout:
         box = QGroupBox(title)
-        self.column.addWidget(box)
+        page.addWidget(box)
         return QFormLayout(box)
 
     def _row(self, form: QFormLayout, key: str, text: str, editor: _Editor) -> None:

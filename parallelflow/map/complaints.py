@@ -128,11 +128,10 @@ def _ended(death: Death, how: str | None) -> str:
 
 
 def _with_log(text: str, tail: str) -> str:
-    return (
-        f"{text}\n{tr('The end of the log of one of them:')}\n{without_colours(tail).rstrip()}"
-        if tail.strip()
-        else text
-    )
+    if not tail.strip():
+        return text
+    end = tr("The end of the log of one of them:")
+    return f"{text}\n{end}\n{without_colours(tail).rstrip()}"
 
 
 def element_kills(element: str, deaths: Sequence[Death], how: Mapping[str, str], tail: str) -> str:

@@ -232,7 +232,7 @@ class Execution:
                 what=what,
             )
             if missing:
-                raise MapError(f"{sentence} {tr('No element was run.')}")
+                raise MapError(tr("{sentence} No element was run.", sentence=sentence))
             debug.warning(f"Map: {sentence}")
 
     def _pause(self) -> None:
