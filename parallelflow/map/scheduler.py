@@ -182,9 +182,7 @@ class Scheduler:
                 if each.standing is not Standing.READY:
                     del self._state.hungry[each.uuid]
                 elif depth < self._room(each):
-                    chunk = self._state.supply.next_chunk(
-                        each.uuid, self._state.crew.uuids, bool(self._state.pending), self._weigh_first
-                    )
+                    chunk = self._next_chunk(each)
                     if chunk is not None:
                         self._send(each, chunk)
                     elif not self._state.supply.is_needed:
