@@ -1,4 +1,4 @@
-"""How engines have ended, as far as this machine knows.
+"""How engines have ended, and which are this session's own, as far as this machine knows.
 
 May import the cluster room.
 """
@@ -35,3 +35,14 @@ def autopsy(session: Session, uuids: Sequence[str]) -> tuple[dict[str, str], str
                 how[uuid] = started.ending
                 tail = tail or processes.logs.tail(started)
     return how, tail
+
+
+def is_started_here(session: Session, uuid: str) -> bool:
+    """Whether this session has started an engine's process, which lives.
+
+    :param session: the session.
+    :param uuid: the engine's uuid.
+    """
+    with suppress(ClusterError):
+        return uuid in session.processes.engines()
+    return False

@@ -38,6 +38,14 @@ def unfit(error: Any) -> str:
     return _kind_and_message(error)
 
 
+def lacks_memory(answer: Any) -> bool:
+    """Whether it is for lack of memory that an engine could not do what it was to.
+
+    :param answer: the error that it answered with, or what says that it cannot read something.
+    """
+    return getattr(answer, "ename", "") == "MemoryError" or getattr(answer, "most_bytes", None) is not None
+
+
 def cannot_run(engine: str, reason: str) -> str:
     """Say that an engine cannot run the Map, for an error."""
     return tr("{engine} cannot run this Map: {why}.", engine=engine, why=reason.rstrip("."))
@@ -64,6 +72,59 @@ def hangs(limit: float) -> str:
 def _may_hold(most: int | None) -> str:
     return (
         tr("the engine may hold {most}", most=megabytes(most)) if most else tr("what the engine may hold is not known")
+    )
+
+
+def _told(most: int | None, free: int | None) -> str:
+    """What an engine may hold, and what of that it has left."""
+    if free is None or most is None:
+        return _may_hold(most)
+    return tr(
+        "the engine may hold {most}, of which it has {free} left", most=megabytes(most), free=megabytes(max(0, free))
+    )
+
+
+def plan_too_large(nbytes: int, what: str, most: int | None, free: int | None) -> str:
+    """Say that the plan does not fit into an engine's memory, as a reason to leave it out.
+
+    :param nbytes: how large the plan is.
+    :param what: what in it is large.
+    :param most: how many bytes the engine may hold, if that is known.
+    :param free: how many of these it has left, if it has a limit.
+    """
+    return tr(
+        "the modules to run do not fit into its memory: they are {size}, of which {what}; {limit}. Give it a higher limit, or the"
+        " modules the name of a file instead",
+        size=megabytes(nbytes),
+        what=what,
+        limit=_told(most, free),
+    )
+
+
+def element_too_large(element: str, nbytes: int, engine: str, most: int | None, free: int | None) -> str:
+    """Say that an element does not fit into the memory of an engine, or what is made of it there.
+
+    :param element: its index and value.
+    :param nbytes: how large it is.
+    :param engine: the engine.
+    :param most: how many bytes the engine may hold, if that is known.
+    :param free: how many of these it has left, if it has a limit.
+    """
+    return tr(
+        "{element}, {size}, does not fit into the memory of an engine, or what is made of it there does not: {engine} is the last"
+        " that was tried; {limit}. Give engines a higher limit, or the module the name of a file instead.",
+        element=element[:1].upper() + element[1:],
+        size=megabytes(nbytes),
+        engine=engine,
+        limit=_told(most, free),
+    )
+
+
+def deaf() -> str:
+    """Say that what is sent to an engine does not arrive any more, as a reason to leave it out."""
+    return tr(
+        "nothing that is sent to it arrives any more, since a message did not fit into its memory. Stop that engine and start"
+        " another, with a higher limit"
     )
 
 

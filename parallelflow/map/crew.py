@@ -23,6 +23,12 @@ from parallelflow.map import values
 from parallelflow.map.experience import Experience, PlanExperience
 from parallelflow.texts import tr
 
+# From so many bytes on, what is sent is compared with what an engine has room for.
+LARGE = 4 * 1024**2
+
+# So many bytes an engine with a limit needs beside what it is sent.
+SPARE = 16 * 1024**2
+
 
 @dataclass(eq=False)
 class Message:
@@ -121,6 +127,8 @@ class Engine:
     :ivar standing: what it can do.
     :ivar host: the host that it runs on, once it is known.
     :ivar most_bytes: how much memory it may have, once it is known.
+    :ivar free_bytes: how much of that it had not taken when it last said so; None if the system sets it no limit.
+    :ivar has_told: whether it has said so since it was last sent what is large.
     :ivar chunks: what it has been sent and has not answered, in that order.
     :ivar errand: the plan, or the question whether it has it, while that has not been answered.
     :ivar began: when it was seen to make the plan ready, on the monotonic clock.
@@ -136,6 +144,8 @@ class Engine:
     standing: Standing = Standing.UNKNOWN
     host: str = ""
     most_bytes: int | None = None
+    free_bytes: int | None = None
+    has_told: bool = False
     chunks: list[Chunk] = field(default_factory=list)
     errand: Message | None = None
     began: float | None = None
@@ -151,6 +161,11 @@ class Engine:
         if self.host:
             return tr("Engine {engine} on {host}", engine=self.number, host=self.host)
         return tr("Engine {engine}", engine=self.number)
+
+    def fits(self, nbytes: int) -> bool:
+        """Whether so many bytes fit into its memory, as far as it has told."""
+        free = self.most_bytes if self.free_bytes is None else self.free_bytes - SPARE
+        return free is None or nbytes <= free
 
     @property
     def is_idle(self) -> bool:

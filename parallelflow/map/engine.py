@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import pickle
 import platform
+import sys
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from IPython import get_ipython
 
 import parallelflow
 from parallelflow.map import engine_vistrails, shared_memory, taking_back, unreadable, values
@@ -50,6 +53,9 @@ if TYPE_CHECKING:
 MOST_PLANS = 8
 MOST_BYTES = 1024**3
 
+# With less room than so many bytes, what is not needed is let go before it is said how much there is.
+_SHORT = 256 * 1024**2
+
 _plans: OrderedDict[str, ReadyPlan] = OrderedDict()
 
 
@@ -66,14 +72,40 @@ def greet(digest: str) -> Greeting:
     :param digest: the plan digest.
     """
     taking_back.allow()
-    return Greeting(platform.node(), digest in _plans, _most_bytes())
+    return Greeting(platform.node(), digest in _plans, *_memory())
 
 
-def _most_bytes() -> int:
-    """How many bytes this process may have: what its limits say, else what the machine has."""
-    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
-    limited = [limit for limit in limits if limit != resource.RLIM_INFINITY]
-    return int(min([*limited, psutil.virtual_memory().total]))
+def _memory() -> tuple[int, int | None]:
+    """How many bytes this process may have, and how many of these it has not taken yet.
+
+    :returns: what its limits say, else what the machine has, and None.
+    """
+    limits = [(resource.RLIMIT_AS, "vms"), (resource.RLIMIT_DATA, "data")]
+    limited = [(resource.getrlimit(kind)[0], name) for kind, name in limits]
+    limited = [(limit, name) for limit, name in limited if limit != resource.RLIM_INFINITY]
+    most = int(min([*(limit for limit, _ in limited), psutil.virtual_memory().total]))
+    if not limited:
+        return most, None
+    free = _free(limited)
+    if free < _SHORT:
+        _let_go()
+        free = _free(limited)
+    return most, free
+
+
+def _free(limits: list[tuple[int, str]]) -> int:
+    taken = psutil.Process().memory_info()
+    return max(0, min(limit - getattr(taken, name, 0) for limit, name in limits))
+
+
+def _let_go() -> None:
+    """Let go of what the last error holds, the message that it was about among it, and of garbage."""
+    for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+        vars(sys).pop(name, None)
+    shell = get_ipython()
+    if shell is not None:
+        shell.InteractiveTB.tb = None
+    gc.collect()
 
 
 def install(digest: str, version: str, environment: bytes, *packed: Any) -> PlanReady | PlanRefused | MemoryOutOfReach:
@@ -94,7 +126,12 @@ def install(digest: str, version: str, environment: bytes, *packed: Any) -> Plan
         except shared_memory.OutOfReach:
             return MemoryOutOfReach(platform.node())
         except Refused as refusal:
-            return PlanRefused(platform.node(), str(refusal), isinstance(refusal, Unfit))
+            lacks = isinstance(refusal.__cause__, MemoryError)
+            return PlanRefused(
+                platform.node(), str(refusal), isinstance(refusal, Unfit), _memory()[0] if lacks else None
+            )
+        except MemoryError as error:
+            return PlanRefused(platform.node(), values.describe_error(error), most_bytes=_memory()[0])
         except (Exception, SystemExit):  # whatever a package does when it is loaded
             return PlanRefused(platform.node(), f"it could not prepare the modules:\n{traceback.format_exc()}")
         return PlanReady(engine_vistrails.host())
@@ -150,8 +187,9 @@ def run(
             outcome = plan.run(indices, run_info, shared_memory.taken(packed), interrupts)
         except shared_memory.OutOfReach:
             return MemoryOutOfReach(platform.node())
-        except CannotRead as error:
-            return ElementsUnread(platform.node(), str(error))
+        except (CannotRead, MemoryError) as error:
+            lacks = isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError)
+            return ElementsUnread(platform.node(), str(error), _memory()[0] if lacks else None)
         outcome.goes_on = known().threads() or known().children()
         if plan.is_spoilt():
             del _plans[digest]

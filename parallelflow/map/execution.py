@@ -37,7 +37,7 @@ from parallelflow.map import (
     series,
     stand_ins,
 )
-from parallelflow.map.autopsy import autopsy
+from parallelflow.map.autopsy import autopsy, is_started_here
 from parallelflow.map.elements import Elements
 from parallelflow.map.needs import environment
 from parallelflow.map.outcomes import (
@@ -198,6 +198,7 @@ class Execution:
                     lambda engine_id: _stop_engine(session, engine_id),
                     lambda uuids: autopsy(session, uuids),
                     session.was_taken,
+                    lambda uuid: is_started_here(session, uuid),
                 )
                 try:
                     with left_running.sending:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from parallelflow.map import answers, complaints
-from parallelflow.map.crew import Chunk, Engine
+from parallelflow.map.crew import LARGE, Chunk, Engine
 from parallelflow.map.deaths import TOGETHER, Death, Verdict
 from parallelflow.map.outcomes import ChunkOutcome, ElementsUnread, Failure
 from parallelflow.map.state import MapState
@@ -43,6 +43,11 @@ class Faults:
         :param why: the error or the `ElementsUnread` that it has answered; None if the chunk, or what came of it, is lost.
         """
         assert chunk.message is not None
+        if isinstance(why, ElementsUnread) and why.most_bytes is not None:
+            each.most_bytes = why.most_bytes
+        if chunk.message.nbytes >= LARGE and complaints.lacks_memory(why):
+            self.too_large(chunk, each, chunk.message.nbytes)
+            return
         avoid = chunk.avoid | {each.uuid}
         is_elsewhere = any(other.uuid not in avoid for other in self._state.crew.usable)
         if getattr(why, "ename", "") in _LACKS and is_elsewhere:
@@ -66,6 +71,21 @@ class Faults:
             raise MapError(complaints.lost_element(element, chunk.message.nbytes, each.name, each.most_bytes))
         else:
             raise MapError(answers.explain(why, each.name, element))
+
+    def too_large(self, chunk: Chunk, each: Engine, nbytes: int) -> None:
+        """Hand elements out again that do not fit into an engine's memory: each alone, and to engines where that was not tried.
+
+        :raises MapError: when there is no other.
+        """
+        avoid = chunk.avoid | {each.uuid}
+        if len(chunk.indices) > 1:
+            self._state.policy.too_large(nbytes)
+            self._state.supply.again([Chunk([index], chunk.avoid, chunk.alone) for index in chunk.indices])
+        elif any(other.uuid not in avoid for other in self._state.crew.usable):
+            self._state.supply.again([Chunk(chunk.indices, avoid, chunk.alone)])
+        else:
+            element = self._state.source.describe(chunk.indices[0])
+            raise MapError(complaints.element_too_large(element, nbytes, each.name, each.most_bytes, each.free_bytes))
 
     def _failed(self, index: int, message: str) -> None:
         """Report an element that failed without having run."""

@@ -211,12 +211,14 @@ class ChunkOutcome:
 class Greeting:
     """What an engine says of itself.
 
-    `has_plan` is whether it holds the plan in question; `most_bytes` how much memory it may have, as far as the system says.
+    `has_plan` is whether it holds the plan in question; `most_bytes` how much memory it may have, as far as the system says;
+    `free_bytes` how much of that it has not taken, None where the system sets the process no limit.
     """
 
     host: str
     has_plan: bool
     most_bytes: int | None
+    free_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -240,10 +242,14 @@ class MemoryOutOfReach:
 
 @dataclass(frozen=True)
 class ElementsUnread:
-    """An engine's answer to a chunk of which it could not read the elements, so that none has run; `reason` says why."""
+    """An engine's answer to a chunk of which it could not read the elements, so that none has run; `reason` says why.
+
+    `most_bytes` is given if they do not fit into its memory: how much it may have.
+    """
 
     host: str
     reason: str
+    most_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -257,9 +263,11 @@ class PlanReady:
 class PlanRefused:
     """An engine's answer to a plan that it cannot run; `reason` is a sentence without the engine's name.
 
-    `is_unfit` says that it is the engine, which can run no other plan either.
+    `is_unfit` says that it is the engine, which can run no other plan either. `most_bytes` is given if the plan does not fit into
+    its memory: how much it may have.
     """
 
     host: str
     reason: str
     is_unfit: bool = False
+    most_bytes: int | None = None

@@ -20,7 +20,7 @@ from typing import Any
 from parallelflow.cluster import threads
 from parallelflow.map import answers, complaints, engine, shared_memory, unreadable, values
 from parallelflow.map.breaking_off import BreakingOff
-from parallelflow.map.crew import Chunk, Engine, Message, Standing
+from parallelflow.map.crew import LARGE, Chunk, Engine, Message, Standing
 from parallelflow.map.faults import Faults
 from parallelflow.map.outcomes import (
     ChunkDropped,
@@ -69,6 +69,8 @@ class Scheduler:
     :param autopsy: says how engines ended, given their uuids, a sentence for each of which that is known, and what is last in the
         log of one; must not raise.
     :param taken: says whether an engine that has died, given its uuid, was ended from outside, so that no element did it.
+    :param is_ours: says whether an engine, given its uuid, is to be stopped when nothing reaches it any more; called in another
+        thread, must not raise.
     """
 
     def __init__(
@@ -83,11 +85,12 @@ class Scheduler:
         stop: Callable[[int], None] = lambda number: None,
         autopsy: Autopsy = lambda uuids: ({}, ""),
         taken: Callable[[str], bool] | None = None,
+        is_ours: Callable[[str], bool] | None = None,
     ):
         self._state = MapState(connection, work, source, sink, limits, autopsy, lambda: tick(self))
-        self._taken = taken
+        self._taken, self._is_ours = taken, is_ours
         self._faults = Faults(self._state, self._was_taken)
-        self._watch = Watch(self._state, self._faults)
+        self._watch = Watch(self._state, self._faults, self._stop_deaf)
         self._tick = tick
         self._pause = pause
         self._stop = stop
@@ -166,10 +169,20 @@ class Scheduler:
         if self._taken is None:
             return False
         taken, answer = self._taken, list[bool]()
-        asked = threads.start(lambda: answer.append(taken(uuid)), "parallelflow-taken")
-        while not wait([asked], TICK).done:  # a batch system may be slow, and the window is not to wait for it
-            self._tick(self)
+        self._meanwhile(lambda: answer.append(taken(uuid)), "parallelflow-taken")  # a batch system may be slow
         return any(answer)
+
+    def _stop_deaf(self, each: Engine) -> None:
+        """Stop an engine that nothing reaches any more, unless it is somebody else's."""
+        if self._is_ours is not None:
+            is_ours = self._is_ours
+            self._meanwhile(lambda: is_ours(each.uuid) and self._stop(each.number), "parallelflow-stop-deaf")
+
+    def _meanwhile(self, action: Callable[[], object], name: str) -> None:
+        """Do what may be slow: the window is not to wait for it."""
+        done = threads.start(action, name)
+        while not wait([done], TICK).done:
+            self._tick(self)
 
     # ------------------------------------------------------------ out
 
@@ -214,6 +227,8 @@ class Scheduler:
         packed = self._state.source.pack(chunk.indices)
         nbytes = values.size(packed)
         self._state.policy.weighed(len(chunk.indices), nbytes)
+        if nbytes >= LARGE and not self._has_room(each, chunk, nbytes):
+            return
         sharing = self._state.sharing
         chunk.parts = sharing.elements(packed, each.uuid)
         message = self._state.crew.send(
@@ -227,6 +242,23 @@ class Scheduler:
         chunk.message, chunk.since, chunk.recall = message, time.time(), None
         each.chunks.append(chunk)
         self._state.pending[message.name] = chunk
+
+    def _has_room(self, each: Engine, chunk: Chunk, nbytes: int) -> bool:
+        """Whether a large chunk fits into an engine's memory; if not, or if the engine is asked first, it is handed out again.
+
+        What does not fit is not sent: it would not arrive, and ZeroMQ would give up its connection to that engine for good.
+        """
+        if each.has_told and each.fits(nbytes):
+            each.has_told = each.free_bytes is None
+            return True
+        if each.has_told:
+            self._faults.too_large(chunk, each, nbytes)
+        else:
+            self._state.supply.again([chunk])
+            each.standing = Standing.UNKNOWN
+            self._state.hungry.pop(each.uuid, None)
+            self._state.send_errand(each)
+        return False
 
     # ------------------------------------------------------------ back
 
@@ -272,7 +304,10 @@ class Scheduler:
     def _errand_done(self, each: Engine, message: Message) -> None:
         error = message.result.exception()
         if error is not None:
-            self._faults.leave_out(each, complaints.unfit(error), is_unfit=True)
+            if complaints.lacks_memory(error) and message.nbytes >= LARGE:
+                self._plan_too_large(each, each.most_bytes, each.free_bytes)
+            else:
+                self._faults.leave_out(each, complaints.unfit(error), is_unfit=True)
             return
         answer = message.result.result()
         each.began = None
@@ -280,17 +315,36 @@ class Scheduler:
             self._state.sharing.failed(each.uuid)
             each.host, each.standing = answer.host, Standing.LACKING
         elif isinstance(answer, Greeting):
-            each.host, each.most_bytes = answer.host, answer.most_bytes
-            each.standing = Standing.READY if answer.has_plan else Standing.LACKING
+            each.host, each.most_bytes, each.free_bytes = answer.host, answer.most_bytes, answer.free_bytes
+            each.standing, each.has_told = Standing.READY if answer.has_plan else Standing.LACKING, True
         elif isinstance(answer, PlanReady):
             each.host, each.standing = answer.host.name, Standing.READY
+            each.has_told = each.has_told and each.free_bytes is None
         elif isinstance(answer, PlanRefused):
             each.host = answer.host
-            self._faults.leave_out(each, answer.reason, answer.is_unfit)
+            if complaints.lacks_memory(answer) and message.nbytes >= LARGE:
+                self._plan_too_large(each, answer.most_bytes, each.free_bytes)
+            else:
+                self._faults.leave_out(each, answer.reason, answer.is_unfit)
         if each.standing is Standing.LACKING:
-            self._state.send_errand(each)
+            self._send_plan(each)
         elif each.standing is Standing.READY:
             self._state.hungry[each.uuid] = each
+
+    def _send_plan(self, each: Engine) -> None:
+        """Send an engine the plan, unless it does not fit into its memory."""
+        nbytes = values.size(self._state.work.plan)
+        if nbytes < LARGE or (each.has_told and each.fits(nbytes)):
+            self._state.send_errand(each)
+        elif each.has_told:
+            self._plan_too_large(each, each.most_bytes, each.free_bytes)
+        else:
+            each.standing = Standing.UNKNOWN
+            self._state.send_errand(each)
+
+    def _plan_too_large(self, each: Engine, most: int | None, free: int | None) -> None:
+        nbytes, what = values.size(self._state.work.plan), self._state.source.describe_plan()
+        self._faults.leave_out(each, complaints.plan_too_large(nbytes, what, most, free), is_unfit=False)
 
     def _answered(self, chunk: Chunk, each: Engine, broken_off: bool) -> None:
         assert chunk.message is not None
@@ -312,7 +366,7 @@ class Scheduler:
             self._state.plan.holders.discard(each.uuid)
             if each.standing is Standing.READY and not broken_off:
                 each.standing = Standing.LACKING
-                self._state.send_errand(each)
+                self._send_plan(each)
         elif isinstance(answer, ElementsUnread):
             each.host = answer.host
             if not broken_off:

@@ -105,7 +105,8 @@ class File:
     def map(self) -> ctypes.Array[ctypes.c_char]:
         """Map the file's bytes privately: what is written to them nobody else sees.
 
-        :raises OutOfReach: when this process has no room for them.
+        :raises MemoryError: when this process has no room for them.
+        :raises OutOfReach: when they cannot be read.
         """
         # Not Python's mmap: each of those keeps a file open, of which a process may have a thousand.
         address = _libc.mmap(None, self.nbytes, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, self._number, 0)
@@ -121,7 +122,7 @@ class File:
             view, done = memoryview(content).cast("B"), 0
             while done < self.nbytes and (count := os.preadv(self._number, [view[done : done + PIECE]], done)):
                 done += count
-        except (OSError, MemoryError) as error:
+        except OSError as error:
             raise OutOfReach(str(error)) from error
         return content
 
@@ -151,7 +152,8 @@ def mapped(parts: Parts) -> list[Any]:
     """Map open files, each time anew.
 
     :param parts: what `opened` returned.
-    :raises OutOfReach: when this process has no room for them.
+    :raises MemoryError: when this process has no room for them.
+    :raises OutOfReach: when they cannot be read.
     """
     return [part.map() if isinstance(part, File) else part for part in parts]
 
@@ -160,7 +162,8 @@ def taken(parts: Parts) -> list[Any]:
     """Map what has come through memory, and remove its files' names: nobody else needs them.
 
     :param parts: what has come.
-    :raises OutOfReach: when it is not there, or there is no room for it in this process.
+    :raises MemoryError: when this process has no room for it.
+    :raises OutOfReach: when it is not there.
     """
     files = [part.open() if isinstance(part, Reference) else part for part in parts]
     there = mapped(files)

@@ -8,11 +8,12 @@ May import the map room; nothing of VisTrails.
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable
 
 from parallelflow.map import complaints, engine, taking_back
-from parallelflow.map.crew import Engine, Message, Standing
+from parallelflow.map.crew import LARGE, Engine, Message, Standing
 from parallelflow.map.faults import Faults
 from parallelflow.map.progress import ChunkProgress
 from parallelflow.map.state import MapState
@@ -28,8 +29,9 @@ TAKE_BACK_AFTER = 0.3
 STRAGGLE = 0.5
 
 
-# How slowly large messages may travel, in bytes a second, before they count as lost.
+# How slowly large messages may travel, in bytes a second, before they count as lost: between machines, and within one.
 SLOWEST = 10e6
+SLOWEST_HERE = 50e6
 
 
 class Watch:
@@ -37,13 +39,15 @@ class Watch:
 
     :param state: the Map.
     :param faults: is told what goes wrong.
+    :param stop_deaf: stops an engine that nothing reaches any more, if that may be.
     :ivar under_way: the chunks that are out, with the engine where it has begun, as they were when they were looked at.
     :ivar prepares: whether an engine is making the plan ready, for which the first time it starts VisTrails.
     """
 
-    def __init__(self, state: MapState, faults: Faults):
+    def __init__(self, state: MapState, faults: Faults, stop_deaf: Callable[[Engine], None]):
         self._state = state
         self._faults = faults
+        self._stop_deaf = stop_deaf
         self._looked = float("-inf")
         self._alone_since: float | None = None
         self.under_way: tuple[ChunkProgress, ...] = ()
@@ -140,13 +144,20 @@ class Watch:
 
     def _knock(self, each: Engine, now: float) -> None:
         """Send something that takes no time to an engine of which nothing has come for long."""
-        each.patience = each.patience or self._state.limits.silent
-        since = each.heard if each.knock is None else each.knock.sent
-        if now > since + each.patience:
+        silent = self._state.limits.silent
+        each.patience = each.patience or silent
+        due = (each.heard if each.knock is None else each.knock.sent) + each.patience
+        elsewhere = float("inf")
+        if each.knock is not None:
             # What is large may take its time; then the other way would overtake it.
-            large = sum(message.nbytes for message in self._outstanding(each)) / SLOWEST
+            slowest = SLOWEST_HERE if each.host == platform.node() else SLOWEST
+            large = sum(message.nbytes for message in self._outstanding(each)) / slowest
+            elsewhere = each.heard + 2 * silent + large
+            if not each.knock.is_elsewhere:
+                due = min(due, max(elsewhere, each.knock.sent + silent))
+        if now > due:
             sender: Callable[..., Message | None] = self._state.crew.send
-            if each.knock is not None and now > each.heard + 2 * self._state.limits.silent + large:
+            if now > elsewhere:
                 sender = self._state.crew.knock_elsewhere
             each.knock = sender(each, engine.greet, self._state.work.digest)
             each.patience *= 2
@@ -168,16 +179,42 @@ class Watch:
                 self._faults.died(each, broken_off=False)
                 continue
             answer = knock.result.result()
-            each.most_bytes = answer.most_bytes
-            if each.errand in lost:
+            each.most_bytes, each.free_bytes = answer.most_bytes, answer.free_bytes
+            if each.errand in lost and not (knock.is_elsewhere and each.standing is Standing.UNKNOWN):
                 nbytes = each.errand.nbytes if each.errand is not None else 0
                 reason = complaints.lost_plan(nbytes, self._state.source.describe_plan(), answer.most_bytes)
                 self._faults.leave_out(each, reason, is_unfit=False)
-            for chunk in [chunk for chunk in each.chunks if chunk.message in lost]:
+            chunks = [chunk for chunk in each.chunks if chunk.message in lost]
+            for chunk in chunks:
                 each.chunks.remove(chunk)
                 self._state.pending.pop(chunk.name, None)
+            if knock.is_elsewhere:
+                self._is_deaf(each, knock)
+            else:
+                self._state.hungry[each.uuid] = each
+            # Where nothing arrives, what is small is not to blame.
+            innocent = [
+                chunk for chunk in chunks if knock.is_elsewhere and chunk.message and chunk.message.nbytes < LARGE
+            ]
+            self._state.supply.again(innocent)
+            for chunk in [chunk for chunk in chunks if chunk not in innocent]:
                 self._faults.set_back(chunk, each, None)
-            self._state.hungry[each.uuid] = each
+
+    def _is_deaf(self, each: Engine, knock: Message) -> None:
+        """Leave an engine out that hears only what goes another way than chunks.
+
+        ZeroMQ gives up a connection through which comes what it has no memory for, and does not make it anew.
+        """
+        unfit, uuid = self._state.experience.unfit, each.uuid
+        knocks = [message for message in self._state.knocks.values() if message.engine is each]
+        unheard = [message for message in knocks if not message.is_elsewhere and message.sent <= knock.sent]
+        if each.standing is not Standing.OUT:
+            self._faults.leave_out(each, complaints.deaf(), is_unfit=True)
+        unfit[uuid] = complaints.deaf()
+        for message in unheard:
+            # Should it hear after all; without a reference to the client, in ipyparallel's own thread.
+            message.result.add_done_callback(lambda _: unfit.pop(uuid, None))
+        self._stop_deaf(each)
 
     def _check_any(self, now: float) -> None:
         """See to it that an engine is left."""

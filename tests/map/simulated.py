@@ -76,10 +76,16 @@ class SimulatedEngine:
         self.refusal: str | None = None
         self.forgetful = False  # drops its plan with the next chunk
         self.loses = 0  # so many of the next messages are lost
+        self.is_deaf = False  # hears only what goes through the task scheduler
         self.loses_answers = 0  # so many of the next answers are lost
         self.gives_back = 0  # so many of the next chunks are given back after the first element
         self.garbles = 0  # so many of the next chunks are answered without one of their elements
         self.ran: list[int] = []
+
+    def receive_directly(self, result: Result, function: Any, arguments: tuple[Any, ...]) -> None:
+        """Take a message in that was sent to this engine, unless nothing of that arrives any more."""
+        if not self.is_deaf:
+            self.receive(result, function, arguments)
 
     def receive(self, result: Result, function: Any, arguments: tuple[Any, ...]) -> None:
         """Take a message in, unless it is lost."""
@@ -172,13 +178,13 @@ class SimulatedEngine:
 
 
 class View:
-    """Stands for a `DirectView` of one engine."""
+    """Stands for a `DirectView` of one engine, or for a `LoadBalancedView` with one as its target."""
 
-    def __init__(self, world: World, engine: SimulatedEngine):
-        self.world, self.engine = world, engine
+    def __init__(self, world: World, engine: SimulatedEngine, is_direct: bool):
+        self.world, self.engine, self.is_direct = world, engine, is_direct
 
     def apply_async(self, function: Any, *arguments: Any) -> Result:
-        return self.world.send(self.engine, function, arguments)
+        return self.world.send(self.engine, function, arguments, self.is_direct)
 
 
 class World:
@@ -249,17 +255,18 @@ class World:
     def direct_view(self, number: int) -> View:
         if number not in self.engines:
             raise IndexError(number)
-        return View(self, self.engines[number])
+        return View(self, self.engines[number], is_direct=True)
 
     def load_balanced_view(self, targets: list[int]) -> View:
-        return self.direct_view(targets[0])
+        return View(self, self.engines[targets[0]], is_direct=False)
 
-    def send(self, engine: SimulatedEngine, function: Any, arguments: tuple[Any, ...]) -> Result:
+    def send(self, engine: SimulatedEngine, function: Any, arguments: tuple[Any, ...], is_direct: bool) -> Result:
         result = Result(f"message-{next(self._names)}")
         self._unanswered[result.msg_ids[0]] = result, engine
         if self.engines.get(engine.number) is not engine:
             raise IndexError(engine.number)
-        self.after(self.latency, lambda: engine.receive(result, function, arguments))
+        receive = engine.receive_directly if is_direct else engine.receive
+        self.after(self.latency, lambda: receive(result, function, arguments))
         return result
 
     def abort(self, names: list[str], targets: list[int], block: bool) -> Future[Any]:

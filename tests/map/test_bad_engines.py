@@ -133,6 +133,31 @@ def test_an_engine_that_loses_the_plan_is_left_out_and_is_sent_little_meanwhile(
     assert "nothing is large; the engine may hold 1000 MB" in simulation.outcomes.warnings[0]
 
 
+@pytest.mark.parametrize("since", [0.0, 3.0])
+def test_an_engine_that_nothing_reaches_any_more_is_left_out(simulation: Simulation, since: float) -> None:
+    world = simulation.world
+    one, other = world.join(), world.join()
+    world.costs.update(dict.fromkeys(range(40), 0.5))
+    world.after(since, lambda: setattr(one, "is_deaf", True))
+    assert simulation.run(range(40)) == squares(40)
+    (warning,) = simulation.outcomes.warnings
+    assert "Engine 0 on host0 is left out" in warning or since == 0.0
+    assert "nothing that is sent to it arrives any more" in warning
+    ran, before = len(one.ran), world.now
+    assert simulation.run(range(40)) == squares(40)
+    assert len(one.ran) == ran
+    assert world.now < before + 25
+    world.kill(other)
+    world.move(1.0)
+    with pytest.raises(MapError, match="cannot run this Map: nothing that is sent to it arrives any more"):
+        simulation.run(range(40))
+    one.is_deaf = False  # a knock that was long under way arrives
+    for result, engine in list(world._unanswered.values()):
+        if engine is one:
+            result.set(None)
+    assert simulation.run(range(40)) == squares(40)
+
+
 def test_no_chunk_is_sent_to_an_engine_whose_plan_is_under_way(simulation: Simulation) -> None:
     world = simulation.world
     engine = world.join()
