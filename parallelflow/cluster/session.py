@@ -201,13 +201,15 @@ class Session:
             assert self._connection is not None
             return self._connection.client
 
-    @staticmethod
-    def _others_start(connection: Connection, wait: Wait, settings: Settings) -> bool:
+    def _others_start(self, connection: Connection, wait: Wait, settings: Settings) -> bool:
         """Wait for engines that somebody else is just starting, for half of the time that a start may take.
 
         :returns: whether there is one now
         """
-        while not connection.client.ids and connection.lost is None and not wait.over:
+        is_ours = (
+            self.processes.controller() is not None
+        )  # its cluster file is ours: without engines when all were stopped
+        while not is_ours and not connection.client.ids and connection.lost is None and not wait.over:
             if not ipcluster.starts_engines(connection.profile_dir, settings.start_timeout / 2):
                 break
             wait.pause(tr("Waiting for engines that are just starting"), 0.0)
