@@ -108,9 +108,9 @@ def _demo(interrupts: Interrupts, folder: Path, output: Path, days: int, hours: 
                 f"No cluster is running; Parallel Flow will start one with an engine for each of {usable_cores()} cores.\n",
                 flush=True,
             )
-            serial = _run(vistrail, "Serial", "Serial Map", count, aliases)
-            cold = _run(vistrail, "Parallel", "Parallel Map, starting a cluster", count, aliases)
-            warm = _run(vistrail, "Parallel", "Parallel Map, cluster running", count, aliases)
+            serial = _run(interrupts, vistrail, "Serial", "Serial Map", count, aliases)
+            cold = _run(interrupts, vistrail, "Parallel", "Parallel Map, starting a cluster", count, aliases)
+            warm = _run(interrupts, vistrail, "Parallel", "Parallel Map, cluster running", count, aliases)
         finally:
             interrupts.hold()  # while VisTrails stops what it started
     print()
@@ -140,9 +140,15 @@ def _identical(one: Any, other: Any) -> bool:
     return bool(one.dtype == other.dtype and np.array_equal(one, other))
 
 
-def _run(vistrail: Any, tag: str, title: str, count: int, aliases: dict[str, int]) -> Run:
+def _run(interrupts: Interrupts, vistrail: Any, tag: str, title: str, count: int, aliases: dict[str, int]) -> Run:
     line = Line(title, count)
-    run = run_version(vistrail, tag, aliases, lambda label, fraction: line.show(fraction) if label == MAP else None)
+
+    def show(label: str, fraction: float) -> None:
+        interrupts.check()
+        if label == MAP:
+            line.show(fraction)
+
+    run = run_version(vistrail, tag, aliases, show)
     if run.errors:
         line.end()
         raise DemoError("; ".join(f"The module '{label}' failed: {message}" for label, message in run.errors.items()))
@@ -223,6 +229,14 @@ class Interrupts:
     def hold(self) -> None:
         """Interrupt nothing from now on."""
         self._held_until = math.inf
+
+    def check(self) -> None:
+        """Interrupt now, if it was pressed where Python ignores what is raised, as in a `__del__`.
+
+        :raises KeyboardInterrupt: if so
+        """
+        if self.pressed:
+            raise KeyboardInterrupt
 
     def _note(self, *_: object) -> None:
         self.pressed = True

@@ -110,7 +110,7 @@ def test_a_package_of_somebody_else_computes_on_the_cluster_that_it_starts(tmp_p
         [sys.executable, "-c", _VISTRAILS, str(tmp_path), str(packages)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=250,
         cwd=tmp_path,
     )
     lines = [line for line in run.stdout.splitlines() if line.startswith("[")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import json
 import os
 import pwd
@@ -103,9 +104,10 @@ def test_what_vtk_and_matplotlib_draw_on_engines_shows_what_it_should(outcome: d
         cell = surfaces[:, 160 * number : 160 * (number + 1)]
         shown = np.abs(cell - cell[0, 0]).max(axis=2) > 0.1
         assert 0.001 < shown.mean() < 0.7, number  # smaller and smaller, in front of the background
-        assert cell[shown].max(axis=0).argmax() == (0 if number == 0 else 1 if number < 4 else 2), (
-            number
-        )  # as its level
+        # As its level: VTK's table goes from red to blue over the range that the example gives.
+        level = 110 + number * (250 - 110) / 5
+        expected = colorsys.hsv_to_rgb(2 / 3 * (level - 37) / (277 - 37), 1, 1)
+        assert cell[shown].max(axis=0).argmax() == np.argmax(expected), number
     plots = image.imread(outcome["folder"] / "output" / "plots.png")[..., :3]
     assert plots.shape == (2 * 160, 3 * 160, 3)
     blue = np.abs(plots - np.array([0x1F, 0x77, 0xB4]) / 255).max(axis=2) < 0.02

@@ -60,7 +60,7 @@ def in_batch(vistrails: Any, clean_home: Path) -> InBatch:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=250,
             check=False,
         )
 
