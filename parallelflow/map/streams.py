@@ -41,6 +41,9 @@ _ANSWERS_WITHIN = 20.0
 
 _NUMBERS = (1, 2)
 
+# What messages of a Map hold, which have engines call functions of this module.
+_OURS = b"parallelflow.map.engine"
+
 
 class Streams:
     """The streams of this process's elements.
@@ -181,7 +184,10 @@ class Streams:
             sys.stdout, sys.stderr = self._kernels
 
     def _for_others(self, handle: Callable[..., Any]) -> Callable[..., Any]:
-        """Have a kernel's handler begin with the streams that the kernel has made; a chunk leads them here at once."""
+        """Have a kernel's handler begin with the streams that the kernel has made, unless it is for a Map.
+
+        There they stay as they are: a thread that an element has left running may print at any moment.
+        """
 
         def handle_with_the_kernels_streams(stream: Any, identity: Any, message: Any) -> Any:
             self._lead_to_others()
@@ -270,6 +276,12 @@ def _text_stream(before: Any, number: int) -> TextIO:
     stream.buffer.raw.name = f"<{name}>"  # type: ignore[attr-defined]
     setattr(sys, f"__{name}__", stream)
     return stream
+
+
+def _is_ours(message: Any) -> bool:
+    """Whether a message to the kernel calls a function of `parallelflow.map.engine`, which looks after the streams itself."""
+    # ipyparallel's first buffer is the function, which is pickled with its module's name.
+    return any(_OURS in bytes(buffer) for buffer in message.get("buffers", ())[:1])
 
 
 def _is_usable(stream: Any) -> bool:

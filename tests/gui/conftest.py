@@ -25,7 +25,7 @@ def screen(clean_home: Path) -> Iterator[dict[str, str]]:
         pytest.skip("Xvfb is not installed")
     mine, its = os.pipe()
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(its), "-screen", "0", "1920x1080x24", "-nolisten", "tcp"],
+        ["Xvfb", "-displayfd", str(its), "-screen", "0", "1920x1080x24", "-nolisten", "tcp", "-noreset"],
         pass_fds=[its],
         stderr=subprocess.DEVNULL,
     )
