@@ -190,7 +190,6 @@ def run(
         except (CannotRead, MemoryError) as error:
             lacks = isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError)
             return ElementsUnread(platform.node(), str(error), _memory()[0] if lacks else None)
-        outcome.goes_on = known().threads() or known().children()
         if plan.is_spoilt():
             del _plans[digest]
         if interrupts.interrupted_by_mistake and outcome.failure is not None:
@@ -206,11 +205,13 @@ def run(
 def left_running() -> Left:
     """Return what elements have left running here, and what it has printed since a chunk ended."""
     with held_back():
-        streams, own = of_elements(), known()
+        streams = of_elements()
+        # Who goes on first: what one prints that ends meanwhile is in the text then.
+        threads, children = known().threads(), known().children()
         with streams.leading_here():
             pass  # what threads have printed goes out with it
         text = streams.take()
-        return Left(functools.reduce(joined, text.elements.values(), text.between), own.threads(), own.children())
+        return Left(functools.reduce(joined, text.elements.values(), text.between), threads, children)
 
 
 def _packed_outcome(outcome: ChunkOutcome, port: str) -> list[Any]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from parallelflow.map import shared_memory, values
 from parallelflow.map.engine_vistrails import Refused, add_subworkflows, enable_package, have_a_folder, host
+from parallelflow.map.left_running import known
 from parallelflow.map.outcomes import (
     ChunkOutcome,
     ExecutionRecord,
@@ -229,6 +230,8 @@ class ReadyPlan:
                     self._loop.index, values.describe_error(error), traceback.format_exc(), self.content.functions[-1]
                 )
             outcome.seconds = time.perf_counter() - started
+        # Before the text: what a thread prints that ends meanwhile is in it then.
+        outcome.goes_on = known().threads() or known().children()
         outcome.printed = streams.take()
         outcome.values = dict(self._loop.results)
         outcome.gives_back = self._loop.gives_back
