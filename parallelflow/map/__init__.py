@@ -18,8 +18,8 @@ One element's way, from the list to the log:
 - `breaking_off` ends what runs when the Map ends early, and `forgetting` what client and hub keep of it.
 - `answers` reads what engines answer, and says what it was about where that cannot be done; `unreadable` finds out why.
 - `engine` is what the scheduler calls in an engine: `engine_vistrails` starts VisTrails there, with `shared_files` between its
-  packages and those of other engines; `engine_plan` runs a chunk
-  through the serial Map's own loop, which is `chunk_module`, `short_way` leaves out what comes to nothing in that, `recorder`
+  packages and those of other engines; `ready` is the frame in which chunks run, whatever they are of, and `engine_plan` runs a
+  Map's through the serial Map's own loop, which is `chunk_module`, `short_way` leaves out what comes to nothing in that, `recorder`
   notes down what is executed, `seeds` gives each element random numbers of its own, `series` its files their numbers, `interrupts`
   lets SIGINT end an element but nothing else, `taking_back` gives a chunk back that waits there.
 - `streams` are an element's standard output and error, which `drain`, a process beside the engine, reads, and `printed` shows

@@ -1,6 +1,6 @@
 """What the client calls in an engine: `greet`, `install`, which makes a plan ready, and `run`, which runs a chunk of elements.
 
-`parallelflow.map.engine_vistrails` starts VisTrails there, on the first plan; `parallelflow.map.engine_plan` runs chunks.
+`parallelflow.map.engine_vistrails` starts VisTrails there, on the first plan; `parallelflow.map.ready` runs chunks.
 
 May import the map room; nothing of VisTrails is imported before a plan arrives.
 """
@@ -12,6 +12,7 @@ import functools
 import gc
 import os
 import pickle
+import pkgutil
 import platform
 import sys
 import traceback
@@ -24,7 +25,6 @@ from IPython import get_ipython
 
 import parallelflow
 from parallelflow.map import engine_vistrails, shared_memory, taking_back, unreadable, values
-from parallelflow.map.engine_plan import CannotRead, ReadyPlan
 from parallelflow.map.engine_vistrails import Refused, Unfit
 from parallelflow.map.interrupts import held_back
 from parallelflow.map.left_running import Left, known
@@ -41,6 +41,7 @@ from parallelflow.map.outcomes import (
 )
 from parallelflow.map.plain_python import plain_python
 from parallelflow.map.printed import joined
+from parallelflow.map.ready import CannotRead, Ready
 from parallelflow.map.streams import of_elements
 
 with contextlib.suppress(ImportError):  # there is none on Windows
@@ -56,7 +57,7 @@ MOST_BYTES = 1024**3
 # With less room than so many bytes, what is not needed is let go before it is said how much there is.
 _SHORT = 256 * 1024**2
 
-_plans: OrderedDict[str, ReadyPlan] = OrderedDict()
+_plans: OrderedDict[str, Ready] = OrderedDict()
 
 
 def inside() -> bool:
@@ -156,7 +157,7 @@ def _make_ready(digest: str, version: str, environment: bytes, packed: Sequence[
             f"it does not see {missing[0]!r}, which is on one of the modules' ports: keep it in a folder that this host shares"
             " with VisTrails, or give the modules its content instead"
         )
-    _plans[digest] = ReadyPlan(content, kept)
+    _plans[digest] = pkgutil.resolve_name(content.made_ready_by)(content, kept)
     known()
     while len(_plans) > 1 and (len(_plans) > MOST_PLANS or sum(plan.nbytes for plan in _plans.values()) > MOST_BYTES):
         _plans.popitem(last=False)

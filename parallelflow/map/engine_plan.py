@@ -8,20 +8,15 @@ May import VisTrails and the map room. Nothing of VisTrails is imported before a
 
 from __future__ import annotations
 
-import atexit
 import copy
 import hashlib
-import os
-import pickle
-import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from parallelflow.map import shared_memory, values
-from parallelflow.map.engine_vistrails import Refused, add_subworkflows, enable_package, have_a_folder, host
-from parallelflow.map.left_running import known
+from parallelflow.map.engine_vistrails import Refused
 from parallelflow.map.outcomes import (
     ChunkOutcome,
     ExecutionRecord,
@@ -32,9 +27,7 @@ from parallelflow.map.outcomes import (
     LostHandle,
     Suspension,
 )
-from parallelflow.map.plain_python import plain_python
-from parallelflow.map.seeds import Generators
-from parallelflow.map.streams import of_elements
+from parallelflow.map.ready import Ready
 
 if TYPE_CHECKING:
     from parallelflow.map.interrupts import Interrupts
@@ -42,15 +35,7 @@ if TYPE_CHECKING:
     from parallelflow.map.short_way import GivenValue
 
 
-# The run that VisTrails here is configured for.
-_configured_for = b""
-
-
-class CannotRead(Exception):
-    """Elements cannot be unpickled here; `str()` says why."""
-
-
-class ReadyPlan:
+class ReadyPlan(Ready):
     """A plan whose modules exist in this process.
 
     :param content: what it says.
@@ -59,58 +44,20 @@ class ReadyPlan:
     """
 
     def __init__(self, content: Content, kept: Sequence[Any]):
-        from vistrails.core.interpreter.cached import CachedInterpreter
-        from vistrails.core.vistrail.pipeline import Pipeline
-        from vistrails.db.services.io import unserialize
-
         from parallelflow.map.chunk_module import chunk_module
-        from parallelflow.map.plan import restore_parameters
 
-        self.content = content
-        self._kept = kept
+        super().__init__(content, kept)
         self._is_fresh = True
-        for package in content.packages:
-            enable_package(package)
-        add_subworkflows(content.subworkflows)
-        self._interpreter = CachedInterpreter()
-        self._take_over_file_pool(content.file_pool)
-        pipeline = unserialize(content.pipeline, Pipeline.vtType)
-        Pipeline.convert(pipeline)
-        restore_parameters(pipeline.module_list, list(content.parameters))
-        pipeline.add_module(chunk_module(content.map_id))
-        _keep_apart(pipeline)
-        self._pipeline = pipeline
+        self._pipeline.add_module(chunk_module(content.map_id))
+        _keep_apart(self._pipeline)
         self._objects, self._ids, _, _, _, errors = self._interpreter.setup_pipeline(self._pipeline)
         for error in errors.values():
             raise Refused(str(error))
         self._loop = self._objects[content.map_id]
-        self._run_info = b""
-        self._run: Any = None
-        self._generators: Generators
-        self._series: Any = None  # a `parallelflow.map.series.Series`
         self._broken_off = False
         self._values: list[tuple[GivenValue, int, int]] = []  # with the places of module and connector in the content
         self._uses: list[tuple[Any, int]] = []  # connectors with modules that are values, and these modules' ids
         self._connect()
-
-    @property
-    def nbytes(self) -> int:
-        """About how many bytes it occupies: its values, and what they are made of anew in each run."""
-        return 2 * values.size(self._kept)
-
-    def _take_over_file_pool(self, directory: str) -> None:
-        """Keep elements' files in VisTrails' own pool where it can be reached, so that they live as long as it does."""
-        pool = self._interpreter.filePool
-        if os.path.isdir(directory) and os.access(directory, os.W_OK):
-            os.rmdir(pool.directory)
-            pool.directory = directory
-            # The pool is VisTrails': an interpreter that goes away here must not empty it.
-            pool.cleanup = lambda: None
-        else:
-            # On a host that does not share the folder the files stay for as long as the engine.
-            remove = pool.cleanup
-            pool.cleanup = lambda: None
-            atexit.register(remove)
 
     def _connect(self) -> None:
         from vistrails.core.modules.vistrails_module import ModuleConnector
@@ -175,82 +122,49 @@ class ReadyPlan:
             for connector in connectors:
                 short_way.look_up_types(connector.spec)
 
-    def run(self, indices: Sequence[int], run_info: bytes, packed: Any, interrupts: Interrupts) -> ChunkOutcome:
-        """Run a chunk.
+    def _prepare(self, elements: Any, indices: Sequence[int]) -> None:
+        self._loop.prepare(elements, indices, self._run.signature, self._begin_element)
+        self._executions: list[ExecutionRecord | LoopRecord] = []
+        self._executed: Counter[int] = Counter()
+        self._monitor = _job_monitor(self._run.jobs)
 
-        :param indices: the indices of the chunk's elements.
-        :param run_info: what there is to know of this run of the Map, as `plan.make_run` made it.
-        :param packed: the elements, a list, as `values.pack` made it.
-        :param interrupts: SIGINT, held back; elements are what it ends.
-        :returns: what became of the elements; the failure of one is in it.
-        :raises CannotRead: when the elements cannot be unpickled; none has run.
-        """
+    def _run_elements(self, outcome: ChunkOutcome, interrupts: Interrupts) -> None:
         from parallelflow.map.recorder import Recorder
 
-        outcome = ChunkOutcome(host(), 0.0, indices)
-        executed: Counter[int] = Counter()
+        result = self._interpreter.execute_pipeline(
+            self._pipeline,
+            self._objects,
+            self._ids,
+            logger=Recorder(self._executions),
+            sinks=[self.content.map_id],
+            **self._run.info,
+            module_executed_hook=[lambda own_id: self._executed.update([self._ids[own_id]])],
+            job_monitor=self._monitor,
+        )
+        outcome.failure = self._failure(result[2]) or self._unnoticed()
 
-        def count(own_id: int) -> None:
-            executed[self._ids[own_id]] += 1
+    def _broke_off(self, error: BaseException) -> Failure:
+        self._broken_off = True
+        return Failure(
+            self._loop.index, values.describe_error(error), traceback.format_exc(), self.content.functions[-1]
+        )
 
-        try:
-            os.chdir(self.content.folder)  # relative names of files mean the same as in VisTrails
-        except OSError:  # it is not there, or may not be entered
-            have_a_folder()
-        if run_info != self._run_info:
-            self._run, self._run_info = pickle.loads(run_info), run_info
-            self._begin_run()
-        self._go_on_with_run()
-        try:
-            elements = values.unpack(packed)
-        except Exception as error:  # whatever the elements' classes do
-            raise CannotRead(values.describe_error(error)) from error
-        self._loop.prepare(elements, indices, self._run.signature, self._begin_element)
-        streams = of_elements()
-        executions: list[ExecutionRecord | LoopRecord] = []
-        monitor = _job_monitor(self._run.jobs)
-        with streams.leading_here(), plain_python().in_force():
-            started = time.perf_counter()
-            try:
-                with interrupts.let_through():
-                    result = self._interpreter.execute_pipeline(
-                        self._pipeline,
-                        self._objects,
-                        self._ids,
-                        logger=Recorder(executions),
-                        sinks=[self.content.map_id],
-                        **self._run.info,
-                        module_executed_hook=[count],
-                        job_monitor=monitor,
-                    )
-                outcome.failure = self._failure(result[2]) or self._unnoticed()
-            except BaseException as error:  # SystemExit and the like, which VisTrails lets pass
-                self._broken_off = True
-                outcome.failure = Failure(
-                    self._loop.index, values.describe_error(error), traceback.format_exc(), self.content.functions[-1]
-                )
-            outcome.seconds = time.perf_counter() - started
-        # Before the text: what a thread prints that ends meanwhile is in it then.
-        outcome.goes_on = known().threads() or known().children()
-        outcome.printed = streams.take()
+    def _complete(self, outcome: ChunkOutcome) -> None:
         outcome.values = dict(self._loop.results)
         outcome.gives_back = self._loop.gives_back
         outcome.suspended = {
             index: [self._suspension(error) for error in errors] for index, errors in self._loop.suspensions.items()
         }
-        outcome.records, outcome.beside = self._records(executions, indices)
-        outcome.executed = dict(executed)
-        outcome.jobs = _changed_jobs(monitor, self._run.jobs)
-        outcome.after_series = self._series.after
+        outcome.records, outcome.beside = self._records(self._executions, outcome.indices)
+        outcome.executed = dict(self._executed)
+        outcome.jobs = _changed_jobs(self._monitor, self._run.jobs)
         self._loop.forget()
-        return outcome
 
     def _begin_run(self) -> None:
         """Forget what modules that all elements share (an If's branches) have computed in an earlier run.
 
         Whether it may still be used, only VisTrails' own cache knows.
         """
-        self._generators = Generators(self._run.seeds)
         if not self._is_fresh:
             self._renew_values()
         self._is_fresh = False
@@ -258,30 +172,11 @@ class ReadyPlan:
             if planned.computed is None:
                 module = self._objects[planned.module_id]
                 module.upToDate = module.computed = False
-        self._series = None
 
-    def _go_on_with_run(self) -> None:
-        """Let VisTrails be configured as it is for this run; a chunk of another may have come in between."""
-        from vistrails.core.configuration import get_vistrails_configuration
+    def _files_in_series(self) -> int:
+        from parallelflow.map import series
 
-        from parallelflow.map import configuration, series
-
-        global _configured_for
-        if _configured_for == self._run_info and self._series is not None:
-            return
-        configuration.take_over(self._run.configuration)
-        get_vistrails_configuration().jobCheckInterval = self._run.job_interval
-        if self._series is None:  # what is configured decides how many there are
-            functions = [self._pipeline.modules[module_id] for module_id in self.content.functions]
-            shared = series.shared_folder(self.content.file_pool)
-            self._series = series.Series(self._run.series, series.files_in_series(functions), shared)
-        series.use(self._series)
-        _configured_for = self._run_info
-
-    def _begin_element(self, index: int) -> None:
-        of_elements().mark(index)
-        self._generators.begin(index)
-        self._series.begin(index)
+        return series.files_in_series([self._pipeline.modules[module_id] for module_id in self.content.functions])
 
     def _renew_values(self) -> None:
         """Let values be again what they were when the plan came: modules may have changed them in place."""

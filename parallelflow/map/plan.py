@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import vistrails.db.versions
 from vistrails.core.configuration import get_vistrails_configuration
@@ -78,8 +78,11 @@ class PlannedModule:
 class Content:
     """What travels to an engine.
 
-    `functions` are the ids of the modules on FunctionPort, `map_id` is the Map's own.
+    `functions` are the ids of the modules on FunctionPort, `map_id` is the Map's own. `made_ready_by` is the name of the class of
+    `parallelflow.map.ready.Ready` that it becomes there.
     """
+
+    made_ready_by: ClassVar = "parallelflow.map.engine_plan:ReadyPlan"
 
     packages: list[Package]
     subworkflows: list[Subworkflow]

@@ -1,0 +1,177 @@
+"""What engines make of a plan: its pipeline in an interpreter of its own, and the frame in which chunks of elements run.
+
+`parallelflow.map.engine_plan` is how a Map's elements run in it; what else runs elements has a kind of its own.
+
+May import VisTrails and the map room. Nothing of VisTrails is imported before a plan arrives.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pickle
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from parallelflow.map import values
+from parallelflow.map.engine_vistrails import add_subworkflows, enable_package, have_a_folder, host
+from parallelflow.map.left_running import known
+from parallelflow.map.outcomes import ChunkOutcome, Failure
+from parallelflow.map.plain_python import plain_python
+from parallelflow.map.seeds import Generators
+from parallelflow.map.streams import of_elements
+
+if TYPE_CHECKING:
+    from parallelflow.map.interrupts import Interrupts
+
+# The run that VisTrails here is configured for.
+_configured_for = b""
+
+
+class CannotRead(Exception):
+    """Elements cannot be unpickled here; `str()` says why."""
+
+
+class Ready(ABC):
+    """A plan that can run in this process.
+
+    :param content: what it says: packages, subworkflows, the pipeline and its parameters, and folders, as
+        `parallelflow.map.plan.Content` has them.
+    :param kept: the same, packed, as `shared_memory.opened` keeps it.
+    :raises Refused: when it cannot run here.
+    """
+
+    def __init__(self, content: Any, kept: Sequence[Any]):
+        from vistrails.core.interpreter.cached import CachedInterpreter
+        from vistrails.core.vistrail.pipeline import Pipeline
+        from vistrails.db.services.io import unserialize
+
+        from parallelflow.map.plan import restore_parameters
+
+        self.content = content
+        self._kept = kept
+        for package in content.packages:
+            enable_package(package)
+        add_subworkflows(content.subworkflows)
+        self._interpreter = CachedInterpreter()
+        self._take_over_file_pool(content.file_pool)
+        self._pipeline: Any = unserialize(content.pipeline, Pipeline.vtType)
+        Pipeline.convert(self._pipeline)
+        restore_parameters(self._pipeline.module_list, list(content.parameters))
+        self._run_info = b""
+        self._run: Any = None
+        self._generators: Generators
+        self._series: Any = None  # a `parallelflow.map.series.Series`
+
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes it occupies: its values, and what they are made of anew in each run."""
+        return 2 * values.size(self._kept)
+
+    @abstractmethod
+    def is_spoilt(self) -> bool:
+        """Whether it must be made ready anew before another chunk runs."""
+
+    def _take_over_file_pool(self, directory: str) -> None:
+        """Keep elements' files in VisTrails' own pool where it can be reached, so that they live as long as it does."""
+        pool = self._interpreter.filePool
+        if os.path.isdir(directory) and os.access(directory, os.W_OK):
+            os.rmdir(pool.directory)
+            pool.directory = directory
+            # The pool is VisTrails': an interpreter that goes away here must not empty it.
+            pool.cleanup = lambda: None
+        else:
+            # On a host that does not share the folder the files stay for as long as the engine.
+            remove = pool.cleanup
+            pool.cleanup = lambda: None
+            atexit.register(remove)
+
+    def run(self, indices: Sequence[int], run_info: bytes, packed: Any, interrupts: Interrupts) -> ChunkOutcome:
+        """Run a chunk.
+
+        :param indices: the indices of the chunk's elements.
+        :param run_info: what there is to know of this run, a pickled `parallelflow.map.plan.Run`.
+        :param packed: the elements, a list, as `values.pack` made it.
+        :param interrupts: SIGINT, held back; elements are what it ends.
+        :returns: what became of the elements; the failure of one is in it.
+        :raises CannotRead: when the elements cannot be unpickled; none has run.
+        """
+        outcome = ChunkOutcome(host(), 0.0, indices)
+        try:
+            os.chdir(self.content.folder)  # relative names of files mean the same as in VisTrails
+        except OSError:  # it is not there, or may not be entered
+            have_a_folder()
+        if run_info != self._run_info:
+            self._run, self._run_info = pickle.loads(run_info), run_info
+            self._generators = Generators(self._run.seeds)
+            self._begin_run()
+            self._series = None
+        self._go_on_with_run()
+        try:
+            elements = values.unpack(packed)
+        except Exception as error:  # whatever the elements' classes do
+            raise CannotRead(values.describe_error(error)) from error
+        streams = of_elements()
+        self._prepare(elements, indices)
+        with streams.leading_here(), plain_python().in_force():
+            started = time.perf_counter()
+            try:
+                with interrupts.let_through():
+                    self._run_elements(outcome, interrupts)
+            except BaseException as error:  # SystemExit and the like, which VisTrails lets pass
+                outcome.failure = self._broke_off(error)
+            outcome.seconds = time.perf_counter() - started
+        # Before the text: what a thread prints that ends meanwhile is in it then.
+        outcome.goes_on = known().threads() or known().children()
+        outcome.printed = streams.take()
+        self._complete(outcome)
+        outcome.after_series = self._series.after
+        return outcome
+
+    @abstractmethod
+    def _begin_run(self) -> None:
+        """Forget what an earlier run has left."""
+
+    @abstractmethod
+    def _prepare(self, elements: Any, indices: Sequence[int]) -> None:
+        """Take over the next chunk."""
+
+    @abstractmethod
+    def _run_elements(self, outcome: ChunkOutcome, interrupts: Interrupts) -> None:
+        """Run the chunk's elements; whatever it raises ends the chunk."""
+
+    @abstractmethod
+    def _broke_off(self, error: BaseException) -> Failure:
+        """Say which element it was that has ended the chunk."""
+
+    @abstractmethod
+    def _complete(self, outcome: ChunkOutcome) -> None:
+        """Note what else has become of the chunk, and let go of its values."""
+
+    def _files_in_series(self) -> int:
+        """How many files in series an element writes."""
+        return 0
+
+    def _go_on_with_run(self) -> None:
+        """Let VisTrails be configured as it is for this run; a chunk of another may have come in between."""
+        from vistrails.core.configuration import get_vistrails_configuration
+
+        from parallelflow.map import configuration, series
+
+        global _configured_for
+        if _configured_for == self._run_info and self._series is not None:
+            return
+        configuration.take_over(self._run.configuration)
+        get_vistrails_configuration().jobCheckInterval = self._run.job_interval
+        if self._series is None:  # what is configured decides how many there are
+            shared = series.shared_folder(self.content.file_pool)
+            self._series = series.Series(self._run.series, self._files_in_series(), shared)
+        series.use(self._series)
+        _configured_for = self._run_info
+
+    def _begin_element(self, index: int) -> None:
+        of_elements().mark(index)
+        self._generators.begin(index)
+        self._series.begin(index)
