@@ -22,8 +22,10 @@ with contextlib.suppress(ImportError):  # there is none on Windows
     import fcntl
     import termios
 
-# Of what is printed between two questions, so many bytes are kept from the beginning and from the end.
-HEAD = TAIL = 16 * 2**20
+# Of what is printed between two questions, so many bytes are kept from the beginning and from the end. Where this is not enough
+# and more comes while the engine waits for the answer, a child prints without end: each time a quarter of it is kept, but no less
+# than the second number, because all that is kept goes through engine and client.
+MOST, LEAST = 16 * 2**20, 64 * 2**10
 
 # How the answer begins: of standard output and standard error, the bytes of the beginning, those left out, those of the end.
 LENGTHS = struct.Struct("!6Q")
@@ -31,6 +33,9 @@ LENGTHS = struct.Struct("!6Q")
 _READ = 2**20
 # After reading, it waits so many milliseconds for more to come together: a thousand short lines need not wake it a thousand times.
 _PAUSE = 5
+# When some is left out already, it reads no more than so many bytes in a millisecond: what prints without end then waits for the
+# pipe most of the time, and the cores are the elements'.
+_BRAKED = 50 * 2**10
 # How often it looks whether the engine is still there, in milliseconds; the end of its question's pipe tells, normally.
 _LOOK = 5000
 # What is left when the engine dies goes into its log, that much of it, without the marks between elements.
@@ -39,9 +44,13 @@ MARK = rb"\0[0-9a-f]{12}:\d+\0"
 
 
 class Kept:
-    """What came from one stream since the last question: all of it, or the beginning and the end."""
+    """What came from one stream since the last question: all of it, or the beginning and the end.
 
-    def __init__(self) -> None:
+    :ivar most: how many bytes of the beginning are kept, and of the end.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.head = bytearray()
         self.lost = 0
         self.tail: deque[bytes] = deque()
@@ -49,23 +58,39 @@ class Kept:
 
     def add(self, data: bytes) -> None:
         """Keep what has just been read."""
-        room = HEAD - len(self.head)
+        room = self.most - len(self.head)
         if room > 0:
             self.head += data[:room]
             data = data[room:]
         if data:
+            self.lost += max(0, len(data) - self.most)
+            data = data[-self.most :]
             self.tail.append(data)
             self._in_tail += len(data)
-            while self._in_tail - len(self.tail[0]) >= TAIL:
+            while self._in_tail - len(self.tail[0]) >= self.most:
                 gone = self.tail.popleft()
                 self._in_tail -= len(gone)
                 self.lost += len(gone)
+
+    def next(self, goes_on: bool) -> Kept:
+        """Return a new one for what comes from now on, with room for less if this was too much and goes on.
+
+        :param goes_on: whether more is being printed.
+        """
+        return Kept(max(LEAST, self.most // 4) if self.lost and goes_on else MOST)
 
 
 def _waiting(descriptor: int) -> int:
     count = array.array("i", [0])
     fcntl.ioctl(descriptor, termios.FIONREAD, count)
     return count[0]
+
+
+def _goes_on(descriptor: int) -> bool:
+    """Whether something is being printed in this moment."""
+    soon = select.poll()
+    soon.register(descriptor, select.POLLIN)
+    return bool(soon.poll(_PAUSE))
 
 
 def main(output: int, errors: int, questions: int) -> None:
@@ -77,16 +102,16 @@ def main(output: int, errors: int, questions: int) -> None:
     """
     engine = os.getppid()
     asked = socket.socket(fileno=questions)
-    kept = {output: Kept(), errors: Kept()}
+    kept = {output: Kept(MOST), errors: Kept(MOST)}
     both = select.poll()
     for descriptor in (output, errors, questions):
         both.register(descriptor, select.POLLIN)
     quiet = select.poll()
     quiet.register(questions, select.POLLIN)
-    pause = False
+    pause = 0
     while os.getppid() == engine:
-        ready = [descriptor for descriptor, _ in (quiet.poll(_PAUSE) if pause else both.poll(_LOOK))]
-        pause = False
+        ready = [descriptor for descriptor, _ in (quiet.poll(pause) if pause else both.poll(_LOOK))]
+        pause = 0
         if questions in ready:
             if not asked.recv(1):
                 break
@@ -96,13 +121,17 @@ def main(output: int, errors: int, questions: int) -> None:
                 while left > 0 and (data := os.read(descriptor, left)):
                     stream.add(data)
                     left -= len(data)
+            going_on = {descriptor: stream.lost > 0 and _goes_on(descriptor) for descriptor, stream in kept.items()}
             answer(asked, list(kept.values()))
-            kept = {output: Kept(), errors: Kept()}
+            kept = {descriptor: stream.next(going_on[descriptor]) for descriptor, stream in kept.items()}
             continue
         for descriptor in ready:
             data = os.read(descriptor, _READ)
             kept[descriptor].add(data)
-            pause = len(data) < _READ // 8
+            if kept[descriptor].lost:
+                pause = max(pause, 1 + len(data) // _BRAKED)
+            elif len(data) < _READ // 8:
+                pause = max(pause, _PAUSE)
     import re
 
     for stream in kept.values():
