@@ -10,6 +10,7 @@ One element's way, from the list to the log:
 - `chunks` decides how many elements travel together, and `experience` keeps what earlier runs tell about that.
 - `values` turns elements into bytes and back, `stand_ins` modules that are values. `shared_memory` is how large ones come to
   another process of the same host, and `sharing` knows which engines that are.
+- `running` has the work done on the session's cluster: it is what goes round the scheduler.
 - `connected` connects to the cluster, or starts one, without blocking VisTrails' window; `lacking` asks which hosts do not see
   which files.
 - `scheduler` sends chunks to engines and brings outcomes back. `state` is all that it knows of the Map, `supply` what is yet to be

@@ -27,7 +27,7 @@ from parallelflow.map.outcomes import (
     LostHandle,
     Suspension,
 )
-from parallelflow.map.ready import Ready
+from parallelflow.map.ready import Ready, port_spec
 
 if TYPE_CHECKING:
     from parallelflow.map.interrupts import Interrupts
@@ -49,7 +49,7 @@ class ReadyPlan(Ready):
         super().__init__(content, kept)
         self._is_fresh = True
         self._pipeline.add_module(chunk_module(content.map_id))
-        _keep_apart(self._pipeline)
+        keep_apart(self._pipeline)
         self._objects, self._ids, _, _, _, errors = self._interpreter.setup_pipeline(self._pipeline)
         for error in errors.values():
             raise Refused(str(error))
@@ -61,7 +61,6 @@ class ReadyPlan(Ready):
 
     def _connect(self) -> None:
         from vistrails.core.modules.vistrails_module import ModuleConnector
-        from vistrails.core.vistrail.port_spec import PortSpec
 
         from parallelflow.map import short_way
 
@@ -73,20 +72,13 @@ class ReadyPlan(Ready):
             for port in planned.enabled_outputs:
                 module.enable_output_port(port)
             for number, connector in enumerate(planned.connectors):
-                spec = connector.spec and PortSpec(
-                    name=connector.spec.name,
-                    type="output",
-                    sigstring=connector.spec.sigstring,
-                    depth=connector.spec.depth,
-                    optional=connector.spec.optional,
-                )
                 if connector.source is None:
                     source = short_way.GivenValue(connector.value, connector.depth, connector.origin)
                     port = connector.source_port
                     self._values.append((source, place, number))
                 else:
                     source, port = self._objects[connector.source], connector.source_port
-                made = ModuleConnector(source, port, spec, connector.typecheck)
+                made = ModuleConnector(source, port, port_spec(connector.spec), connector.typecheck)
                 module.set_input_port(connector.port, made)
                 if connector.source is not None:
                     self._uses.append((made, connector.source))
@@ -257,10 +249,12 @@ def _travelling(handle: Any) -> Any:
     return handle
 
 
-def _keep_apart(pipeline: Any) -> None:
+def keep_apart(pipeline: Any) -> None:
     """Let VisTrails tell apart modules that differ only in what arrives on their ports.
 
     It shares modules of the same signature, and a signature covers what is upstream; in a plan that is left out.
+
+    :param pipeline: the plan's pipeline, which is changed; not its copies.
     """
     signature = pipeline.subpipeline_signature
 

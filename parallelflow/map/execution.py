@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
 from vistrails.core import debug
@@ -23,21 +21,17 @@ from vistrails.core.modules.vistrails_module import (
 )
 
 from parallelflow.cluster.errors import ClusterError, ControllerLost
-from parallelflow.cluster.session import Session, get_session
-from parallelflow.cluster.settings import Settings
+from parallelflow.cluster.session import get_session
 from parallelflow.map import (
     connected,
-    engine,
-    garbage,
     lacking,
-    left_running,
     printed,
     progress,
+    running,
     seeds,
     series,
     stand_ins,
 )
-from parallelflow.map.autopsy import autopsy, is_started_here
 from parallelflow.map.elements import Elements
 from parallelflow.map.needs import environment
 from parallelflow.map.outcomes import (
@@ -54,10 +48,8 @@ from parallelflow.map.plan import make_plan, make_run
 from parallelflow.map.progress import MapProgress
 from parallelflow.map.provenance import LoopLog
 from parallelflow.map.scheduler import Scheduler
-from parallelflow.map.work import Limits, MapError, Report, Work
+from parallelflow.map.work import MapError, Report, Work
 from parallelflow.texts import tr
-
-_log = logging.getLogger(__name__)
 
 # After how many seconds in which nothing of a Map runs it is said that all engines are busy.
 _BUSY_AFTER = 5.0
@@ -186,25 +178,8 @@ class Execution:
             run_info = make_run(module, self._known_jobs(), self.seeds, len(self.elements))
             work = Work(plan.packed, plan.digest, environment(), run_info, range(len(self.elements)))
             self.started = time.time()
-            with connection.watched(), stand_ins.at_home(self._own_module), garbage.in_steps() as collect:
-                scheduler = Scheduler(
-                    connection,
-                    work,
-                    self.source,
-                    self,
-                    _limits(session.settings),
-                    lambda scheduler: self._tick(scheduler, collect),
-                    self._breaking_off,
-                    lambda engine_id: _stop_engine(session, engine_id),
-                    lambda uuids: autopsy(session, uuids),
-                    session.was_taken,
-                    lambda uuid: is_started_here(session, uuid),
-                )
-                try:
-                    with left_running.sending:
-                        scheduler.run()
-                finally:
-                    left_running.watch(connection.client, self.going_on, _ask_what_is_left)
+            with stand_ins.at_home(self._own_module):
+                running.run(session, connection, work, self.source, self, self._tick, self._breaking_off, self.going_on)
         except (MapError, ClusterError) as error:
             # What failed with an element says more than what its failure brought about.
             if self.failure is None:
@@ -247,8 +222,7 @@ class Execution:
     def _breaking_off(self) -> None:
         progress.tell(tr("Waiting for engines to break off what they run"))
 
-    def _tick(self, scheduler: Scheduler, collect: Callable[[], None]) -> None:
-        collect()
+    def _tick(self, scheduler: Scheduler) -> None:
         progress.publish(
             MapProgress(
                 type(self.functions[-1]).__name__,
@@ -426,24 +400,6 @@ def _one_of_each_kind(elements: list[Any]) -> list[Any]:
                 seen.add(kind)
         found.append(element)
     return found
-
-
-def _ask_what_is_left(client: Any, engine_id: int) -> Any:
-    return client.direct_view(engine_id).apply_async(engine.left_running)
-
-
-def _limits(settings: Settings) -> Limits:
-    """The limits that the preferences say."""
-    # Engines that are started again may take as long as a start.
-    alone = max(settings.no_engine_timeout, settings.start_timeout if settings.keep_engines else 0.0)
-    return Limits(deaths=settings.deaths, ready=settings.ready_timeout, no_engine=alone)
-
-
-def _stop_engine(session: Session, engine_id: int) -> None:
-    try:
-        session.stop_engines([engine_id])
-    except ClusterError as error:
-        _log.warning("%s", error)
 
 
 class _InOrder:

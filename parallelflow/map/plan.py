@@ -189,7 +189,7 @@ def make_plan(
         input_ports=list(input_ports),
         output_port=output_port,
         files=list(gathered.files),
-        folder=_working_folder(),
+        folder=working_folder(),
         file_pool=map_module.interpreter.filePool.directory,
     )
     try:
@@ -198,7 +198,7 @@ def make_plan(
         raise _name_the_port(map_module, gathered, error) from error
 
 
-def _working_folder() -> str:
+def working_folder() -> str:
     try:
         return os.getcwd()
     except OSError:  # it has been removed

@@ -71,21 +71,71 @@ def _iteration(iteration: LoopIteration) -> IterationRecord:
     )
 
 
-class LoopLog:
+class WorkflowLog:
+    """Writes executions into the log of the workflow that is being executed.
+
+    :param logging: the `logging` of a module of that workflow, which gives access to the log.
+
+    Where no log is kept (VisTrails' dummy logger, a module outside of a pipeline), nothing is written.
+    """
+
+    def __init__(self, logging: Any):
+        self._logging = logging
+        self._log_controller = getattr(logging, "log", None)
+        self._machines: dict[str, int] = {}
+        self._places: dict[tuple[int | None, str], _Place] = {}
+
+    @property
+    def kept(self) -> bool:
+        """Whether a log is kept at all."""
+        return getattr(self._log_controller, "workflow_exec", None) is not None
+
+    def write_beside(self, record: ExecutionRecord, engine: int | None, host: Host, notes: bool = True) -> None:
+        """Add an execution that belongs to no element, where VisTrails puts it: beside that of the module whose log this is.
+
+        :param record: what the engine recorded.
+        :param engine: the engine's id in the cluster, or None if it is not known any more.
+        :param host: where the engine runs.
+        :param notes: whether to note that it ran there.
+        """
+        if self.kept:
+            controller = self._log_controller
+            parent = controller.parent_exec or controller.workflow_exec  # type: ignore[union-attr]
+            parent.add_item_exec(self._place(engine, host).execution(record, notes))
+
+    def _place(self, engine: int | None, host: Host) -> _Place:
+        place = self._places.get((engine, host.name))
+        if place is None:
+            place = _Place(self._new_id, self._machine_id(host), _clock_difference(host), engine, host.name)
+            self._places[engine, host.name] = place
+        return place
+
+    def _new_id(self, kind: str) -> int:
+        return self._log_controller.log.id_scope.getNewId(kind)  # type: ignore[no-any-return, union-attr]
+
+    def _machine_id(self, host: Host) -> int:
+        if host.name not in self._machines:
+            own = self._log_controller.machine  # type: ignore[union-attr]
+            known = [own, *self._log_controller.workflow_exec.machine_list]  # type: ignore[union-attr]
+            same = [machine for machine in known if machine.name == host.machine["name"]]
+            self._machines[host.name] = (
+                same[0].id if same else self._logging.add_machine(Machine(id=-1, **host.machine))
+            )
+        return self._machines[host.name]
+
+
+class LoopLog(WorkflowLog):
     """Writes the iterations of one Map into the log of the workflow that it runs in.
 
     :param logging: the Map module's `logging`, which gives access to the workflow's log.
     :param loop: what `logging.begin_loop_execution` returned.
 
-    Where no log is kept (VisTrails' dummy logger, a module outside of a pipeline), nothing is written.
+    Where no log is kept, nothing is written.
     """
 
     def __init__(self, logging: Any, loop: Any):
-        self._logging = logging
+        super().__init__(logging)
         self._loop_exec = getattr(getattr(loop, "log", None), "loop_exec", None)
-        self._log_controller = getattr(logging, "log", None)
-        self._machines: dict[str, int] = {}
-        self._places: dict[tuple[int | None, str], _Place] = {}
 
     @property
     def kept(self) -> bool:
@@ -110,38 +160,6 @@ class LoopLog:
         """
         if self.kept:
             self._log_controller.parent_execs[id(module)] = LoopIteration(iteration=index)  # type: ignore[union-attr]
-
-    def write_beside(self, record: ExecutionRecord, engine: int | None, host: Host) -> None:
-        """Add an execution that belongs to no element, where VisTrails puts it: beside the Map's.
-
-        :param record: what the engine recorded.
-        :param engine: as for `write`.
-        :param host: as for `write`.
-        """
-        if self.kept:
-            controller = self._log_controller
-            parent = controller.parent_exec or controller.workflow_exec  # type: ignore[union-attr]
-            parent.add_item_exec(self._place(engine, host).execution(record))
-
-    def _place(self, engine: int | None, host: Host) -> _Place:
-        place = self._places.get((engine, host.name))
-        if place is None:
-            place = _Place(self._new_id, self._machine_id(host), _clock_difference(host), engine, host.name)
-            self._places[engine, host.name] = place
-        return place
-
-    def _new_id(self, kind: str) -> int:
-        return self._log_controller.log.id_scope.getNewId(kind)  # type: ignore[no-any-return, union-attr]
-
-    def _machine_id(self, host: Host) -> int:
-        if host.name not in self._machines:
-            own = self._log_controller.machine  # type: ignore[union-attr]
-            known = [own, *self._log_controller.workflow_exec.machine_list]  # type: ignore[union-attr]
-            same = [machine for machine in known if machine.name == host.machine["name"]]
-            self._machines[host.name] = (
-                same[0].id if same else self._logging.add_machine(Machine(id=-1, **host.machine))
-            )
-        return self._machines[host.name]
 
 
 def _clock_difference(host: Host) -> datetime.timedelta:
@@ -173,8 +191,8 @@ class _Place:
             item_execs=[self._inner(item, notes) for item in record.inner],
         )
 
-    def execution(self, record: ExecutionRecord) -> ModuleExec | GroupExec | LoopExec:
-        return self._inner(record, notes=True)
+    def execution(self, record: ExecutionRecord, notes: bool) -> ModuleExec | GroupExec | LoopExec:
+        return self._inner(record, notes)
 
     def _inner(self, record: ExecutionRecord | LoopRecord, notes: bool) -> ModuleExec | GroupExec | LoopExec:
         if isinstance(record, LoopRecord):

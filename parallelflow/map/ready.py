@@ -25,6 +25,7 @@ from parallelflow.map.streams import of_elements
 
 if TYPE_CHECKING:
     from parallelflow.map.interrupts import Interrupts
+    from parallelflow.map.plan import Spec
 
 # The run that VisTrails here is configured for.
 _configured_for = b""
@@ -175,3 +176,15 @@ class Ready(ABC):
         of_elements().mark(index)
         self._generators.begin(index)
         self._series.begin(index)
+
+
+def port_spec(spec: Spec | None) -> Any:
+    """Make VisTrails' `PortSpec` of an output port again.
+
+    :param spec: what a plan says of it; None where nothing is known.
+    """
+    from vistrails.core.vistrail.port_spec import PortSpec
+
+    return spec and PortSpec(
+        name=spec.name, type="output", sigstring=spec.sigstring, depth=spec.depth, optional=spec.optional
+    )

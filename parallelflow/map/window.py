@@ -91,12 +91,17 @@ def _among(modules: Iterable[Any], pipeline: Any) -> str | None:
             found = _among(module.pipeline.module_list, module.pipeline)
             if found is not None:
                 return found
-        elif _stored_module_needs(module, pipeline):
+        elif module_needs(module, pipeline):
             return str(module.name)
     return None
 
 
-def _stored_module_needs(module: Any, pipeline: Any) -> bool:
+def module_needs(module: Any, pipeline: Any) -> bool:
+    """Return whether a module, other than a Group or subworkflow, needs the window.
+
+    :param module: the module, as VisTrails stores it.
+    :param pipeline: the pipeline that it is in.
+    """
     kind = module.module_descriptor.module
     if class_needs(kind):
         return True

@@ -36,6 +36,7 @@ from parallelflow.map import (
     experience,
     needs,
     progress,
+    running,
     watch,
 )
 from parallelflow.map.module import Map
@@ -403,7 +404,7 @@ def test_what_begins_after_all_although_it_was_to_be_dropped_is_interrupted_too(
 def test_what_does_not_end_in_time_is_still_interrupted_afterwards(
     session: Session, marks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execution, "_limits", lambda settings: Limits(cancel=0.0))
+    monkeypatch.setattr(running, "_limits", lambda settings: Limits(cancel=0.0))
     view = View()
 
     def cancel_when_running() -> None:
@@ -485,7 +486,7 @@ def test_an_engine_that_hangs_while_it_gets_ready_does_not_make_later_runs_wait(
     session.stop_engines([session.client().ids[0]])
     monkeypatch.setattr(delay, "__module__", "__main__")  # travels as it is, not by its name
     session.client()[:].apply_sync(delay, 3600)
-    monkeypatch.setattr(execution, "_limits", lambda settings: Limits(ready=2.0))
+    monkeypatch.setattr(running, "_limits", lambda settings: Limits(ready=2.0))
     for added in (1, 2):
         outcome = run_map(f"o = i + {added}", [1, 2, 3])
         assert "did not get ready within 2 seconds" in outcome.message

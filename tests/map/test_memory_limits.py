@@ -18,7 +18,7 @@ from vistrails.tests.utils import intercept_result
 from workflows import OURS, Flow
 
 from parallelflow.cluster import Session
-from parallelflow.map import crew, execution, sharing
+from parallelflow.map import crew, running, sharing
 from parallelflow.map.module import Map
 from parallelflow.map.work import Limits
 
@@ -108,7 +108,7 @@ def test_what_is_sent_all_the_same_and_lost_is_named_and_deaf_engines_are_stoppe
     limit(before, 120 * MB)
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(crew.Engine, "fits", lambda self, nbytes: True)
-        meanwhile.setattr(execution, "_limits", lambda settings: Limits(silent=1.0))
+        meanwhile.setattr(running, "_limits", lambda settings: Limits(silent=1.0))
         if what == "element":
             outcome = lengths(held, [b"a", bytes(250 * MB), b"b"])
             assert "was sent element 1 (" in outcome.message
