@@ -174,7 +174,7 @@ REPAIRS = (
         since="PyQt5 5.6",
         reason=(
             "QtWebKit is gone from Qt; QtWebEngine does its work (PyQtWebEngine), and wants this attribute"
-            " before the application is made."
+            " before the application is made. What it saves is there when the call returns, as with QtWebKit."
         ),
         edits=(
             Edit(
@@ -204,8 +204,15 @@ REPAIRS = (
                 _WEB_CELL,
                 "            with open(filename, 'wb') as fp:\n"
                 "                fp.write(self.browser.page().mainFrame().toHtml())\n",
-                "            self.browser.page().save(filename,"
-                " QtWebEngineWidgets.QWebEngineDownloadItem.SingleHtmlSaveFormat)\n",
+                "            def save(html):\n"
+                "                with open(filename, 'wb') as fp:\n"
+                "                    fp.write(html.encode('utf-8'))\n"
+                "                waiting.quit()\n"
+                "\n"
+                "            waiting = QtCore.QEventLoop()\n"
+                "            QtCore.QTimer.singleShot(60000, waiting.quit)\n"
+                "            self.browser.page().toHtml(save)\n"
+                "            waiting.exec_(QtCore.QEventLoop.ExcludeUserInputEvents)\n",
             ),
             Edit(
                 _WEB_CELL,
@@ -213,7 +220,12 @@ REPAIRS = (
                 "        printer.setOutputFormat(QtPrintSupport.QPrinter.PdfFormat)\n"
                 "        printer.setOutputFileName(filename)\n"
                 "        self.browser.print_(printer)\n",
-                "        self.browser.page().printToPdf(filename)\n",
+                "        # Without waiting, the cell could be closed meanwhile, which ends the process.\n"
+                "        waiting = QtCore.QEventLoop()\n"
+                "        QtCore.QTimer.singleShot(60000, waiting.quit)\n"
+                "        self.browser.page().pdfPrintingFinished.connect(lambda *_said: waiting.quit())\n"
+                "        self.browser.page().printToPdf(filename)\n"
+                "        waiting.exec_(QtCore.QEventLoop.ExcludeUserInputEvents)\n",
             ),
             Edit(
                 "gui/application.py",
