@@ -12,10 +12,10 @@ from vistrails.core.packagemanager import get_package_manager
 from parallelflow.cluster import PREFERENCES, ClusterError, Settings, configure, get_session
 from parallelflow.map import exports, left_running, shared_memory
 from parallelflow.map.chunk_module import MapChunk
-from parallelflow.map.module import Map
+from parallelflow.map.module import Filter, For, Map
 from parallelflow.texts import tr
 
-_modules = [Map, MapChunk]
+_modules = [Map, Filter, For, MapChunk]
 
 
 def settings() -> Settings:

@@ -1,9 +1,9 @@
-"""The map: the ``Map`` module and what it is made of.
+"""The map: the modules ``Map``, ``Filter`` and ``For`` and what they are made of.
 
 One element's way, from the list to the log:
 
-- `module` is the VisTrails module, and `execution` one run of it: checks the input, has the elements run. `window` knows which
-  modules have to run in VisTrails.
+- `module` has the VisTrails modules, `looping` what one runs over, and `execution` is one run of it: checks the input, has the
+  elements run. `window` knows which modules have to run in VisTrails.
 - `work` is what the scheduler runs, as data; `elements` a Map's list as that.
 - `plan` gathers everything that is the same for all elements; `needs` says which packages and subworkflows that takes;
   `configuration` is what goes with one run of it.

@@ -1,6 +1,7 @@
-"""The Map as it runs over one chunk on an engine.
+"""The Map as it runs over one chunk on an engine; other loops, too.
 
-It is VisTrails' own `controlflow.Map` and runs the inherited loop; `parallelflow.map.module` is its other half, in VisTrails. May
+It is VisTrails' own `controlflow.Map` and runs the inherited loop, which is that of all folds; what VisTrails' For does for each
+number is the same. `parallelflow.map.module` is its other half, in VisTrails. May
 import VisTrails, `chunks`, `recorder`, `short_way` and `stand_ins` of the map room.
 """
 
@@ -29,16 +30,27 @@ class _Enough(Exception):
 
 
 class MapChunk(SerialMap):
-    """The Map on an engine: runs over one chunk of the list. Not for workflows."""
+    """The Map on an engine: runs over one chunk of the list. Not for workflows.
+
+    :ivar input_port_names: the ports of the function modules that elements go to.
+    :ivar output_port_name: the one that results come from.
+    :ivar knows_own_ports: whether a port that is called as one of the loop's own has that one's type, as in VisTrails' folds.
+    """
 
     _settings = ModuleSettings(name="MapChunk", hide_descriptor=True)
 
     input_port_names: list[str]
     output_port_name: str
+    knows_own_ports: bool
     logging: Any
 
     def prepare(
-        self, elements: Sequence[Any], indices: Sequence[int], signature: Any, begin: Callable[[int], None]
+        self,
+        elements: Sequence[Any],
+        indices: Sequence[int],
+        signature: Any,
+        begin: Callable[[int], None],
+        first: int = 0,
     ) -> None:
         """Take over the next chunk.
 
@@ -46,10 +58,11 @@ class MapChunk(SerialMap):
         :param indices: the indices that they have in the user's list.
         :param signature: the Map's in the user's pipeline.
         :param begin: called with each element's index in the user's list before anything of it runs.
+        :param first: the number of the user's first iteration.
         """
         self.signature = signature
         self._signatures: dict[str, int] = {}
-        self.indices = indices
+        self.indices, self._first = indices, first
         self.index = indices[0]
         self._begin, self._begun = begin, -1
         self.elements: Sequence[Any] = elements
@@ -84,14 +97,16 @@ class MapChunk(SerialMap):
             self._begun = index
             self._begin(index)
         note_element(module, index)
-        if self.input_specs.keys().isdisjoint(inputPorts) and PLAIN_TYPES.issuperset(map(type, elementList)):
+        number = self._first + index
+        has_no_type = not self.knows_own_ports or self.input_specs.keys().isdisjoint(inputPorts)
+        if has_no_type and PLAIN_TYPES.issuperset(map(type, elementList)):
             short_way.set_plain_values(module, inputPorts, elementList)
             for _, port in zip(elementList, inputPorts, strict=False):
-                signature = (self._signature_for(port) ^ index).to_bytes(20, "little").hex().upper()
+                signature = (self._signature_for(port) ^ number).to_bytes(20, "little").hex().upper()
                 # As text in VisTrails 2, and where jobs work; as bytes in VisTrails 3 as it was left.
                 module.signature = signature if isinstance(self.signature, str) else signature.encode()
         else:
-            super().setInputValues(module, inputPorts, elementList, index)
+            super().setInputValues(module, inputPorts, elementList, number)
         for port in set(inputPorts).intersection(getattr(module, "input_remap", ())):
             # Modules inside a Group get their signatures from its ports. VisTrails gives those the same one for all
             # elements, which would all share the first one's job.

@@ -89,6 +89,7 @@ class ReadyPlan(Ready):
             self._loop.set_input_port("FunctionPort", ModuleConnector(self._objects[module_id], "self"))
         self._loop.input_port_names = self.content.input_ports
         self._loop.output_port_name = self.content.output_port
+        self._loop.knows_own_ports = not self.content.is_range
 
     def _adopt_modules(self) -> None:
         """Let what has arrived of modules that are values take their places."""
@@ -115,7 +116,7 @@ class ReadyPlan(Ready):
                 short_way.look_up_types(connector.spec)
 
     def _prepare(self, elements: Any, indices: Sequence[int]) -> None:
-        self._loop.prepare(elements, indices, self._run.signature, self._begin_element)
+        self._loop.prepare(elements, indices, self._run.signature, self._begin_element, self._run.first)
         self._executions: list[ExecutionRecord | LoopRecord] = []
         self._executed: Counter[int] = Counter()
         self._monitor = _job_monitor(self._run.jobs)

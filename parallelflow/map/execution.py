@@ -1,4 +1,4 @@
-"""One execution of a Map: checks the input, has the elements run, and gives back what the serial Map would.
+"""One execution of a Map, or of another loop: checks the input, has the elements run, and gives back what the serial one would.
 
 May import VisTrails, the cluster room and the map room.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import itertools
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from vistrails.core import debug
@@ -33,6 +34,7 @@ from parallelflow.map import (
     stand_ins,
 )
 from parallelflow.map.elements import Elements
+from parallelflow.map.looping import Looping, nothing_connected
 from parallelflow.map.needs import environment
 from parallelflow.map.outcomes import (
     NOTHING,
@@ -56,27 +58,23 @@ _BUSY_AFTER = 5.0
 
 
 class Execution:
-    """One execution of a Map.
+    """One execution of a Map, or of another loop.
 
-    :param module: the Map, called upon to compute.
-    :raises ModuleError: when an input is missing or is no list.
+    :param module: the loop, called upon to compute; a `parallelflow.map.looping.Loop` as well.
+    :param looping: what it runs over.
     """
 
-    def __init__(self, module: Any):
+    def __init__(self, module: Any, looping: Looping):
         self.module = module
-        self.ports: list[str] = module.get_input("InputPort")
-        self.output: str = module.get_input("OutputPort")
-        raw = module.get_input("InputList")
-        self.takes_apart = len(self.ports) != 1
-        # The serial Map's own way, so that what is no list fails as it does there.
-        if self.takes_apart:
-            len(raw)  # a generator has none, and fails here as there
-        self.elements: list[Any] = list(raw) if self.takes_apart else [[element] for element in raw]
-        self.source = Elements(self.elements, self.ports, self.takes_apart)
+        self.name = type(module).__name__
+        self.looping = looping
+        self.elements, self.ports = looping.elements, looping.ports
+        self.source = Elements(looping)
         self.functions: list[Module] = [connector.obj for connector in module.inputPorts.get("FunctionPort", ())]
         self.reachable = _with_upstream(self.functions)
         self.executed: dict[int, Module] = {}
-        self.results: dict[int, Any] = {}
+        self.results: dict[int, Any] = {}  # that wait for earlier ones
+        self.taken = 0  # how many the module has been given, or are suspended
         self.suspended: dict[int, list[Suspension]] = {}
         self.failure: Failure | None = None
         self.failed_on: tuple[int | None, str] = None, ""  # the engine, if it is known, and its host
@@ -85,24 +83,23 @@ class Execution:
         self.going_on: set[int] = set()  # engines on which something goes on that elements have started
 
     def run(self) -> None:
-        """Run all elements; the results are in the module's `partialResult` afterwards, as after the serial loop.
+        """Run all elements; the module has been given the results afterwards.
 
-        :raises ModuleError: attributed to the module that the serial Map would attribute it to.
+        :raises ModuleError: attributed to the module that the serial loop would attribute it to.
         :raises ModuleSuspended: when elements were suspended; all others have run.
         """
         module, count = self.module, len(self.elements)
         loop = module.logging.begin_loop_execution(module, count)
         if count == 0:
-            debug.warning(tr("Map: the list on InputList is empty, so nothing was run; the result is an empty list."))
+            debug.warning(tr("{loop}: there is no element, so nothing was run; the result is empty.", loop=self.name))
         else:
             self._check()
             self._check_functions(loop)
-            self.log = LoopLog(module.logging, loop)
+            self.log = LoopLog(module.logging, loop, self.looping.first)
             self.written = _InOrder(self.log)
             with seeds.drawn() as self.seeds:
                 self._in_parallel()
             self._raise_what_went_wrong()
-            module.partialResult = [self.results[index] for index in range(count)]
         if loop is not None:
             loop.end_loop_execution()
 
@@ -111,9 +108,14 @@ class Execution:
     def _check(self) -> None:
         """Check what the serial Map checks, once for the whole list."""
         if not self.functions:
-            raise ModuleError(
-                self.module, tr("Nothing is connected to FunctionPort: connect the module's 'self' output to it.")
-            )
+            raise nothing_connected(self.module)
+        if self.looping.is_range:
+            if self.ports and self.looping.first < 0:  # VisTrails makes no signature of them
+                lowest = self.looping.first
+                raise ModuleError(
+                    self.module, tr("LowerBound is {number}: numbers below 0 cannot go to a port.", number=lowest)
+                )
+            return
         if not self.ports and any(not isinstance(element, tuple) or element for element in self.elements):
             raise ModuleError(
                 self.module, tr("InputPort names no port: give the module's input ports as a list, ['port'].")
@@ -138,7 +140,7 @@ class Execution:
             if function.had_error or function.was_suspended:
                 module = copy.copy(function)
                 if loop is not None:
-                    loop.begin_iteration(module, 0)
+                    loop.begin_iteration(module, self.looping.first)
                 raise ModuleHadError(module) if function.had_error else ModuleWasSuspended(module)
 
     def _check_types(self, function: Module) -> None:
@@ -166,7 +168,7 @@ class Execution:
         for function in self.functions:
             module.logging.begin_update(function)
             module.logging.set_computing(function)
-        plan = make_plan(module, self.functions, self.ports, self.output, self._pause)
+        plan = make_plan(module, self.functions, self.looping, self._pause)
         self.source.plan = plan
         try:
             session = get_session()
@@ -175,7 +177,7 @@ class Execution:
             if connection is None:  # closed by somebody else in this very moment
                 raise ControllerLost(tr("The connection to the cluster was closed. Run the workflow again."))
             self._check_files(connection.client, plan.content.files)
-            run_info = make_run(module, self._known_jobs(), self.seeds, len(self.elements))
+            run_info = make_run(module, self._known_jobs(), self.seeds, self.looping)
             work = Work(plan.packed, plan.digest, environment(), run_info, range(len(self.elements)))
             self.started = time.time()
             with stand_ins.at_home(self._own_module):
@@ -209,7 +211,7 @@ class Execution:
             )
             if missing:
                 raise MapError(tr("{sentence} No element was run.", sentence=sentence))
-            debug.warning(f"Map: {sentence}")
+            debug.warning(f"{self.name}: {sentence}")
 
     def _pause(self) -> None:
         """Give the window its turn."""
@@ -241,7 +243,7 @@ class Execution:
             if not self.said_busy:
                 self.said_busy = True
                 where = tr("Packages > Parallel Flow > Show information on the cluster shows them.")
-                debug.warning(f"Map: {busy}. {where}")
+                debug.warning(f"{self.name}: {busy}. {where}")
         self.module.logging.update_progress(self.module, scheduler.done / len(self.elements))
 
     def take(self, report: Report) -> None:
@@ -264,10 +266,23 @@ class Execution:
         if report.engine is not None:
             (self.going_on.add if outcome.goes_on else self.going_on.discard)(report.engine)
         self.written.add(report)
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Give the module the results before which none is missing any more; what it raises is raised."""
+        while self.taken in self.results or self.taken in self.suspended:
+            index, self.taken = self.taken, self.taken + 1
+            if index not in self.suspended:
+                try:
+                    self.module.take_result(self.source.own(index), self.results.pop(index))
+                except BaseException:
+                    self.taken = len(self.elements)  # what still comes in is for the log only
+                    self._end_upstream()
+                    raise
 
     def warn(self, text: str) -> None:
         """Tell the user what does not end the run, as the scheduler's sink."""
-        debug.warning(f"Map: {text}")
+        debug.warning(f"{self.name}: {text}")
 
     def _job_monitor(self) -> Any:
         return self.module.moduleInfo.get("job_monitor")
@@ -286,10 +301,13 @@ class Execution:
 
     # ------------------------------------------------------------ after
 
-    def _raise_what_went_wrong(self) -> None:
+    def _end_upstream(self) -> None:
         for module in self.executed.values():
             if module not in self.functions:
                 self.module.logging.end_update(module)
+
+    def _raise_what_went_wrong(self) -> None:
+        self._end_upstream()
         if self.failure is not None:
             raise self._error(self.failure)
         if self.suspended:
@@ -381,7 +399,7 @@ def _with_upstream(modules: list[Module]) -> dict[int, Module]:
 _PLAIN_TYPES = frozenset({bool, int, float, str, list})
 
 
-def _one_of_each_kind(elements: list[Any]) -> list[Any]:
+def _one_of_each_kind(elements: Sequence[Any]) -> Sequence[Any]:
     """Leave out elements that VisTrails' check of types takes for the same as an earlier one.
 
     It takes 25 µs for each, so the whole list would block VisTrails' window for 2.5 s if it has 100,000.

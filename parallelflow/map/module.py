@@ -1,28 +1,85 @@
-"""The Map module.
+"""The modules of the palette: Map, Filter and For, and the base that any of VisTrails' folds can have.
 
-It is VisTrails' own `controlflow.Map`, but for where elements run: it checks its input with the same code and hands the elements
-out. `parallelflow.map.chunk_module` is its other half, on an engine. May import VisTrails and the map room.
+Each is VisTrails' own of the same name, of the package Control Flow, but for where elements run: they check their input with
+the same code, hand the elements out, and do with results what VisTrails' does. `parallelflow.map.chunk_module` is their other
+half, on an engine. May import VisTrails and the map room.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from vistrails.core import debug
 from vistrails.core.modules.config import IPort, ModuleSettings, OPort
-from vistrails.core.modules.vistrails_module import Module
+from vistrails.core.modules.vistrails_module import Module, ModuleError
+from vistrails.packages.controlflow.looping import For as SerialFor
+from vistrails.packages.controlflow.utils import Filter as SerialFilter
 from vistrails.packages.controlflow.utils import Map as SerialMap
 
 from parallelflow.map import engine
+from parallelflow.map.looping import Loop, Looping, nothing_connected, over_list
 from parallelflow.texts import tr
 
 # Processes that can be told apart, locked and signalled as clusters need it; Windows has other ones.
 _HAS_CLUSTERS = os.name == "posix"
 
+_FUNCTION = IPort("FunctionPort", Module, docstring="The module or Group to run: connect its 'self' output.")
 
-class Map(SerialMap):
+# VisTrails draws an optional port only where something is connected to it: names of ports are typed in, nearly always.
+_FOLD_PORTS = [
+    _FUNCTION,
+    IPort("InputList", "basic:List", docstring="The list; the module runs once per element."),
+    IPort(
+        "InputPort",
+        "basic:List",
+        docstring="The names of the module's input ports that an element goes to, as a list: ['a'] gives the whole"
+        " element to port a; ['a', 'b'] gives an element's first part to a and its second to b.",
+        optional=True,
+    ),
+    IPort(
+        "OutputPort",
+        "basic:String",
+        docstring="The name of the module's output port to take results from.",
+        optional=True,
+    ),
+]
+
+
+class ParallelFold:
+    """Has a fold of VisTrails' run its function module on a cluster, if that can run for each element alone.
+
+    A base that comes before the fold, which keeps what it does with elements and results::
+
+        class Filter(ParallelFold, SerialFilter):
+            ...
+
+    Its `operation` is called in VisTrails, in the list's order, as soon as all earlier results are there; what it raises ends
+    the run. A fold that replaces `updateFunctionPort` is none of those that this can be for.
+    """
+
+    inputPorts: dict[str, Any]
+    element: Any
+    elementResult: Any
+    operation: Callable[[], None]
+
+    def updateFunctionPort(self) -> None:
+        """Run the elements; the serial fold calls this from `compute`."""
+        if not _run_in_parallel(self):
+            super().updateFunctionPort()  # type: ignore[misc]
+
+    def looping(self) -> Looping:
+        """Return what it runs over, from its ports."""
+        return over_list(self)
+
+    def take_result(self, element: Any, result: Any) -> None:
+        """Do with an element's result what the fold does with it."""
+        self.element, self.elementResult = element, result
+        self.operation()
+
+
+class Map(ParallelFold, SerialMap):
     """Runs a module or a Group once per element of a list, in parallel on an IPython cluster.
 
     It works like the Map of the Control Flow package: connect the `self` output of a module or Group to FunctionPort, a
@@ -31,15 +88,38 @@ class Map(SerialMap):
     """
 
     _settings = ModuleSettings(name="Map")
-    # VisTrails draws an optional port only where something is connected to it: names of ports are typed in, nearly always.
+    _input_ports: ClassVar = _FOLD_PORTS
+    _output_ports: ClassVar = [OPort("Result", "basic:List", docstring="The results, in the order of the list.")]
+
+
+class Filter(ParallelFold, SerialFilter):
+    """Keeps the elements of a list for which a module or a Group gives True, in parallel on an IPython cluster.
+
+    It works like the Filter of the Control Flow package: connect the `self` output of a module or Group to FunctionPort, a
+    list to InputList, and name the ports; OutputPort names one that is a Boolean. The elements run on the engines of the
+    cluster, as with Map.
+    """
+
+    _settings = ModuleSettings(name="Filter")
+    _input_ports: ClassVar = _FOLD_PORTS
+    _output_ports: ClassVar = [OPort("Result", "basic:List", docstring="The elements, in the order of the list.")]
+
+
+class For(SerialFor):
+    """Runs a module or a Group once for each whole number of a range, in parallel on an IPython cluster.
+
+    It works like the For of the Control Flow package: connect the `self` output of a module or Group to FunctionPort, and
+    set HigherBound, the first number for which it is not run any more. The iterations run on the engines of the cluster, as
+    Map's elements do. Results come in the numbers' order.
+    """
+
+    _settings = ModuleSettings(name="For")
     _input_ports: ClassVar = [
-        IPort("FunctionPort", Module, docstring="The module or Group to run: connect its 'self' output."),
-        IPort("InputList", "basic:List", docstring="The list; the module runs once per element."),
+        _FUNCTION,
         IPort(
             "InputPort",
-            "basic:List",
-            docstring="The names of the module's input ports that an element goes to, as a list: ['a'] gives the whole"
-            " element to port a; ['a', 'b'] gives an element's first part to a and its second to b.",
+            "basic:String",
+            docstring="The name of the module's input port that the number goes to; without it, no number goes anywhere.",
             optional=True,
         ),
         IPort(
@@ -47,38 +127,89 @@ class Map(SerialMap):
             "basic:String",
             docstring="The name of the module's output port to take results from.",
             optional=True,
+            default="self",
         ),
+        IPort("LowerBound", "basic:Integer", docstring="The first number.", optional=True, default=0),
+        IPort("HigherBound", "basic:Integer", docstring="The number after the last one."),
     ]
-    _output_ports: ClassVar = [OPort("Result", "basic:List", docstring="The results, in the order of the list.")]
+    _output_ports: ClassVar = [OPort("Result", "basic:List", docstring="The results, in the order of the numbers.")]
 
-    def updateFunctionPort(self) -> None:
-        """Run the elements; the serial Map calls this from `compute`."""
-        # A Map inside a mapped Group runs in place: its engine is one of many already. So does one with a breakpoint, because
-        # what that is for is a look at the module in VisTrails.
-        if engine.inside() or _has_breakpoint(self.inputPorts.get("FunctionPort", ())):
-            super().updateFunctionPort()
-            return
-        if not _HAS_CLUSTERS:
-            debug.warning(
-                tr("Clusters need Linux or another Unix; here, Parallel Flow's Map runs one element after the other.")
-            )
-            super().updateFunctionPort()
-            return
-        from parallelflow.map import window  # the client's half, which engines have no use for
-        from parallelflow.map.execution import Execution
-
-        needs_window = window.needs(connector.obj for connector in self.inputPorts.get("FunctionPort", ()))
-        if needs_window is None:
-            Execution(self).run()
+    def compute(self) -> None:
+        """Run the iterations."""
+        self._results: list[Any] = []
+        if _run_in_parallel(self):
+            self.set_output("Result", self._results)
         else:
-            debug.warning(
-                tr(
-                    "Map: the module '{module}' needs VisTrails' window, so that the elements run in VisTrails, one after the"
-                    " other.",
-                    module=needs_window,
-                )
+            super().compute()
+
+    def looping(self) -> Looping:
+        """Return what it runs over, from its ports.
+
+        :raises ModuleError: where several modules or none are connected to FunctionPort.
+        """
+        output: str = self.get_input("OutputPort")
+        port: str | None = self.force_get_input("InputPort")
+        numbers = range(self.get_input("LowerBound"), self.get_input("HigherBound"))
+        functions = self.inputPorts.get("FunctionPort", ())
+        if len(functions) > 1:
+            raise ModuleError(self, tr("Multiple modules connected on FunctionPort"))
+        if not functions:
+            raise nothing_connected(self)
+        if port is None:
+            return Looping([()] * len(numbers), [], output, True, numbers.start, is_range=True)
+        return Looping([[number] for number in numbers], [port], output, False, numbers.start, is_range=True)
+
+    def take_result(self, element: Any, result: Any) -> None:
+        """Keep an iteration's result."""
+        self._results.append(result)
+
+    def setInputValues(self, module: Any, inputPorts: Sequence[str], elementList: Any, iteration: int) -> None:
+        """Set an iteration's number as the serial For does, in which a port may be called as one of its own."""
+        known = self.__dict__
+        own = known["input_specs"]
+        known["input_specs"] = {}
+        try:
+            super().setInputValues(module, inputPorts, elementList, iteration)
+        finally:
+            known["input_specs"] = own
+
+
+def _run_in_parallel(module: Any) -> bool:
+    """Run a loop's elements on the cluster.
+
+    :returns: whether it was done; if not, they are to be run here, as VisTrails does it.
+    """
+    functions = module.inputPorts.get("FunctionPort", ())
+    # A loop inside a mapped Group runs in place: its engine is one of many already. So does one with a breakpoint, because
+    # what that is for is a look at the module in VisTrails.
+    if engine.inside() or _has_breakpoint(functions):
+        return False
+    name = type(module).__name__
+    if not _HAS_CLUSTERS:
+        debug.warning(
+            tr(
+                "Clusters need Linux or another Unix; here, Parallel Flow's {loop} runs one element after the other.",
+                loop=name,
             )
-            super().updateFunctionPort()
+        )
+        return False
+    from parallelflow.map import window  # the client's half, which engines have no use for
+    from parallelflow.map.execution import Execution
+
+    needs_window = window.needs(connector.obj for connector in functions)
+    if needs_window is None:
+        loop: Loop = module
+        Execution(module, loop.looping()).run()
+        return True
+    debug.warning(
+        tr(
+            "{loop}: the module '{module}' needs VisTrails' window, so that the elements run in VisTrails, one after the"
+            " other.",
+            loop=name,
+            module=needs_window,
+        )
+    )
+    return False
 
 
 def _has_breakpoint(connectors: Iterable[Any]) -> bool:

@@ -27,6 +27,7 @@ from vistrails.db.services.io import serialize as db_serialize
 
 from parallelflow.map import configuration, series, values
 from parallelflow.map.configuration import Configuration
+from parallelflow.map.looping import Looping
 from parallelflow.map.needs import Needed, Package, Subworkflow
 from parallelflow.map.outcomes import Jobs
 from parallelflow.map.seeds import Seeds
@@ -91,6 +92,7 @@ class Content:
     modules: list[PlannedModule]
     functions: list[int]
     map_id: int
+    is_range: bool  # as `looping.Looping` has it
     input_ports: list[str]
     output_port: str
     files: list[str]  # files and folders that exist here and are named by values on ports
@@ -110,6 +112,7 @@ class Run:
     :ivar configuration: VisTrails' configuration.
     :ivar series: where the numbers of files begin that output modules write in series.
     :ivar job_interval: how often to look whether a job has finished, in seconds, or 0: leave it to VisTrails.
+    :ivar first: the number of the first iteration.
     """
 
     name: str
@@ -120,6 +123,7 @@ class Run:
     configuration: Configuration
     series: Start
     job_interval: int
+    first: int
 
 
 class Plan:
@@ -154,21 +158,19 @@ class Plan:
 def make_plan(
     map_module: Module,
     functions: Sequence[Module],
-    input_ports: list[str],
-    output_port: str,
+    looping: Looping,
     pause: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Gather what engines need to run `functions`.
 
     :param map_module: the Map, in the middle of its execution; everything upstream has been updated.
     :param functions: the modules on its FunctionPort, in order.
-    :param input_ports: the names of the ports that elements arrive on.
-    :param output_port: the name of the port that results are taken from.
+    :param looping: what it runs over.
     :param pause: called every few milliseconds while large values are looked at; may raise.
     :raises ModuleError: when a value on another port cannot be sent; the message names port and type.
     """
     pipeline = map_module.moduleInfo["pipeline"]
-    gathered = _Gathered(map_module, set(input_ports))
+    gathered = _Gathered(map_module, set(looping.ports))
     for function in functions:
         gathered.add(function, is_function=True)
     stored = [pipeline.modules[module_id].do_copy() for module_id in gathered.modules]
@@ -186,8 +188,9 @@ def make_plan(
         modules=list(gathered.modules.values()),
         functions=[function.moduleInfo["moduleId"] for function in functions],
         map_id=map_module.moduleInfo["moduleId"],
-        input_ports=list(input_ports),
-        output_port=output_port,
+        is_range=looping.is_range,
+        input_ports=list(looping.ports),
+        output_port=looping.output,
         files=list(gathered.files),
         folder=working_folder(),
         file_pool=map_module.interpreter.filePool.directory,
@@ -311,13 +314,13 @@ class _Gathered:
             self.files[os.path.abspath(value.name)] = None
 
 
-def make_run(map_module: Module, jobs: Jobs | None, drawn: Seeds, elements: int) -> bytes:
+def make_run(map_module: Module, jobs: Jobs | None, drawn: Seeds, looping: Looping) -> bytes:
     """Describe this run of a Map to engines.
 
     :param map_module: the Map, in the middle of its execution.
     :param jobs: what VisTrails' job monitor knows, or None where it monitors no workflow.
     :param drawn: what the elements' random numbers follow from.
-    :param elements: how many elements there are.
+    :param looping: what it runs over.
     :returns: a `Run`, pickled.
     """
     known = map_module.moduleInfo
@@ -335,8 +338,9 @@ def make_run(map_module: Module, jobs: Jobs | None, drawn: Seeds, elements: int)
             jobs,
             drawn,
             configuration.current(),
-            series.start(name, elements),
+            series.start(name, len(looping.elements)),
             _job_interval(known.get("job_monitor")),
+            looping.first,
         )
     )
 

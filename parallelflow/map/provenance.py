@@ -125,16 +125,18 @@ class WorkflowLog:
 
 
 class LoopLog(WorkflowLog):
-    """Writes the iterations of one Map into the log of the workflow that it runs in.
+    """Writes the iterations of one Map, or of another loop, into the log of the workflow that it runs in.
 
     :param logging: the Map module's `logging`, which gives access to the workflow's log.
     :param loop: what `logging.begin_loop_execution` returned.
+    :param first: the number of the first iteration.
 
     Where no log is kept, nothing is written.
     """
 
-    def __init__(self, logging: Any, loop: Any):
+    def __init__(self, logging: Any, loop: Any, first: int = 0):
         super().__init__(logging)
+        self._first = first
         self._loop_exec = getattr(getattr(loop, "log", None), "loop_exec", None)
 
     @property
@@ -150,7 +152,9 @@ class LoopLog(WorkflowLog):
         :param host: where the engine runs.
         """
         if self._loop_exec is not None:
-            self._loop_exec.add_loop_iteration(self._place(engine, host).iteration(record))
+            iteration = self._place(engine, host).iteration(record)
+            iteration.iteration += self._first
+            self._loop_exec.add_loop_iteration(iteration)
 
     def assign(self, module: Any, index: int) -> None:
         """Tell VisTrails which element a module belongs to, as a loop does when it begins one.
@@ -159,7 +163,7 @@ class LoopLog(WorkflowLog):
         :param index: the element's index in the user's list.
         """
         if self.kept:
-            self._log_controller.parent_execs[id(module)] = LoopIteration(iteration=index)  # type: ignore[union-attr]
+            self._log_controller.parent_execs[id(module)] = LoopIteration(iteration=self._first + index)  # type: ignore[union-attr]
 
 
 def _clock_difference(host: Host) -> datetime.timedelta:

@@ -13,6 +13,7 @@ from workflows import Flow
 
 from parallelflow.map import answers, values
 from parallelflow.map.elements import Elements
+from parallelflow.map.looping import Looping
 from parallelflow.map.outcomes import ChunkOutcome, Failure, Host
 from parallelflow.map.work import MapError
 
@@ -228,7 +229,7 @@ def test_an_error_of_a_module_in_no_pipeline_is_the_elements_failure() -> None:
 
 
 def _read(outcome: ChunkOutcome, *indices: int) -> ChunkOutcome:
-    source = Elements([[index] for index in range(9)], ["i"], takes_apart=False)
+    source = Elements(Looping([[index] for index in range(9)], ["i"], "o", takes_apart=False))
     return answers.read(values.pack(outcome), indices, source, "Engine 1", lambda package: "?")
 
 
@@ -254,7 +255,7 @@ def test_an_outcome_is_believed_that_tells_of_all_elements_up_to_where_it_ended(
 
 
 def test_bytes_that_are_no_outcome_are_refused_with_a_sentence() -> None:
-    source = Elements([[1]], ["i"], takes_apart=False)
+    source = Elements(Looping([[1]], ["i"], "o", takes_apart=False))
     with pytest.raises(MapError, match=r"What Engine 1 sent back of element 0 \(1\) cannot be read in VisTrails"):
         answers.read([b"\x80\x05nonsense"], [0], source, "Engine 1", lambda package: "?")
 

@@ -1,4 +1,4 @@
-"""VisTrails' own tests of its Map pass with ours in its place."""
+"""VisTrails' own tests of its Map and Filter pass with ours in their place."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ pytestmark = pytest.mark.usefixtures("parity")
 
 
 def _ours_instead(execute: Callable[..., Any], used: list[str]) -> Callable[..., Any]:
-    """VisTrails' `execute` for tests, with our Map wherever the serial one is meant."""
+    """VisTrails' `execute` for tests, with our Map and Filter wherever the serial ones are meant."""
 
     def run(modules: list[Any], *arguments: Any, **more: Any) -> Any:
         replaced = []
         for name, identifier, functions in modules:
-            if (name, identifier) == ("Map", CONTROL):
+            if name in ("Map", "Filter") and identifier == CONTROL:
                 used.append(name)
                 identifier = OURS
             replaced.append((name, identifier, functions))
@@ -38,11 +38,12 @@ def _tests() -> Iterator[Any]:
 def test_the_tests_of_control_flow_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     from vistrails.packages.controlflow import utils
 
-    from parallelflow.map.module import Map
+    from parallelflow.map.module import Filter, Map
 
     used: list[str] = []
     monkeypatch.setattr(utils, "execute", _ours_instead(utils.execute, used))
     monkeypatch.setattr(utils, "Map", Map)
+    monkeypatch.setattr(utils, "Filter", Filter)
     result = unittest.TestResult()
     tests = list(_tests())
     for test in tests:
@@ -50,7 +51,7 @@ def test_the_tests_of_control_flow_pass(monkeypatch: pytest.MonkeyPatch) -> None
     assert result.testsRun == len(tests) >= 6
     assert not result.errors, result.errors[0][1]
     assert not result.failures, result.failures[0][1]
-    assert used == ["Map"] * 3
+    assert sorted(used) == ["Filter"] + ["Map"] * 3
 
 
 @pytest.fixture

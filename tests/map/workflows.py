@@ -119,26 +119,36 @@ class Flow:
         ports: str | Sequence[str],
         output: str,
         elements: str | Port | Sequence[Port] | None = None,
+        kind: str = "Map",
         **more: Any,
     ) -> int:
-        """Add a Map, the serial one or ours.
+        """Add a Map or another fold, the serial one or ours.
 
         :param functions: the modules on its FunctionPort.
         :param ports: the names of the input ports.
         :param output: the name of the output port.
         :param elements: the list, as text for a preset, or where it comes from.
+        :param kind: which fold.
         """
         names = [ports] if isinstance(ports, str) else list(ports)
         presets: list[tuple[str, Preset]] = [("InputPort", repr(names)), ("OutputPort", output)]
         if isinstance(elements, str):
             presets.append(("InputList", elements))
-        number = self.add("Map", presets, package=CONTROL, **more)
-        self.specs[number].is_map = True
-        for function in [functions] if isinstance(functions, int) else functions:
-            self.connect(function, "self", number, "FunctionPort")
+        number = self._loop(kind, functions, presets, **more)
         if elements is not None and not isinstance(elements, str):
             for source in [elements] if isinstance(elements[0], int) else elements:
                 self.connect(*source, number, "InputList")  # type: ignore[misc]
+        return number
+
+    def loop(self, functions: int | Sequence[int], presets: Mapping[str, Preset], **more: Any) -> int:
+        """Add a For, the serial one or ours, with presets for its ports."""
+        return self._loop("For", functions, list(presets.items()), **more)
+
+    def _loop(self, kind: str, functions: int | Sequence[int], presets: list[tuple[str, Preset]], **more: Any) -> int:
+        number = self.add(kind, presets, package=CONTROL, **more)
+        self.specs[number].is_map = True
+        for function in [functions] if isinstance(functions, int) else functions:
+            self.connect(function, "self", number, "FunctionPort")
         return number
 
     def group(self, inner: Flow, presets: Mapping[str, Preset] | None = None, **more: Any) -> int:

@@ -55,6 +55,8 @@ ports += registry.module_source_ports_from_descriptor(True, descriptor)
 print("ports", sorted({(port.name, port.sigstring) for port in ports}))
 hidden = get_module_registry().get_descriptor_by_name("org.vistrails.parallelflow", "MapChunk")
 print("hidden", descriptor.is_hidden, hidden.is_hidden)
+palette = package.descriptor_list
+print("palette", sorted(each.name for each in palette if not each.is_hidden))
 application.destroy()
 application.destroy = lambda: None
 """
@@ -102,6 +104,7 @@ def test_map_is_in_the_palette_with_its_ports_and_its_engine_half_is_not(shown: 
     ):
         assert repr(port) in shown
     assert "hidden False True" in shown
+    assert "palette ['Filter', 'For', 'Map']" in shown
 
 
 def test_a_wheel_installs_and_works_outside_the_clone(tmp_path: Path, vistrails_only: Path) -> None:

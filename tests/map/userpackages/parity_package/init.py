@@ -16,6 +16,9 @@ from vistrails.core.modules.vistrails_module import (
     NotCacheable,
 )
 from vistrails.core.vistrail.job import JobMixin
+from vistrails.packages.controlflow.fold import FoldWithModule
+
+from parallelflow.map.module import ParallelFold
 
 from .values import Measure
 
@@ -494,6 +497,22 @@ class Own(Module):
         self.set_output("value", Measure(self.get_input("value"), "m"))
 
 
+class Lengths(FoldWithModule):
+    """Gives the elements by what the function gave for them."""
+
+    _output_ports = [OPort("Result", "basic:Dictionary")]
+
+    def setInitialValue(self):
+        self.initialValue = {}
+
+    def operation(self):
+        self.partialResult.setdefault(self.elementResult, []).append(self.element)
+
+
+class ParallelLengths(ParallelFold, Lengths):
+    """The same, on the cluster."""
+
+
 _modules = [
     (MeasureModule, {"name": "Measure"})
     for MeasureModule in [
@@ -508,6 +527,8 @@ _modules = [
     ]
 ] + [
     Held,
+    Lengths,
+    ParallelLengths,
     Echo,
     Uncached,
     Lists,
