@@ -69,6 +69,17 @@ def take_over(configuration: Configuration) -> None:
                 _set(own, name, wanted.get(name))
 
 
+def of_package(codepath: str) -> Values:
+    """Return what a VisTrails package's preferences say.
+
+    :param codepath: the package's.
+    """
+    from vistrails.core.packagemanager import get_package_manager
+
+    found = get_package_manager().get_package_configuration(codepath)
+    return {} if found is None else _values(found)
+
+
 def _both() -> tuple[Any, Any]:
     from vistrails.core.configuration import get_vistrails_persistent_configuration, get_vistrails_temp_configuration
 

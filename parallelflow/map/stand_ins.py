@@ -158,14 +158,27 @@ class _Preset(ModuleConnector):
     """Connects a stand-in with a preset that its original has."""
 
 
+def parts_of(module: Module) -> tuple[dict[str, Any], dict[str, Any], list[tuple[str, Any, str, int]]]:
+    """Return what arrives of a module beside its class: its outputs, what it has noted on itself, its presets.
+
+    :param module: any module.
+    """
+    outputs, notes = _outputs_and_notes(module)
+    return outputs, {name: note for name, note in notes.items() if name not in _OF_EXECUTION}, _presets(module)
+
+
+def _outputs_and_notes(module: Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    outputs = {port: value for port, value in module.outputPorts.items() if port != "self"}
+    return outputs, {name: value for name, value in vars(module).items() if name not in _TIES}
+
+
 def _reduce(module: Module, lenient: bool) -> tuple[Any, ...]:
     own = vars(module)
     try:
         kind: Any = kind_of(module)
     except (KeyError, ModuleRegistryException):
         kind = type(module)  # made by another module, and in no palette
-    outputs = {port: value for port, value in module.outputPorts.items() if port != "self"}
-    notes = {name: value for name, value in own.items() if name not in _TIES}
+    outputs, notes = _outputs_and_notes(module)
     if lenient:
         notes = {name: _note(module, name, value) for name, value in notes.items()}
     info = {name: module.moduleInfo.get(name) for name in ("moduleId", "version", "reason")}

@@ -1,0 +1,295 @@
+"""What a kept result is known by: a digest of what would run, and of the element.
+
+What decides an element's result is in it: the modules with their parameters, what is inside Groups and subworkflows, the values
+on other ports, the mapped ports and the output port, the code that they are made of, the version of Python; and the element. Where
+modules stand in the workflow, what they are called there and what is upstream of the values is not, nor is the element's index, the
+session, the folder or the file pool. What cannot be known for certain is not kept: a result that is not the element's must never be
+taken for it.
+
+Runs on the client. May import VisTrails and the map room.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import unquote
+
+from vistrails.core.modules.basic_modules import OutputPath, Path
+from vistrails.core.modules.module_registry import ModuleRegistryException, get_module_registry
+from vistrails.core.modules.vistrails_module import Module
+
+import parallelflow
+from parallelflow.map import configuration, file_contents
+from parallelflow.map.digests import SIZE, Unknown, Writer
+from parallelflow.map.needs import Package
+from parallelflow.map.plan import Connector, Content, PlannedModule
+from parallelflow.map.source_code import Code
+from parallelflow.map.vistrails_values import FileName, Used, ValueWriter
+
+# Changes with how things are written down here, so that what was kept by another way is not found.
+_FORMAT = 1
+
+
+class PlanIdentity:
+    """What the results of one plan's elements are known by.
+
+    :param digest: the digest of what is the same for all elements.
+    :param code: the code that the plan is made of.
+    :param files: what is in the files and folders that it names.
+    :param pool: VisTrails' file pool.
+    :param workflow: what the workflow is called.
+    :param map_name: what the Map is called in it.
+    :param pause: called every few milliseconds while large values are looked at; may raise.
+    """
+
+    def __init__(
+        self,
+        digest: bytes,
+        code: Code,
+        files: dict[str, bytes],
+        pool: str,
+        workflow: str,
+        map_name: str,
+        pause: Callable[[], None],
+    ):
+        self.digest = digest
+        self.code = code
+        self.workflow = workflow
+        self.map_name = map_name
+        self._pool = pool
+        self._pause = pause
+        self._files = files
+        self._files_of: dict[bytes, dict[str, bytes]] = {}
+        self._units: dict[str, bytes | None] = {}  # by the Python module of an element's class
+
+    def of_element(self, value: Any) -> bytes | None:
+        """Return the digest that keys an element's result.
+
+        :param value: the values that go to the mapped ports, in their order.
+        :returns: the key, or None if the element cannot be known for certain, so that it always runs.
+        """
+        writer = ValueWriter(self._pool, self._pause)
+        try:
+            key = writer.digest(value, self.digest)
+            if writer.modules:
+                key = self._with_code(key, writer.modules)
+        except Unknown:
+            return None
+        if writer.files:
+            self._files_of[key] = writer.files
+        return key
+
+    def of_random(self, key: bytes, seeds: tuple[int, int], index: int) -> bytes:
+        """Return the key of an element that has drawn random numbers, which follow from seeds and its index.
+
+        :param key: the element's.
+        :param seeds: the run's, of both generators.
+        :param index: the element's in the list.
+        """
+        about = repr((*seeds, index)).encode()
+        return hashlib.blake2b(about, key=key, digest_size=SIZE, person=b"random").digest()
+
+    def is_as_it_was(self, key: bytes) -> bool:
+        """Whether the files that a key was made from are as they were then. If they are not, a result may be of what was
+        in them later, and must not be kept.
+
+        :param key: what `of_element` returned.
+        """
+        return all(
+            file_contents.is_still(path, digest, self._pause)
+            for files in (self._files, self._files_of.get(key, {}))
+            for path, digest in files.items()
+        )
+
+    def _with_code(self, key: bytes, modules: Iterable[str]) -> bytes:
+        hashed = hashlib.blake2b(key=key, digest_size=SIZE, person=b"code")
+        for name in sorted(modules):
+            if name not in self._units:
+                code = Code(self._pause)
+                try:
+                    code.add_module(name)
+                    self._units[name] = code.digest()
+                except Unknown:
+                    self._units[name] = None
+            known = self._units[name]
+            if known is None:
+                raise Unknown(f"the code of {name}")
+            hashed.update(known)
+        return hashed.digest()
+
+
+def of_plan(map_module: Module, content: Content, pause: Callable[[], None] = lambda: None) -> PlanIdentity | str:
+    """Return what the results of a plan's elements are known by.
+
+    :param map_module: the Map, in the middle of its execution.
+    :param content: what its plan says.
+    :param pause: called every few milliseconds while large values and files are looked at; may raise.
+    :returns: that, or a sentence why nothing of this plan can be kept.
+    """
+    pool = content.file_pool
+    writer = ValueWriter(pool, pause)
+    code = Code(pause)
+    pipeline = map_module.moduleInfo["pipeline"]
+    try:
+        described = _Description(pipeline, content, code, writer).plan()
+        for package in content.packages:
+            if package.prefix is not None:
+                code.add_package(package.prefix + package.codepath)
+        # Not by the packages' digest: what is in `described` may be of any class.
+        plan = writer.digest(described)
+        for name in sorted(writer.modules):
+            code.add_module(name)
+    except Unknown as error:
+        return str(error)
+    versions = (_FORMAT, parallelflow.__version__, platform.python_implementation(), tuple(sys.version_info))
+    digest = Writer(pause).digest((versions, plan, code.digest()))
+    return PlanIdentity(digest, code, writer.files, pool, *_names(map_module), pause)
+
+
+class _Description:
+    """Describes a plan as plain values.
+
+    :param pipeline: the pipeline that the Map is in.
+    :param content: what the plan says.
+    :param code: takes the code that is found in it.
+    :param writer: what the description will be written down by.
+    """
+
+    def __init__(self, pipeline: Any, content: Content, code: Code, writer: ValueWriter):
+        self._stored = pipeline.modules
+        self._content = content
+        self._code = code
+        self._writer = writer
+        self._modules = {module.module_id: module for module in content.modules}
+        self._described: dict[int, tuple[Any, ...]] = {}
+
+    def plan(self) -> tuple[Any, ...]:
+        content = self._content
+        packages = sorted((each.identifier, each.version, settings_of(each)) for each in content.packages)
+        functions = [self._planned(module_id) for module_id in content.functions]
+        return packages, functions, list(content.input_ports), content.output_port
+
+    def _planned(self, module_id: int) -> tuple[Any, ...]:
+        if module_id not in self._described:
+            module = self._modules[module_id]
+            self._described[module_id] = (
+                self._module(self._stored[module_id]),
+                module.list_depth,
+                sorted(module.enabled_outputs),
+                [self._connector(connector) for connector in module.connectors],
+                self._computed(module),
+            )
+        return self._described[module_id]
+
+    def _connector(self, connector: Connector) -> tuple[Any, ...]:
+        spec = connector.spec and (connector.spec.sigstring, connector.spec.depth, connector.spec.optional)
+        typecheck = None if connector.typecheck is None else [bool(each) for each in connector.typecheck]
+        if connector.source is not None:
+            source = self._planned(connector.source)
+            return connector.port, spec, typecheck, "module", source, connector.source_port
+        return connector.port, spec, typecheck, "value", connector.value, connector.depth
+
+    def _computed(self, module: PlannedModule) -> Any:
+        return None if module.computed is None else Used(module.computed)
+
+    # ------------------------------------------------------------ as VisTrails stores it
+
+    def _module(self, stored: Any) -> tuple[Any, ...]:
+        inner: Any = None
+        if stored.is_group():
+            inner = self._pipeline(stored.pipeline)
+        specs: list[Any] = [] if stored.is_group() else [_spec(each) for each in stored.port_spec_list]
+        return (
+            stored.package,
+            stored.name,
+            stored.namespace or "",
+            stored.version,
+            str(stored.internal_version or "") if stored.is_abstraction() else "",
+            [self._function(function) for function in stored.functions],
+            sorted((each.name, each.value) for each in stored.control_parameters),
+            sorted(specs),
+            inner,
+        )
+
+    def _function(self, function: Any) -> tuple[Any, ...]:
+        parameters = []
+        for parameter in function.params:
+            text = parameter.strValue
+            if function.name == "source":  # of a PythonSource
+                self._code.add_text(unquote(text))
+            kind = _kind(parameter)
+            is_file = kind is not None and issubclass(kind, Path) and not issubclass(kind, OutputPath)
+            parameters.append((parameter.identifier, parameter.type, FileName(text) if is_file and text else text))
+        return function.name, parameters
+
+    def _pipeline(self, pipeline: Any) -> tuple[bytes, ...]:
+        """Describe what is in a Group: each module by a digest that holds all that is upstream of it, so that it needs no name."""
+        into: dict[int, list[Any]] = {}
+        for connection in pipeline.connection_list:
+            into.setdefault(connection.destination.moduleId, []).append(connection)
+        known: dict[int, bytes] = {}
+
+        def upstream(module_id: int) -> bytes:
+            if module_id not in known:
+                sources = tuple(
+                    (each.destination.name, each.source.name, upstream(each.source.moduleId))
+                    for each in sorted(into.get(module_id, ()), key=lambda each: each.destination.name)
+                )
+                known[module_id] = self._writer.fresh().digest((self._module(pipeline.modules[module_id]), sources))
+            return known[module_id]
+
+        try:
+            return tuple(sorted(upstream(module_id) for module_id in pipeline.modules))
+        except RecursionError as error:
+            raise Unknown("what is in a Group is too long a chain") from error
+
+
+def _spec(spec: Any) -> tuple[Any, ...]:
+    labels = [(item.pos, item.label, item.default, item.values) for item in spec.port_spec_items]
+    return (
+        spec.type,
+        spec.name,
+        spec.sigstring,
+        spec.depth,
+        bool(spec.optional),
+        spec.sort_key,
+        spec.min_conns,
+        spec.max_conns,
+        repr(labels),
+    )
+
+
+def _kind(parameter: Any) -> type | None:
+    try:
+        found = get_module_registry().get_descriptor_by_name(
+            parameter.identifier, parameter.type, parameter.namespace or ""
+        )
+    except ModuleRegistryException:
+        return None
+    return found.module  # type: ignore[no-any-return]
+
+
+def settings_of(package: Package) -> str:
+    """Return what a package's preferences say that its modules may go by.
+
+    :param package: a package that is enabled.
+    """
+    if package.identifier == parallelflow.IDENTIFIER:
+        return ""  # where and how elements run
+    return repr(sorted(configuration.of_package(package.codepath).items()))
+
+
+def _names(map_module: Module) -> tuple[str, str]:
+    """What a workflow and a Map in it are called, for a list that the user reads."""
+    info = map_module.moduleInfo
+    locator = info.get("locator")
+    workflow = getattr(locator, "name", None) or info.get("vistrailName") or ""
+    stored = info["pipeline"].modules[info["moduleId"]]
+    if stored.has_annotation_with_key("__desc__"):
+        return str(workflow), str(stored.get_annotation_by_key("__desc__").value)
+    names = [type(connector.obj).__name__ for connector in map_module.inputPorts.get("FunctionPort", ())]
+    return str(workflow), f"{stored.name} ({', '.join(names)})" if names else str(stored.name)
