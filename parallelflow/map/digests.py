@@ -45,7 +45,7 @@ class Unknown(Exception):
     """A value whose content cannot be known for certain; `str()` says of what type and why."""
 
 
-class Sink:
+class Stream:
     """Takes what a value is written down as.
 
     :param pause: called between pieces of what is long; may raise.
@@ -87,7 +87,7 @@ class Sink:
             self._pause()
 
 
-class Writer:
+class Digester:
     """Writes values down.
 
     :param pause: called every few milliseconds; may raise.
@@ -110,21 +110,21 @@ class Writer:
         :param key: up to 64 bytes; the digest depends on them as well.
         :raises Unknown: when its content cannot be known for certain.
         """
-        sink = Sink(self.pause, hashlib.blake2b(key=key, digest_size=SIZE))
-        self.begin(value, sink)
-        return sink.digest()
+        stream = Stream(self.pause, hashlib.blake2b(key=key, digest_size=SIZE))
+        self.begin(value, stream)
+        return stream.digest()
 
-    def begin(self, value: Any, sink: Sink) -> None:
+    def begin(self, value: Any, stream: Stream) -> None:
         """Write a value down.
 
         :raises Unknown: when its content cannot be known for certain.
         """
         try:
-            self.write(value, sink)
+            self.write(value, stream)
         except RecursionError as error:
             raise Unknown(f"a value of type {type(value).__name__} is too deeply nested") from error
 
-    def write(self, value: Any, sink: Sink) -> None:
+    def write(self, value: Any, stream: Stream) -> None:
         """Write a part of a value down."""
         self._parts += 1
         if not self._parts % _PARTS_BETWEEN:
@@ -134,30 +134,30 @@ class Writer:
         kind = type(value)
         plain = _PLAIN.get(kind)
         if plain is not None:
-            sink.put(plain(value))
+            stream.put(plain(value))
             return
         own = _CONTAINERS.get(kind)
         if own is not None:
-            own(self, value, sink)
+            own(self, value, stream)
             return
-        if not self.write_special(value, sink):
-            self._write_other(value, sink)
+        if not self.write_special(value, stream):
+            self._write_other(value, stream)
 
-    def write_special(self, value: Any, sink: Sink) -> bool:
+    def write_special(self, value: Any, stream: Stream) -> bool:
         """Write down what only a subclass knows, and say whether it has."""
         return False
 
-    def fresh(self) -> Writer:
+    def fresh(self) -> Digester:
         """Return one to which all objects are new."""
-        return Writer(self.pause)
+        return Digester(self.pause)
 
-    def was_met(self, value: Any, sink: Sink) -> bool:
+    def was_met(self, value: Any, stream: Stream) -> bool:
         """Whether an object that can be changed has been met before; then that is what is written down."""
         if self.in_key:
             raise Unknown(f"an object of type {type(value).__name__} in a set, or as a key, may be changed")
         number = self._numbers.get(id(value))
         if number is not None:
-            sink.put(b"@%d;" % number)
+            stream.put(b"@%d;" % number)
             return True
         self._numbers[id(value)] = len(self._numbers)
         self._alive.append(value)
@@ -167,16 +167,16 @@ class Writer:
         """Keep an object that has been made for being written down: another one must not get its identity."""
         self._alive.append(value)
 
-    def name(self, value: Any, sink: Sink) -> None:
+    def name(self, value: Any, stream: Stream) -> None:
         """Write down a class or a function by its name.
 
         :raises Unknown: when it cannot be found by it in another process.
         """
         module = getattr(value, "__module__", None) or ""
         name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
-        self._name(value, module, str(name), sink)
+        self._name(value, module, str(name), stream)
 
-    def _name(self, value: Any, module: str, name: str, sink: Sink) -> None:
+    def _name(self, value: Any, module: str, name: str, stream: Stream) -> None:
         found: Any = sys.modules.get(module)
         try:
             for part in name.split("."):
@@ -186,123 +186,123 @@ class Writer:
         if module in ("", "__main__", "__mp_main__") or (found is not value and not _same_method(found, value)):
             raise Unknown(f"{name or value!r} can only be found in this process")
         self.modules.add(module)
-        sink.put(b"n")
-        sink.put(_text(module))
-        sink.put(_text(name))
+        stream.put(b"n")
+        stream.put(_text(module))
+        stream.put(_text(name))
 
     # ------------------------------------------------------------ containers
 
-    def _write_tuple(self, value: tuple[Any, ...], sink: Sink) -> None:
+    def _write_tuple(self, value: tuple[Any, ...], stream: Stream) -> None:
         if len(value) <= _LONG and _PLAIN.keys() >= set(map(type, value)):
-            sink.put(b"t%d;" % len(value))
+            stream.put(b"t%d;" % len(value))
             for item in value:
-                sink.put(_PLAIN[type(item)](item))
+                stream.put(_PLAIN[type(item)](item))
             return
-        self._write_by_digest(value, b"T", lambda into: self._write_items(b"t", value, into), sink)
+        self._write_by_digest(value, b"T", lambda into: self._write_items(b"t", value, into), stream)
 
-    def _write_frozenset(self, value: frozenset[Any], sink: Sink) -> None:
-        self._write_by_digest(value, b"Z", lambda into: self._write_in_order(value, into), sink)
+    def _write_frozenset(self, value: frozenset[Any], stream: Stream) -> None:
+        self._write_by_digest(value, b"Z", lambda into: self._write_in_order(value, into), stream)
 
-    def _write_by_digest(self, value: Any, tag: bytes, write: Callable[[Sink], None], sink: Sink) -> None:
+    def _write_by_digest(self, value: Any, tag: bytes, write: Callable[[Stream], None], stream: Stream) -> None:
         """Write down something that cannot be changed itself, so that it does not count whether it is twice the same."""
         known = self._known.get(id(value))
         if known is not None:
-            sink.put(known)
+            stream.put(known)
             return
         met = len(self._numbers)
-        into = Sink(self.pause, hashlib.blake2b(digest_size=SIZE))
+        into = Stream(self.pause, hashlib.blake2b(digest_size=SIZE))
         number = self._numbers.get(id(value))
         if number is not None:  # it holds what can be changed, and that has been met with it
-            sink.put(b"@%d;" % number)
+            stream.put(b"@%d;" % number)
             return
         write(into)
-        sink.put(tag)
+        stream.put(tag)
         digest = into.digest()
-        sink.put(digest)
+        stream.put(digest)
         if len(self._numbers) == met:
             self._known[id(value)] = tag + digest
         else:
             self._numbers[id(value)] = len(self._numbers)
         self._alive.append(value)
 
-    def _write_list(self, value: Any, sink: Sink) -> None:
-        if not self.was_met(value, sink):
-            self._write_items(b"l", value, sink)
+    def _write_list(self, value: Any, stream: Stream) -> None:
+        if not self.was_met(value, stream):
+            self._write_items(b"l", value, stream)
 
-    def _write_items(self, tag: bytes, value: Any, sink: Sink) -> None:
-        sink.put(tag + b"%d;" % len(value))
-        if len(value) > _LONG and _write_numbers(value, sink):
+    def _write_items(self, tag: bytes, value: Any, stream: Stream) -> None:
+        stream.put(tag + b"%d;" % len(value))
+        if len(value) > _LONG and _write_numbers(value, stream):
             return
         for item in value:
             plain = _PLAIN.get(type(item))
             if plain is not None and self._parts % _PARTS_BETWEEN:
                 self._parts += 1
-                sink.put(plain(item))
+                stream.put(plain(item))
             else:
-                self.write(item, sink)
+                self.write(item, stream)
 
-    def _write_bytearray(self, value: bytearray, sink: Sink) -> None:
-        if not self.was_met(value, sink):
-            sink.put(b"y%d;" % len(value))
-            sink.put_long(value)
+    def _write_bytearray(self, value: bytearray, stream: Stream) -> None:
+        if not self.was_met(value, stream):
+            stream.put(b"y%d;" % len(value))
+            stream.put_long(value)
 
-    def _write_set(self, value: set[Any], sink: Sink) -> None:
-        if not self.was_met(value, sink):
-            sink.put(b"z")
-            self._write_in_order(value, sink)
+    def _write_set(self, value: set[Any], stream: Stream) -> None:
+        if not self.was_met(value, stream):
+            stream.put(b"z")
+            self._write_in_order(value, stream)
 
-    def _write_in_order(self, value: Iterable[Any], sink: Sink) -> None:
+    def _write_in_order(self, value: Iterable[Any], stream: Stream) -> None:
         written = sorted(self._as_key(item) for item in value)
-        sink.put(b"%d;" % len(written))
+        stream.put(b"%d;" % len(written))
         for each in written:
-            sink.put(b"%d;" % len(each))
-            sink.put(each)
+            stream.put(b"%d;" % len(each))
+            stream.put(each)
 
-    def _write_dict(self, value: dict[Any, Any], sink: Sink) -> None:
-        if not self.was_met(value, sink):
-            self.write_pairs(value, sink)
+    def _write_dict(self, value: dict[Any, Any], stream: Stream) -> None:
+        if not self.was_met(value, stream):
+            self.write_pairs(value, stream)
 
-    def write_pairs(self, value: dict[Any, Any], sink: Sink) -> None:
+    def write_pairs(self, value: dict[Any, Any], stream: Stream) -> None:
         """Write down a dictionary, whose order means nothing."""
         pairs = sorted(((self._as_key(key), key) for key in value), key=operator.itemgetter(0))
         if any(one[0] == next_one[0] for one, next_one in itertools.pairwise(pairs)):
             raise Unknown("two keys of a dictionary are written the same")  # two that are not a number, for instance
-        sink.put(b"d%d;" % len(pairs))
+        stream.put(b"d%d;" % len(pairs))
         for written, key in pairs:
-            sink.put(b"%d;" % len(written))
-            sink.put(written)
-            self.write(value[key], sink)
+            stream.put(b"%d;" % len(written))
+            stream.put(written)
+            self.write(value[key], stream)
 
     def _as_key(self, value: Any) -> bytes:
         plain = _PLAIN.get(type(value))
         if plain is not None:
             return plain(value)
         before, self.in_key = self.in_key, True
-        sink = Sink(self.pause)
-        self.write(value, sink)
+        stream = Stream(self.pause)
+        self.write(value, stream)
         self.in_key = before
-        return bytes(sink.data)
+        return bytes(stream.data)
 
     # ------------------------------------------------------------ anything else
 
-    def _write_other(self, value: Any, sink: Sink) -> None:
+    def _write_other(self, value: Any, stream: Stream) -> None:
         numpy = sys.modules.get("numpy")
         if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic | numpy.dtype):
-            self._write_numpy(numpy, value, sink)
+            self._write_numpy(numpy, value, stream)
         elif isinstance(value, type | FunctionType | BuiltinFunctionType | MethodDescriptorType):
-            self.name(value, sink)
+            self.name(value, stream)
         elif isinstance(value, enum.Enum) and type(value).__members__.get(str(value.name)) is value:
-            sink.put(b"E")
-            self.name(type(value), sink)
-            sink.put(_text(str(value.name)))
+            stream.put(b"E")
+            self.name(type(value), stream)
+            stream.put(_text(str(value.name)))
         elif type(value) in _UNCHANGING:
-            self._write_reduced(value, sink)
+            self._write_reduced(value, stream)
         elif self.in_key and isinstance(value, tuple | str | int | float | bytes):
-            self._write_reduced(value, sink, bare=True)
-        elif not self.was_met(value, sink):
-            self._write_reduced(value, sink)
+            self._write_reduced(value, stream, bare=True)
+        elif not self.was_met(value, stream):
+            self._write_reduced(value, stream)
 
-    def _write_reduced(self, value: Any, sink: Sink, bare: bool = False) -> None:
+    def _write_reduced(self, value: Any, stream: Stream, bare: bool = False) -> None:
         """Write an object down by what pickle takes of it."""
         kind = type(value)
         reduce = copyreg.dispatch_table.get(kind)
@@ -314,7 +314,7 @@ class Writer:
         except Exception as error:  # any class may raise anything
             raise Unknown(f"a value of type {kind.__name__} cannot be pickled") from error
         if isinstance(reduced, str):
-            self._name(value, getattr(value, "__module__", None) or "", reduced, sink)
+            self._name(value, getattr(value, "__module__", None) or "", reduced, stream)
             return
         if type(reduced) is not tuple or not 2 <= len(reduced) <= 6:
             raise Unknown(f"a value of type {kind.__name__} is pickled in a way that is not known")
@@ -323,80 +323,80 @@ class Writer:
         make, arguments, state, items, pairs, fill = padded
         if bare and not (state is items is pairs is fill is None):
             raise Unknown(f"an object of type {kind.__name__} in a set, or as a key, may be changed")
-        sink.put(b"o")
-        self.name(kind, sink)
-        self.name(make, sink)
-        self._write_items(b"a", arguments, sink)
+        stream.put(b"o")
+        self.name(kind, stream)
+        self.name(make, stream)
+        self._write_items(b"a", arguments, stream)
         was_in_key, self.in_key = self.in_key, self.in_key and kind not in _UNCHANGING
         for each in (state, fill):
-            self.write(each, sink)
+            self.write(each, stream)
         for more in (items, pairs):
             if more is None:
-                sink.put(b"N")
+                stream.put(b"N")
             elif more is pairs and kind is defaultdict:
-                self.write_pairs(dict(more), sink)
+                self.write_pairs(dict(more), stream)
             else:
                 listed = list(more)
                 self.keep(listed)
-                self._write_items(b"l", listed, sink)
+                self._write_items(b"l", listed, stream)
         self.in_key = was_in_key
 
     # ------------------------------------------------------------ numpy
 
-    def _write_numpy(self, numpy: Any, value: Any, sink: Sink) -> None:
+    def _write_numpy(self, numpy: Any, value: Any, stream: Stream) -> None:
         if isinstance(value, numpy.dtype):
-            self._write_dtype(value, sink)
+            self._write_dtype(value, stream)
         elif isinstance(value, numpy.generic):
-            if isinstance(value, numpy.void) and self.was_met(value, sink):
+            if isinstance(value, numpy.void) and self.was_met(value, stream):
                 return
-            sink.put(b"g")
-            self.name(type(value), sink)
-            self._write_array(numpy, numpy.asarray(value), sink)
-        elif not self.was_met(value, sink):
+            stream.put(b"g")
+            self.name(type(value), stream)
+            self._write_array(numpy, numpy.asarray(value), stream)
+        elif not self.was_met(value, stream):
             kind = type(value)
             if kind.__reduce__ is not numpy.ndarray.__reduce__ or kind.__reduce_ex__ is not numpy.ndarray.__reduce_ex__:
                 if value.dtype.hasobject:
                     raise Unknown(f"an array of type {kind.__name__} with objects in it")
-                self._write_reduced(value, sink)  # a masked array, for instance
+                self._write_reduced(value, stream)  # a masked array, for instance
                 return
             # Whether it may be written to decides what a module can do with it.
-            sink.put(b"W" if value.flags.writeable else b"R")
-            self.name(kind, sink)
-            self._write_array(numpy, value.view(numpy.ndarray), sink)
+            stream.put(b"W" if value.flags.writeable else b"R")
+            self.name(kind, stream)
+            self._write_array(numpy, value.view(numpy.ndarray), stream)
 
-    def _write_dtype(self, dtype: Any, sink: Sink) -> None:
+    def _write_dtype(self, dtype: Any, stream: Stream) -> None:
         if not 0 <= dtype.num < _TYPES_OF_NUMPY:
             raise Unknown(f"the type of numbers {dtype} is not numpy's own")
         if dtype.isbuiltin == 1:
-            sink.put(b"D" + _text(dtype.str))
+            stream.put(b"D" + _text(dtype.str))
             return
         was_in_key, self.in_key = self.in_key, False
         _, _, state = dtype.__reduce__()
-        sink.put(b"S" + _text(dtype.str))
+        stream.put(b"S" + _text(dtype.str))
         self.keep(state)
-        self.write(state, sink)
+        self.write(state, stream)
         self.in_key = was_in_key
 
-    def _write_array(self, numpy: Any, values: Any, sink: Sink) -> None:
+    def _write_array(self, numpy: Any, values: Any, stream: Stream) -> None:
         dtype = values.dtype
-        self._write_dtype(dtype, sink)
-        sink.put(b"s")
-        self.write(values.shape, sink)
+        self._write_dtype(dtype, stream)
+        stream.put(b"s")
+        self.write(values.shape, stream)
         if dtype.names is not None:  # field by field: what lies between them has no meaning
             self.keep(values)
             for name in dtype.names:
-                self._write_array(numpy, values[name], sink)
+                self._write_array(numpy, values[name], stream)
         elif dtype.hasobject:
             items = values.ravel().tolist()
             self.keep(items)
-            self._write_items(b"l", items, sink)
+            self._write_items(b"l", items, stream)
         else:
-            sink.put(b"b%d;" % values.nbytes)
+            stream.put(b"b%d;" % values.nbytes)
             for piece in _pieces(values):
-                sink.put_long(numpy.ascontiguousarray(piece).reshape(-1).view(numpy.uint8))
+                stream.put_long(numpy.ascontiguousarray(piece).reshape(-1).view(numpy.uint8))
 
 
-def _write_numbers(value: Sequence[Any], sink: Sink) -> bool:
+def _write_numbers(value: Sequence[Any], stream: Stream) -> bool:
     """Write many numbers of one type down at once, and say whether that is what they are."""
     kinds = set(map(type, value))
     code = {float: "d", int: "q"}.get(kinds.pop()) if len(kinds) == 1 else None
@@ -406,8 +406,8 @@ def _write_numbers(value: Sequence[Any], sink: Sink) -> bool:
         numbers = array(code, value)
     except OverflowError:
         return False
-    sink.put(b"A" + code.encode())
-    sink.put_long(numbers)
+    stream.put(b"A" + code.encode())
+    stream.put_long(numbers)
     return True
 
 
@@ -454,13 +454,13 @@ _PLAIN: dict[type, Callable[[Any], bytes]] = {
     type(NotImplemented): lambda _: b"!",
 }
 
-_CONTAINERS: dict[type, Callable[[Writer, Any, Sink], None]] = {
-    tuple: Writer._write_tuple,
-    list: Writer._write_list,
-    dict: Writer._write_dict,
-    set: Writer._write_set,
-    frozenset: Writer._write_frozenset,
-    bytearray: Writer._write_bytearray,
+_CONTAINERS: dict[type, Callable[[Digester, Any, Stream], None]] = {
+    tuple: Digester._write_tuple,
+    list: Digester._write_list,
+    dict: Digester._write_dict,
+    set: Digester._write_set,
+    frozenset: Digester._write_frozenset,
+    bytearray: Digester._write_bytearray,
 }
 
 # Of these it does not count whether they are twice the same object.

@@ -55,6 +55,7 @@ class ReadyPlan(Ready):
             raise Refused(str(error))
         self._loop = self._objects[content.map_id]
         self._broken_off = False
+        self._ever_drawn = self._shared_is_uncached = False
         self._values: list[tuple[GivenValue, int, int]] = []  # with the places of module and connector in the content
         self._uses: list[tuple[Any, int]] = []  # connectors with modules that are values, and these modules' ids
         self._connect()
@@ -120,6 +121,10 @@ class ReadyPlan(Ready):
         self._executions: list[ExecutionRecord | LoopRecord] = []
         self._executed: Counter[int] = Counter()
         self._monitor = _job_monitor(self._run.jobs)
+        self._last: int | None = None
+        self._drawn: set[int] = set()
+        self._uncached: set[int] = set()
+        self._from_cache: set[int] = set()
 
     def _run_elements(self, outcome: ChunkOutcome, interrupts: Interrupts) -> None:
         from parallelflow.map.recorder import Recorder
@@ -128,13 +133,43 @@ class ReadyPlan(Ready):
             self._pipeline,
             self._objects,
             self._ids,
-            logger=Recorder(self._executions),
+            logger=Recorder(self._executions, self._note_ended),
             sinks=[self.content.map_id],
             **self._run.info,
             module_executed_hook=[lambda own_id: self._executed.update([self._ids[own_id]])],
             job_monitor=self._monitor,
         )
         outcome.failure = self._failure(result[2]) or self._unnoticed()
+
+    def _begin_element(self, index: int) -> None:
+        self._note_drawn()
+        super()._begin_element(index)
+        self._last = index
+
+    def _note_drawn(self) -> None:
+        """Note whether the last element has drawn random numbers."""
+        if self._last is not None and self._generators.were_used():
+            self._drawn.add(self._last)
+            self._ever_drawn = True
+
+    def _note_ended(self, module: Any, cached: bool) -> None:
+        """Note what keeps the element's result from being kept, when a module has completed."""
+        if cached:
+            self._from_cache.add(self._loop.index)
+        elif not module.is_cacheable():
+            self._uncached.add(self._loop.index)
+            # One that all elements share has run for those to come as well.
+            self._shared_is_uncached |= any(module is each for each in self._objects.values())
+
+    def _note_what_can_be_kept(self, outcome: ChunkOutcome) -> None:
+        self._note_drawn()
+        outcome.drawn, outcome.uncached = self._drawn, self._uncached
+        if self._ever_drawn:
+            # What one element has drawn, others get by a cache, or by what they share, without drawing it.
+            outcome.uncached |= self._from_cache
+            self._shared_is_uncached |= bool(outcome.beside)
+        if self._shared_is_uncached:
+            outcome.uncached.update(outcome.indices)
 
     def _broke_off(self, error: BaseException) -> Failure:
         self._broken_off = True
@@ -151,6 +186,7 @@ class ReadyPlan(Ready):
         outcome.records, outcome.beside = self._records(self._executions, outcome.indices)
         outcome.executed = dict(self._executed)
         outcome.jobs = _changed_jobs(self._monitor, self._run.jobs)
+        self._note_what_can_be_kept(outcome)
         self._loop.forget()
 
     def _begin_run(self) -> None:

@@ -12,8 +12,6 @@ Runs on the client. May import VisTrails and the map room.
 from __future__ import annotations
 
 import hashlib
-import platform
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
@@ -23,12 +21,14 @@ from vistrails.core.modules.module_registry import ModuleRegistryException, get_
 from vistrails.core.modules.vistrails_module import Module
 
 import parallelflow
-from parallelflow.map import configuration, file_contents
-from parallelflow.map.digests import SIZE, Unknown, Writer
+from parallelflow.map import configuration, file_contents, loaded_code
+from parallelflow.map.digests import SIZE, Digester, Unknown
+from parallelflow.map.loaded_code import Loaded
 from parallelflow.map.needs import Package
 from parallelflow.map.plan import Connector, Content, PlannedModule
 from parallelflow.map.source_code import Code
-from parallelflow.map.vistrails_values import FileName, Used, ValueWriter
+from parallelflow.map.vistrails_values import FileName, Used, ValueDigester
+from parallelflow.texts import tr
 
 # Changes with how things are written down here, so that what was kept by another way is not found.
 _FORMAT = 1
@@ -72,7 +72,7 @@ class PlanIdentity:
         :param value: the values that go to the mapped ports, in their order.
         :returns: the key, or None if the element cannot be known for certain, so that it always runs.
         """
-        writer = ValueWriter(self._pool, self._pause)
+        writer = ValueDigester(self._pool, self._pause)
         try:
             key = writer.digest(value, self.digest)
             if writer.modules:
@@ -105,6 +105,28 @@ class PlanIdentity:
             for path, digest in files.items()
         )
 
+    def why_not(self, loaded: Loaded) -> str | None:
+        """Return why results of an engine cannot be kept, a sentence; None if they can.
+
+        :param loaded: what the engine says of the code that it runs.
+        """
+        if loaded.changed:
+            return tr(
+                "{file} is not what an engine has loaded of it: start engines anew, so that they run what is there now.",
+                file=loaded.changed[0],
+            )
+        if loaded.python != loaded_code.python():
+            own, other = (".".join(map(str, version[:3])) for _, version in (loaded_code.python(), loaded.python))
+            return tr("an engine has Python {other}, and VisTrails has {own}.", other=other, own=own)
+        for unit, known in self.code.units.items():
+            if loaded.units.get(unit) != known:
+                return tr("what an engine has of '{unit}' is not what VisTrails has.", unit=unit)
+        for name, digest in loaded.modules.items():
+            path = loaded_code.path_of(name)
+            if path is not None and not file_contents.is_still(path, digest, self._pause):
+                return tr("{file} is not what an engine has of it: start engines anew.", file=path)
+        return None
+
     def _with_code(self, key: bytes, modules: Iterable[str]) -> bytes:
         hashed = hashlib.blake2b(key=key, digest_size=SIZE, person=b"code")
         for name in sorted(modules):
@@ -131,7 +153,7 @@ def of_plan(map_module: Module, content: Content, pause: Callable[[], None] = la
     :returns: that, or a sentence why nothing of this plan can be kept.
     """
     pool = content.file_pool
-    writer = ValueWriter(pool, pause)
+    writer = ValueDigester(pool, pause)
     code = Code(pause)
     pipeline = map_module.moduleInfo["pipeline"]
     try:
@@ -145,8 +167,8 @@ def of_plan(map_module: Module, content: Content, pause: Callable[[], None] = la
             code.add_module(name)
     except Unknown as error:
         return str(error)
-    versions = (_FORMAT, parallelflow.__version__, platform.python_implementation(), tuple(sys.version_info))
-    digest = Writer(pause).digest((versions, plan, code.digest()))
+    versions = (_FORMAT, parallelflow.__version__, *loaded_code.python())
+    digest = Digester(pause).digest((versions, plan, code.digest()))
     return PlanIdentity(digest, code, writer.files, pool, *_names(map_module), pause)
 
 
@@ -159,7 +181,7 @@ class _Description:
     :param writer: what the description will be written down by.
     """
 
-    def __init__(self, pipeline: Any, content: Content, code: Code, writer: ValueWriter):
+    def __init__(self, pipeline: Any, content: Content, code: Code, writer: ValueDigester):
         self._stored = pipeline.modules
         self._content = content
         self._code = code
@@ -171,7 +193,7 @@ class _Description:
         content = self._content
         packages = sorted((each.identifier, each.version, settings_of(each)) for each in content.packages)
         functions = [self._planned(module_id) for module_id in content.functions]
-        return packages, functions, list(content.input_ports), content.output_port
+        return packages, functions, list(content.input_ports), content.output_port, content.is_range
 
     def _planned(self, module_id: int) -> tuple[Any, ...]:
         if module_id not in self._described:

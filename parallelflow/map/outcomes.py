@@ -10,7 +10,10 @@ import datetime
 import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parallelflow.map.loaded_code import Loaded
 
 # What VisTrails' job monitor knows: a job's parameters and state by its signature (`Job.to_dict`).
 Jobs = dict[str, dict[str, Any]]
@@ -154,6 +157,9 @@ class ChunkOutcome:
     them (the branches of an If). `seconds` is the time that the elements took together, `jobs` what VisTrails' job
     monitor has learnt there. `after_series` is the number after the last one that was given to a file of a series. `goes_on` says
     that threads or children which elements have started still run.
+
+    What decides whether results can be kept: `uncached` are elements in which a module ran that VisTrails does not cache, `drawn`
+    those that have drawn random numbers. `code` is what code the engine runs, the first time in a run, and when there is more.
     """
 
     host: Host
@@ -171,6 +177,9 @@ class ChunkOutcome:
     printed: Printed = field(default_factory=Printed)
     after_series: int = 0
     goes_on: bool = False
+    uncached: set[int] = field(default_factory=set)
+    drawn: set[int] = field(default_factory=set)
+    code: Loaded | None = None
 
     def untold(self, indices: Iterable[int]) -> int | None:
         """Return the first element of which it does not say what became, though it was to run; None if there is none.

@@ -113,6 +113,7 @@ class Run:
     :ivar series: where the numbers of files begin that output modules write in series.
     :ivar job_interval: how often to look whether a job has finished, in seconds, or 0: leave it to VisTrails.
     :ivar first: the number of the first iteration.
+    :ivar units: the units of code of which engines are to say what they have, so that results can be kept; None: nothing is kept.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Run:
     series: Start
     job_interval: int
     first: int
+    units: Sequence[str] | None = None
 
 
 class Plan:
@@ -314,13 +316,16 @@ class _Gathered:
             self.files[os.path.abspath(value.name)] = None
 
 
-def make_run(map_module: Module, jobs: Jobs | None, drawn: Seeds, looping: Looping) -> bytes:
+def make_run(
+    map_module: Module, jobs: Jobs | None, drawn: Seeds, looping: Looping, units: Sequence[str] | None = None
+) -> bytes:
     """Describe this run of a Map to engines.
 
     :param map_module: the Map, in the middle of its execution.
     :param jobs: what VisTrails' job monitor knows, or None where it monitors no workflow.
     :param drawn: what the elements' random numbers follow from.
     :param looping: what it runs over.
+    :param units: the units of code of which engines are to say what they have; None if nothing is kept.
     :returns: a `Run`, pickled.
     """
     known = map_module.moduleInfo
@@ -341,6 +346,7 @@ def make_run(map_module: Module, jobs: Jobs | None, drawn: Seeds, looping: Loopi
             series.start(name, len(looping.elements)),
             _job_interval(known.get("job_monitor")),
             looping.first,
+            units,
         )
     )
 

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from parallelflow.map import values
+from parallelflow.map import loaded_code, values
 from parallelflow.map.engine_vistrails import add_subworkflows, enable_package, have_a_folder, host
 from parallelflow.map.left_running import known
 from parallelflow.map.outcomes import ChunkOutcome, Failure
@@ -25,6 +25,7 @@ from parallelflow.map.streams import of_elements
 
 if TYPE_CHECKING:
     from parallelflow.map.interrupts import Interrupts
+    from parallelflow.map.loaded_code import Loaded
     from parallelflow.map.plan import Spec
 
 # The run that VisTrails here is configured for.
@@ -109,7 +110,10 @@ class Ready(ABC):
             self._generators = Generators(self._run.seeds)
             self._begin_run()
             self._series = None
+            self._has_told = False
         self._go_on_with_run()
+        if self._run.units is not None and loaded_code.look():  # what elements load is later than this
+            self._has_told = False
         try:
             elements = values.unpack(packed)
         except Exception as error:  # whatever the elements' classes do
@@ -128,6 +132,8 @@ class Ready(ABC):
         outcome.goes_on = known().threads() or known().children()
         outcome.printed = streams.take()
         self._complete(outcome)
+        if self._run.units is not None:
+            outcome.code = self._code()
         outcome.after_series = self._series.after
         return outcome
 
@@ -171,6 +177,13 @@ class Ready(ABC):
             self._series = series.Series(self._run.series, self._files_in_series(), shared)
         series.use(self._series)
         _configured_for = self._run_info
+
+    def _code(self) -> Loaded | None:
+        """What code runs here, if there is more of it than what has been told in this run."""
+        if not loaded_code.look() and self._has_told:
+            return None
+        self._has_told = True
+        return loaded_code.tell(self._run.units)
 
     def _begin_element(self, index: int) -> None:
         of_elements().mark(index)

@@ -9,6 +9,7 @@ May import VisTrails and the map room.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -28,10 +29,16 @@ class Recorder:
     """Records the executions of one pipeline, and of the Groups in it.
 
     :param executions: where to record what is executed at the top level, in the order of its beginning.
+    :param ended: called with each module that has completed, and whether VisTrails took it from its cache.
     """
 
-    def __init__(self, executions: list[ExecutionRecord | LoopRecord]):
+    def __init__(
+        self,
+        executions: list[ExecutionRecord | LoopRecord],
+        ended: Callable[[Any, bool], None] = lambda module, cached: None,
+    ):
         self._executions = executions
+        self._ended = ended
         # By the identity of a module: what it executes, the iteration that it is, the loops that it runs.
         self._executing: dict[int, ExecutionRecord] = {}
         self._iterations: dict[int, IterationRecord] = {}
@@ -50,7 +57,7 @@ class Recorder:
     def recursing(self, group: Any) -> Recorder:
         """Return a recorder for the pipeline inside a Group that is being executed."""
         execution = self._executing.get(id(group))
-        return Recorder(self._executions if execution is None else execution.inner)
+        return Recorder(self._executions if execution is None else execution.inner, self._ended)
 
     def start_execution(self, module: Any, module_id: int, module_name: str, cached: int = 0) -> None:
         """Note that a module begins to compute."""
@@ -80,6 +87,7 @@ class Recorder:
                 record.annotations.append(("errorTrace", errorTrace))
         else:
             record.completed = 1
+            self._ended(module, bool(record.cached))
         for loop in self._loops.pop(key, ()):
             if loop.ended is None:
                 loop.ended = record.ended

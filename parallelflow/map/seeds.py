@@ -112,6 +112,7 @@ class Generators:
         plain, own = self._states[place]
         if self._plain_memory is not None:
             self._plain_memory[:] = plain
+            self._plain_head = plain.cast("I")[1]
         else:
             used, *words = plain.cast("I").tolist()
             self._plain.setstate((self._plain.VERSION, (*words, used), None))
@@ -124,6 +125,20 @@ class Generators:
         else:
             *words, used = own.cast("I").tolist()
             self._numpy.random.set_state(("MT19937", words, used, 0, 0.0))
+
+    def were_used(self) -> bool:
+        """Whether the element that they were set for has drawn from them, or changed them."""
+        if self._numpy is None or self._plain_memory is None or self._numpy_memory is None:
+            return True  # nobody can tell
+        if self._global._bit_generator is not self._twister or self._plain.gauss_next is not None:
+            return True
+        words = self._plain_memory.cast("I")
+        return (
+            words[0] != _WORDS
+            or words[1] != self._plain_head
+            or self._words[_WORDS] != _WORDS
+            or self._words[0] != self._head
+        )
 
     def _make(self, block: int) -> None:
         """Make the states of a block's elements: what lies in memory for `random`, then what does for `numpy.random`."""

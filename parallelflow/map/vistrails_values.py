@@ -17,7 +17,7 @@ from vistrails.core.modules.sub_module import Group
 from vistrails.core.modules.vistrails_module import Module
 
 from parallelflow.map import file_contents, stand_ins
-from parallelflow.map.digests import Sink, Unknown, Writer
+from parallelflow.map.digests import Digester, Stream, Unknown
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Used:
     module: Module
 
 
-class ValueWriter(Writer):
+class ValueDigester(Digester):
     """Writes values down, VisTrails' own among them.
 
     :param pool: VisTrails' file pool; what lies in it has another name in each session.
@@ -47,66 +47,66 @@ class ValueWriter(Writer):
         self.pool = pool
         self.files: dict[str, bytes] = {}
 
-    def fresh(self) -> ValueWriter:
+    def fresh(self) -> ValueDigester:
         """Return one to which all objects are new; what it finds, this one has found."""
-        new = ValueWriter(self.pool, self.pause)
+        new = ValueDigester(self.pool, self.pause)
         new.files, new.modules = self.files, self.modules
         return new
 
-    def write_special(self, value: Any, sink: Sink) -> bool:
+    def write_special(self, value: Any, stream: Stream) -> bool:
         """Write down a file, a folder or a module."""
         if isinstance(value, PathObject):
             # Its text on a screen is made when it is asked for.
             if type(value) is not PathObject or vars(value).keys() - {"name", "_ipython_repr"}:
                 raise Unknown(f"a file of type {type(value).__name__}")
-            sink.put(b"P")
-            self._file(value.name, sink)
+            stream.put(b"P")
+            self._file(value.name, stream)
         elif isinstance(value, FileName):
-            sink.put(b"P")
-            self._file(value.name, sink)
+            stream.put(b"P")
+            self._file(value.name, stream)
         elif isinstance(value, PurePath):
-            sink.put(b"p")
-            self.name(type(value), sink)
+            stream.put(b"p")
+            self.name(type(value), stream)
             if isinstance(value, Path):
-                self._file(str(value), sink)
+                self._file(str(value), stream)
             else:
-                self.write(str(value), sink)
+                self.write(str(value), stream)
         elif isinstance(value, Module):
-            if not self.was_met(value, sink):
+            if not self.was_met(value, stream):
                 if isinstance(value, Group):
                     raise Unknown("a Group as a value")
-                self._module(value, sink)
+                self._module(value, stream)
         elif isinstance(value, Used):
-            if not self.was_met(value.module, sink):
-                self._module(value.module, sink)
+            if not self.was_met(value.module, stream):
+                self._module(value.module, stream)
         else:
             return False
         return True
 
-    def _file(self, name: Any, sink: Sink) -> None:
+    def _file(self, name: Any, stream: Stream) -> None:
         if type(name) is not str:
             raise Unknown(f"a file whose name is of type {type(name).__name__}")
-        self.write(self._name_of_file(name), sink)
+        self.write(self._name_of_file(name), stream)
         if not name:
             return
         path = os.path.abspath(name)
         if path not in self.files:
             self.files[path] = file_contents.digest_of(path, self.pause)
-        self.write(self.files[path], sink)
+        self.write(self.files[path], stream)
 
     def _name_of_file(self, name: str) -> Any:
         if self.pool and os.path.abspath(name).startswith(os.path.join(self.pool, "")):
             return "pool", os.path.splitext(name)[1]
         return name
 
-    def _module(self, module: Module, sink: Sink) -> None:
+    def _module(self, module: Module, stream: Stream) -> None:
         try:
             kind = stand_ins.kind_of(module)
         except (KeyError, ModuleRegistryException) as error:
             raise Unknown(f"a module of the class {type(module).__name__}, which is in no palette") from error
         self.modules.add(type(module).__module__)
-        sink.put(b"m")
-        self.write(kind, sink)
+        stream.put(b"m")
+        self.write(kind, stream)
         for part in stand_ins.parts_of(module):
             self.keep(part)
-            self.write(part, sink)
+            self.write(part, stream)
