@@ -11,7 +11,8 @@ One element's way, from the list to the log:
   `file_contents` for what is in files and `source_code` for what the modules are made of; by
   `loaded_code` an engine says what it has loaded of that.
 - `chunks` decides how many elements travel together, and `experience` keeps what earlier runs tell about that.
-- `values` turns elements into bytes and back, `stand_ins` modules that are values. `shared_memory` is how large ones come to
+- `values` turns elements into bytes and back, `stand_ins` modules that are values, `remote_queues`
+  queues of jobs on servers. `shared_memory` is how large ones come to
   another process of the same host, and `sharing` knows which engines that are.
 - `running` has the work done on the session's cluster: it is what goes round the scheduler.
 - `connected` connects to the cluster, or starts one, without blocking VisTrails' window; `lacking` asks which hosts do not see

@@ -15,7 +15,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from parallelflow.map import shared_memory, values
+from parallelflow.map import (
+    remote_queues,  # noqa: F401  how these travel
+    shared_memory,
+    values,
+)
 from parallelflow.map.engine_vistrails import Refused
 from parallelflow.map.outcomes import (
     ChunkOutcome,

@@ -25,7 +25,12 @@ from vistrails.core.modules.vistrails_module import InvalidOutput, Module, Modul
 from vistrails.core.vistrail.pipeline import Pipeline
 from vistrails.db.services.io import serialize as db_serialize
 
-from parallelflow.map import configuration, series, values
+from parallelflow.map import (
+    configuration,
+    remote_queues,  # noqa: F401  how these travel
+    series,
+    values,
+)
 from parallelflow.map.configuration import Configuration
 from parallelflow.map.looping import Looping
 from parallelflow.map.needs import Needed, Package, Subworkflow

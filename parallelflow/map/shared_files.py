@@ -4,6 +4,8 @@ A package whose code asks VisTrails for that folder keeps files there, as far as
 each holds a lock while it computes, but not while what is upstream of it does. A file that such a module writes anew appears as a
 whole, when it is closed, so that nobody who has its name already reads half of it.
 
+The queues that ``tej`` has on servers are installed by one process at a time, too.
+
 May import VisTrails and the map room.
 """
 
@@ -24,6 +26,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from parallelflow.map import remote_queues
 
 with contextlib.suppress(ImportError):  # there is none on Windows
     import fcntl
@@ -155,7 +159,10 @@ def loading(identifier: str) -> Iterator[None]:
     finally:
         _loading.close()
         _enabling, _asked = before
-    if identifier not in _ONLY_READ and (identifier in _KEEP_ELSEWHERE or asked or _asks(identifier)):
+    if identifier == remote_queues.IDENTIFIER:
+        _sharers.add(identifier)
+        remote_queues.let_one_set_up(_name(identifier), _locked)
+    elif identifier not in _ONLY_READ and (identifier in _KEEP_ELSEWHERE or asked or _asks(identifier)):
         _share(identifier)
 
 

@@ -53,6 +53,9 @@ class _Pickler(cloudpickle.Pickler):
     lenient = False  # whether what belongs to a value, but is no part of it, may stay behind
 
     def reducer_override(self, value: Any) -> Any:
+        named = _named.get(type(value).__name__)
+        if named is not None and (reduced := named(value, self.lenient)) is not NotImplemented:
+            return reduced
         for kind, reduce in _reducers.items():
             if isinstance(value, kind):
                 return reduce(value, self.lenient)
@@ -60,6 +63,7 @@ class _Pickler(cloudpickle.Pickler):
 
 
 _reducers: dict[type, Callable[[Any, bool], Any]] = {}
+_named: dict[str, Callable[[Any, bool], Any]] = {}
 
 
 def register(kind: type, reduce: Callable[[Any, bool], Any]) -> None:
@@ -70,6 +74,15 @@ def register(kind: type, reduce: Callable[[Any, bool], Any]) -> None:
         behind where it is no part of the value, because without that the value cannot travel.
     """
     _reducers[kind] = reduce
+
+
+def register_named(name: str, reduce: Callable[[Any, bool], Any]) -> None:
+    """Say how instances of a class travel that may not have been imported yet.
+
+    :param name: the class's name.
+    :param reduce: as for `register`; returns NotImplemented for an instance of another class of that name.
+    """
+    _named[name] = reduce
 
 
 def _reduce_error(error: BaseException, lenient: bool) -> Any:
