@@ -10,12 +10,13 @@ from vistrails.core.application import get_vistrails_application
 from vistrails.core.packagemanager import get_package_manager
 
 from parallelflow.cluster import PREFERENCES, ClusterError, Settings, configure, get_session
-from parallelflow.map import exports, left_running, shared_memory
+from parallelflow.map import exports, implicit_loops, left_running, shared_memory
 from parallelflow.map.chunk_module import MapChunk
+from parallelflow.map.implicit_chunk import LoopChunk
 from parallelflow.map.module import Filter, For, Map
 from parallelflow.texts import tr
 
-_modules = [Map, Filter, For, MapChunk]
+_modules = [Map, Filter, For, MapChunk, LoopChunk]
 
 
 def settings() -> Settings:
@@ -50,6 +51,7 @@ def initialize() -> None:
     _switch_bundled_package_off()
     atexit.register(_leave_nothing_to_finalize)
     exports.take_part()
+    implicit_loops.take_part()
 
 
 def _switch_bundled_package_off() -> None:
@@ -66,6 +68,7 @@ def _switch_bundled_package_off() -> None:
 def finalize() -> None:
     """Stop what was started, or let it go, as the preferences say."""
     exports.leave()
+    implicit_loops.leave()
     if _has_window():
         from parallelflow.gui.controller import controller
 

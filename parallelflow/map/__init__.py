@@ -4,6 +4,10 @@ One element's way, from the list to the log:
 
 - `module` has the VisTrails modules, `looping` what one runs over, and `execution` is one run of it: checks the input, has the
   elements run. `window` knows which modules have to run in VisTrails.
+- `module` is the VisTrails module, and `execution` one run of it: checks the input, has the elements run. `window` knows which
+  modules have to run in VisTrails.
+- `implicit_loops` has VisTrails hand over the loops that modules run by themselves where a list arrives on a port, if they bear a
+  mark (`marks`): `implicit_execution` is one run of such a loop, `implicit_chunk` its other half on an engine.
 - `work` is what the scheduler runs, as data; `elements` a Map's list as that.
 - `plan` gathers everything that is the same for all elements; `needs` says which packages and subworkflows that takes;
   `configuration` is what goes with one run of it.

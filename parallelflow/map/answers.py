@@ -120,5 +120,5 @@ def _rest(
     )
     outcome = found.outcome
     outcome.values = {index: value for index, value in outcome.values.items() if index < found.index}
-    outcome.failure = Failure(found.index, message, "", None)
+    outcome.failure = Failure(found.index, message, "", None, cannot_travel=True)
     return outcome

@@ -7,10 +7,11 @@ import VisTrails, `chunks`, `recorder`, `short_way` and `stand_ins` of the map r
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from base64 import b16decode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from vistrails.core.modules.config import ModuleSettings
@@ -41,7 +42,7 @@ class MapChunk(SerialMap):
 
     input_port_names: list[str]
     output_port_name: str
-    knows_own_ports: bool
+    knows_own_ports: bool = True
     logging: Any
 
     def prepare(
@@ -127,20 +128,24 @@ class MapChunk(SerialMap):
 
     def compute(self) -> None:
         """Run the loop, and keep what was suspended."""
+        with self._noting():
+            super().compute()
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Note what becomes of the chunk while the loop runs."""
         from parallelflow.map.recorder import ElementLogging  # the engine's half
 
         self.logging = ElementLogging(self.logging)
         for connector in self.inputPorts["FunctionPort"]:
             connector.obj.logging = self.logging
         try:
-            super().compute()
+            yield
         except _Enough:
             self.gives_back = True
         except ModuleSuspended as error:
             for child in error.children or ():
-                # An element that is suspended further up, by a module that all share, has no iteration of its own.
-                iteration = self.logging.log.get_iteration_from_module(child.module) or 0
-                self.suspensions.setdefault(self.indices[iteration], []).append(child)
+                self.suspensions.setdefault(self._index_of(child), []).append(child)
             raise
         except Exception as error:
             self.ended_by = error
@@ -150,12 +155,15 @@ class MapChunk(SerialMap):
             self.culprit = error.module.origin
             raise ModuleError(self, error.msg, error.abort, error.errorTrace) from error
 
+    def _index_of(self, suspension: ModuleSuspended) -> int:
+        # An element that is suspended further up, by a module that all share, has no iteration of its own.
+        return self.indices[self.logging.log.get_iteration_from_module(suspension.module) or 0]
 
-def chunk_module(module_id: int) -> StoredModule:
-    """Return a `MapChunk` for a pipeline.
 
-    :param module_id: the id that the Map has in the user's pipeline.
+def chunk_module(module_id: int, name: str = "MapChunk") -> StoredModule:
+    """Return a module that runs chunks, for a pipeline.
+
+    :param module_id: the id that it has there; the Map's in the user's pipeline.
+    :param name: what it is called in the registry: `MapChunk`, or a class made from it.
     """
-    return StoredModule(
-        id=module_id, name="MapChunk", package=parallelflow.IDENTIFIER, version=parallelflow.__version__
-    )
+    return StoredModule(id=module_id, name=name, package=parallelflow.IDENTIFIER, version=parallelflow.__version__)

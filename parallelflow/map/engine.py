@@ -216,23 +216,28 @@ def left_running() -> Left:
 
 
 def _packed_outcome(outcome: ChunkOutcome, port: str) -> list[Any]:
-    """Pack an outcome; a result that cannot travel becomes its element's failure."""
+    """Pack an outcome; a result that cannot travel becomes its element's failure.
+
+    :param port: the output port that results are from; '' where each is those of all ports, by their names.
+    """
     try:
         return values.pack(outcome)
     except values.CannotTravel as whole:
-        for index, value in sorted(outcome.values.items()):
-            try:
-                values.pack(value)
-            except values.CannotTravel as error:
-                outcome.values = {i: v for i, v in outcome.values.items() if i < index}
-                outcome.failure = Failure(
-                    index,
-                    f"The result on output '{port}', of type {type(value).__name__}, cannot be sent back"
-                    f" from an engine: {error}",
-                    "".join(traceback.format_exception(error)),
-                    None,
-                )
-                return values.pack(outcome)
+        for index, result in sorted(outcome.values.items()):
+            for name, value in ({port: result} if port else result).items():
+                try:
+                    values.pack(value)
+                except values.CannotTravel as error:
+                    outcome.values = {i: v for i, v in outcome.values.items() if i < index}
+                    outcome.failure = Failure(
+                        index,
+                        f"The result on output '{name}', of type {type(value).__name__}, cannot be sent back"
+                        f" from an engine: {error}",
+                        "".join(traceback.format_exception(error)),
+                        None,
+                        cannot_travel=True,
+                    )
+                    return values.pack(outcome)
         if not isinstance(whole.__cause__, MemoryError):
             raise
         index = min(outcome.values)
@@ -241,6 +246,7 @@ def _packed_outcome(outcome: ChunkOutcome, port: str) -> list[Any]:
             f"The results of {len(outcome.values)} elements from this one on cannot be sent back from an engine together: {whole}",
             "",
             None,
+            cannot_travel=True,
         )
         outcome.values = {}
         return values.pack(outcome)

@@ -52,7 +52,7 @@ class ReadyPlan(Ready):
 
         super().__init__(content, kept)
         self._is_fresh = True
-        self._pipeline.add_module(chunk_module(content.map_id))
+        self._pipeline.add_module(chunk_module(content.map_id, content.chunk))
         keep_apart(self._pipeline)
         self._objects, self._ids, _, _, _, errors = self._interpreter.setup_pipeline(self._pipeline)
         for error in errors.values():

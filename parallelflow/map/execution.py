@@ -46,7 +46,7 @@ from parallelflow.map.outcomes import (
     Suspension,
     Text,
 )
-from parallelflow.map.plan import make_plan, make_run
+from parallelflow.map.plan import Plan, make_plan, make_run
 from parallelflow.map.progress import MapProgress
 from parallelflow.map.provenance import LoopLog
 from parallelflow.map.scheduler import Scheduler
@@ -70,7 +70,7 @@ class Execution:
         self.looping = looping
         self.elements, self.ports = looping.elements, looping.ports
         self.source = Elements(looping)
-        self.functions: list[Module] = [connector.obj for connector in module.inputPorts.get("FunctionPort", ())]
+        self.functions = self._functions()
         self.reachable = _with_upstream(self.functions)
         self.executed: dict[int, Module] = {}
         self.results: dict[int, Any] = {}  # that wait for earlier ones
@@ -81,6 +81,10 @@ class Execution:
         self.started = 0.0
         self.said_busy = False
         self.going_on: set[int] = set()  # engines on which something goes on that elements have started
+
+    def _functions(self) -> list[Module]:
+        """The modules that run for each element."""
+        return [connector.obj for connector in self.module.inputPorts.get("FunctionPort", ())]
 
     def run(self) -> None:
         """Run all elements; the module has been given the results afterwards.
@@ -104,6 +108,12 @@ class Execution:
             loop.end_loop_execution()
 
     # ------------------------------------------------------------ before
+
+    def _make_plan(self) -> Plan:
+        for function in self.functions:
+            function.logging.begin_update(function)
+            function.logging.set_computing(function)
+        return make_plan(self.module, self.functions, self.looping, self._pause)
 
     def _check(self) -> None:
         """Check what the serial Map checks, once for the whole list."""
@@ -165,10 +175,7 @@ class Execution:
 
     def _in_parallel(self) -> None:
         module = self.module
-        for function in self.functions:
-            module.logging.begin_update(function)
-            module.logging.set_computing(function)
-        plan = make_plan(module, self.functions, self.looping, self._pause)
+        plan = self._make_plan()
         self.source.plan = plan
         try:
             session = get_session()
@@ -211,7 +218,7 @@ class Execution:
             )
             if missing:
                 raise MapError(tr("{sentence} No element was run.", sentence=sentence))
-            debug.warning(f"{self.name}: {sentence}")
+            self.warn(sentence)
 
     def _pause(self) -> None:
         """Give the window its turn."""
@@ -243,7 +250,7 @@ class Execution:
             if not self.said_busy:
                 self.said_busy = True
                 where = tr("Packages > Parallel Flow > Show information on the cluster shows them.")
-                debug.warning(f"{self.name}: {busy}. {where}")
+                self.warn(f"{busy}. {where}")
         self.module.logging.update_progress(self.module, scheduler.done / len(self.elements))
 
     def take(self, report: Report) -> None:
@@ -274,11 +281,14 @@ class Execution:
             index, self.taken = self.taken, self.taken + 1
             if index not in self.suspended:
                 try:
-                    self.module.take_result(self.source.own(index), self.results.pop(index))
+                    self._take_result(index, self.results.pop(index))
                 except BaseException:
                     self.taken = len(self.elements)  # what still comes in is for the log only
                     self._end_upstream()
                     raise
+
+    def _take_result(self, index: int, result: Any) -> None:
+        self.module.take_result(self.source.own(index), result)
 
     def warn(self, text: str) -> None:
         """Tell the user what does not end the run, as the scheduler's sink."""
@@ -323,6 +333,9 @@ class Execution:
                 ),
                 children=children,
             )
+        self._end_functions()
+
+    def _end_functions(self) -> None:
         for function in self.functions:
             self.module.logging.end_update(function)
 

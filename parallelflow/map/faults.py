@@ -66,7 +66,7 @@ class Faults:
         element = self._state.source.describe(index)
         if isinstance(why, ElementsUnread):
             reason = tr("{engine} cannot read {element}: {why}.", engine=each.name, element=element, why=why.reason)
-            self._failed(index, reason)
+            self._failed(index, reason, cannot_travel=True)
         elif why is None:
             raise MapError(complaints.lost_element(element, chunk.message.nbytes, each.name, each.most_bytes))
         else:
@@ -87,11 +87,11 @@ class Faults:
             element = self._state.source.describe(chunk.indices[0])
             raise MapError(complaints.element_too_large(element, nbytes, each.name, each.most_bytes, each.free_bytes))
 
-    def _failed(self, index: int, message: str) -> None:
+    def _failed(self, index: int, message: str, cannot_travel: bool = False) -> None:
         """Report an element that failed without having run."""
         self._state.fail(index)
-        outcome = ChunkOutcome(None, 0.0, failure=Failure(index, message, "", None))  # type: ignore[arg-type]
-        self._state.sink.take(Report(None, outcome))
+        failure = Failure(index, message, "", None, cannot_travel=cannot_travel)
+        self._state.sink.take(Report(None, ChunkOutcome(None, 0.0, failure=failure)))  # type: ignore[arg-type]
 
     def leave_out(self, each: Engine, reason: str, is_unfit: bool) -> None:
         """Have an engine's chunks run elsewhere, now and until it is started anew."""

@@ -8,7 +8,7 @@ half, on an engine. May import VisTrails and the map room.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from vistrails.core import debug
@@ -179,10 +179,7 @@ def _run_in_parallel(module: Any) -> bool:
 
     :returns: whether it was done; if not, they are to be run here, as VisTrails does it.
     """
-    functions = module.inputPorts.get("FunctionPort", ())
-    # A loop inside a mapped Group runs in place: its engine is one of many already. So does one with a breakpoint, because
-    # what that is for is a look at the module in VisTrails.
-    if engine.inside() or _has_breakpoint(functions):
+    if engine.inside():  # a loop inside a mapped Group runs in place: its engine is one of many already
         return False
     name = type(module).__name__
     if not _HAS_CLUSTERS:
@@ -196,7 +193,10 @@ def _run_in_parallel(module: Any) -> bool:
     from parallelflow.map import window  # the client's half, which engines have no use for
     from parallelflow.map.execution import Execution
 
-    needs_window = window.needs(connector.obj for connector in functions)
+    functions = [connector.obj for connector in module.inputPorts.get("FunctionPort", ())]
+    if window.has_breakpoint(functions):  # what that is for is a look at the module in VisTrails
+        return False
+    needs_window = window.needs(functions)
     if needs_window is None:
         loop: Loop = module
         Execution(module, loop.looping()).run()
@@ -210,14 +210,3 @@ def _run_in_parallel(module: Any) -> bool:
         )
     )
     return False
-
-
-def _has_breakpoint(connectors: Iterable[Any]) -> bool:
-    return any(connector.obj.is_breakpoint or _has_breakpoint_inside(connector.obj) for connector in connectors)
-
-
-def _has_breakpoint_inside(group: Any) -> bool:
-    pipeline = getattr(group, "pipeline", None)
-    return pipeline is not None and any(
-        module.is_breakpoint or _has_breakpoint_inside(module) for module in pipeline.module_list
-    )

@@ -93,7 +93,8 @@ class Failure:
 
     `index` is the element's in the user's list. `module_id` is None where the Map itself carries the error. `abort` means that
     VisTrails shall run nothing else, even where the user wants to go on after errors. `is_own` says that it is the workflow's
-    own module that carries the error, not a copy of it that stood for an element.
+    own module that carries the error, not a copy of it that stood for an element. `cannot_travel` says that it is no
+    fault of the module: the element cannot be read on engines, or its result cannot come back.
     """
 
     index: int
@@ -102,6 +103,7 @@ class Failure:
     module_id: int | None
     abort: bool = False
     is_own: bool = False
+    cannot_travel: bool = False
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import vistrails.db.versions
 from vistrails.core.configuration import get_vistrails_configuration
 from vistrails.core.db.locator import XMLFileLocator, ZIPFileLocator
 from vistrails.core.modules.basic_modules import Constant, Generator, PathObject
+from vistrails.core.modules.sub_module import InputPort
 from vistrails.core.modules.vistrails_module import InvalidOutput, Module, ModuleError
 from vistrails.core.vistrail.pipeline import Pipeline
 from vistrails.db.services.io import serialize as db_serialize
@@ -84,8 +85,8 @@ class PlannedModule:
 class Content:
     """What travels to an engine.
 
-    `functions` are the ids of the modules on FunctionPort, `map_id` is the Map's own. `made_ready_by` is the name of the class of
-    `parallelflow.map.ready.Ready` that it becomes there.
+    `functions` are the ids of the modules on FunctionPort, `map_id` is the Map's own. `chunk` is the name of the module that runs
+    chunks in the Map's place. `made_ready_by` is the name of the class of `parallelflow.map.ready.Ready` that it becomes there.
     """
 
     made_ready_by: ClassVar = "parallelflow.map.engine_plan:ReadyPlan"
@@ -103,6 +104,7 @@ class Content:
     files: list[str]  # files and folders that exist here and are named by values on ports
     folder: str  # VisTrails' working folder
     file_pool: str  # where VisTrails keeps files for as long as it runs
+    chunk: str = "MapChunk"
 
 
 @dataclass(frozen=True)
@@ -167,13 +169,16 @@ def make_plan(
     functions: Sequence[Module],
     looping: Looping,
     pause: Callable[[], None] = lambda: None,
+    chunk: str = "MapChunk",
 ) -> Plan:
     """Gather what engines need to run `functions`.
 
-    :param map_module: the Map, in the middle of its execution; everything upstream has been updated.
+    :param map_module: the Map, in the middle of its execution; everything upstream has been updated. It may be one of `functions`,
+        which loops over lists on its own ports; an element is then one step of its outermost loop.
     :param functions: the modules on its FunctionPort, in order.
     :param looping: what it runs over.
     :param pause: called every few milliseconds while large values are looked at; may raise.
+    :param chunk: the name of the module that runs chunks on engines in the Map's place.
     :raises ModuleError: when a value on another port cannot be sent; the message names port and type.
     """
     pipeline = map_module.moduleInfo["pipeline"]
@@ -181,6 +186,10 @@ def make_plan(
     for function in functions:
         gathered.add(function, is_function=True)
     stored = [pipeline.modules[module_id].do_copy() for module_id in gathered.modules]
+    map_id = map_module.moduleInfo["moduleId"]
+    if map_id in gathered.modules:
+        gathered.modules[map_id].list_depth -= 1
+        map_id = max(pipeline.modules) + 1
     needed = Needed(stored, gathered.types)
     parameters = parameters_of(stored)
     restore_parameters(stored, [""] * len(parameters))  # XML refuses control characters; they travel beside it
@@ -194,13 +203,14 @@ def make_plan(
         parameters=parameters,
         modules=list(gathered.modules.values()),
         functions=[function.moduleInfo["moduleId"] for function in functions],
-        map_id=map_module.moduleInfo["moduleId"],
+        map_id=map_id,
         is_range=looping.is_range,
         input_ports=list(looping.ports),
         output_port=looping.output,
         files=list(gathered.files),
         folder=working_folder(),
         file_pool=map_module.interpreter.filePool.directory,
+        chunk=chunk,
     )
     try:
         return Plan(content, pause)
@@ -281,8 +291,9 @@ class _Gathered:
 
     def _connector(self, port: str, connector: Any) -> list[Connector]:
         spec = None
-        if connector.spec is not None:
-            stored = connector.spec
+        stated = _from_outside(connector)
+        if stated.spec is not None:
+            stored = stated.spec
             spec = Spec(stored.name, stored.sigstring, stored.depth, bool(stored.optional))
             self.types.append(spec.sigstring)
         source = connector.obj
@@ -304,7 +315,7 @@ class _Gathered:
             Connector(
                 port,
                 spec,
-                connector.typecheck,
+                stated.typecheck,
                 source_port=connector.port,
                 value=value,
                 depth=source.list_depth,
@@ -319,6 +330,15 @@ class _Gathered:
                 self._note_files(each)
         elif isinstance(value, PathObject) and os.path.exists(value.name):
             self.files[os.path.abspath(value.name)] = None
+
+
+def _from_outside(connector: Any) -> Any:
+    """Return the connector that says which type and depth a value has.
+
+    To a port of the Group that a module is in, a value of any type comes; VisTrails asks what it came from outside as.
+    """
+    source = connector.obj
+    return source.inputPorts.get("ExternalPipe", [connector])[0] if isinstance(source, InputPort) else connector
 
 
 def make_run(

@@ -137,6 +137,7 @@ class LoopLog(WorkflowLog):
     def __init__(self, logging: Any, loop: Any, first: int = 0):
         super().__init__(logging)
         self._first = first
+        self._loop = loop
         self._loop_exec = getattr(getattr(loop, "log", None), "loop_exec", None)
 
     @property
@@ -164,6 +165,17 @@ class LoopLog(WorkflowLog):
         """
         if self.kept:
             self._log_controller.parent_execs[id(module)] = LoopIteration(iteration=self._first + index)  # type: ignore[union-attr]
+
+    def discard(self) -> None:
+        """Take the loop out of the log, with all that has been written into it: it is to be run anew."""
+        if not self.kept:
+            return
+        controller, looping, loop_exec = self._loop.log.controller, id(self._loop.log.loop_module), self._loop_exec
+        controller.children_execs[looping].discard(loop_exec)
+        execution = controller.module_execs[looping]
+        (execution.db_delete_item_exec if isinstance(execution, GroupExec) else execution.db_delete_loop_exec)(
+            loop_exec
+        )
 
 
 def _clock_difference(host: Host) -> datetime.timedelta:

@@ -85,6 +85,17 @@ def needs(functions: Iterable[Module]) -> str | None:
     return None
 
 
+def has_breakpoint(modules: Iterable[Any]) -> bool:
+    """Return whether there is a breakpoint on one of some modules, or inside a Group or subworkflow among them.
+
+    :param modules: the modules, as VisTrails executes or stores them.
+    """
+    return any(
+        module.is_breakpoint or has_breakpoint(getattr(getattr(module, "pipeline", None), "module_list", ()))
+        for module in modules
+    )
+
+
 def _among(modules: Iterable[Any], pipeline: Any) -> str | None:
     for module in modules:
         if module.is_group() or module.is_abstraction():

@@ -662,6 +662,21 @@ def test_our_map_inside_a_group_that_is_not_mapped(kind: str) -> None:
     assert_same(flow, "logged", "plain")
 
 
+@pytest.mark.parametrize("port", ["[Float]", "List", "[[Float]]", "Float", "Variant"])
+def test_what_arrives_on_another_port_from_outside_the_group_of_the_map(port: str, held: dict[str, Any]) -> None:
+    held["value"] = 2.5 if port == "Float" else [[1.5], [2.0, 3.0]] if port == "[[Float]]" else [1.5, 2.0]
+    inner = Flow()
+    source = inner.python("o = [i, w]", {"i": "Integer", "w": port}, {"o": "List"})
+    mapped = inner.map(source, "i", "o", "[1, 2]")
+    inner.inputs, inner.outputs = {"w": (source, "w")}, {"o": (mapped, "Result")}
+    flow = Flow()
+    group = flow.group(inner)
+    kind = {"[Float]": "numbers", "List": "list", "[[Float]]": "table", "Float": "number"}.get(port, "value")
+    flow.connect(flow.held("value"), kind, group, "w")
+    flow.connect(group, "o", flow.parity("Holds"), "list")
+    assert_same(flow)
+
+
 @pytest.mark.parametrize("kind", ["group", "subworkflow"])
 def test_our_map_inside_a_mapped_group_runs_in_place(kind: str) -> None:
     inner = Flow()
