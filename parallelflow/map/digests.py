@@ -354,6 +354,12 @@ class Digester:
             self._write_array(numpy, numpy.asarray(value), stream)
         elif not self.was_met(value, stream):
             kind = type(value)
+            masked = sys.modules.get("numpy.ma")
+            if masked is not None and kind is masked.MaskedArray and not value.dtype.hasobject:
+                stream.put(b"M")
+                for part in (value.data, masked.getmaskarray(value), numpy.asarray(value.fill_value)):
+                    self._write_array(numpy, part.view(numpy.ndarray), stream)
+                return
             if kind.__reduce__ is not numpy.ndarray.__reduce__ or kind.__reduce_ex__ is not numpy.ndarray.__reduce_ex__:
                 if value.dtype.hasobject:
                     raise Unknown(f"an array of type {kind.__name__} with objects in it")
@@ -367,7 +373,7 @@ class Digester:
     def _write_dtype(self, dtype: Any, stream: Stream) -> None:
         if not 0 <= dtype.num < _TYPES_OF_NUMPY:
             raise Unknown(f"the type of numbers {dtype} is not numpy's own")
-        if dtype.isbuiltin == 1:
+        if dtype.names is None and dtype.subdtype is None and not dtype.metadata:
             stream.put(b"D" + _text(dtype.str))
             return
         was_in_key, self.in_key = self.in_key, False

@@ -23,8 +23,8 @@ MOST_BYTES = 64 * 1024**2
 # Files and folders in a folder, all together, above which it cannot be known.
 MOST_ENTRIES = 10_000
 
-# A tick of file systems' times in nanoseconds, the longest that there is (FAT's).
-_TICK = 2_000_000_000
+# Ticks of file systems' times in nanoseconds: of one that keeps whole seconds, or two of them; of any other.
+_LONG_TICK, _TICK = 2_000_000_000, 20_000_000
 
 # What is remembered: so many files, the last ones.
 _MOST_REMEMBERED = 200_000
@@ -130,4 +130,6 @@ def _known(found: os.stat_result) -> _Known:
 
 
 def _is_racy(found: os.stat_result) -> bool:
-    return max(found.st_mtime_ns, found.st_ctime_ns) + _TICK > time.time_ns()
+    times = found.st_mtime_ns, found.st_ctime_ns
+    tick = _TICK if any(each % 1_000_000_000 for each in times) else _LONG_TICK
+    return max(times) + tick > time.time_ns()

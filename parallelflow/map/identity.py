@@ -271,7 +271,7 @@ class _Description:
 
 
 def _spec(spec: Any) -> tuple[Any, ...]:
-    labels = [(item.pos, item.label, item.default, item.values) for item in spec.port_spec_items]
+    labels = [(item.pos, item.label, item.default, item.db_values) for item in spec.port_spec_items]
     return (
         spec.type,
         spec.name,

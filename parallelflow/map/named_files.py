@@ -1,0 +1,212 @@
+"""The files that a result names: those in VisTrails' file pool are kept with it and put into the new pool, others count only while
+they are as they were.
+
+Loading this teaches `values` to leave a place for a file of the pool. May import VisTrails and, of the map room, `digests`,
+`file_contents` and `values`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vistrails.core.modules.basic_modules import PathObject
+
+from parallelflow.map import file_contents, values
+from parallelflow.map.digests import Unknown
+
+# A result with files of more bytes than these in the pool is not kept.
+MOST_BYTES = 256 * 1024**2
+
+_PIECE = 4 * 1024**2
+
+# Links and permissions as they were; later versions of Python want to be told so.
+_TRUSTED: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
+
+
+class CannotBeKept(Exception):
+    """A result cannot be kept because of what it names; `str()` says why."""
+
+
+@dataclass
+class Kept:
+    """A result that can be kept.
+
+    :ivar packed: the result, as `values.pack` made it.
+    :ivar contents: the content of each file that is kept with it.
+    :ivar suffixes: what the names of these end in; None for a folder, whose content is a tar file.
+    :ivar others: other files and folders that it names, with digests of what is in them.
+    """
+
+    packed: values.Packed
+    contents: list[bytes] = field(default_factory=list)
+    suffixes: list[str | None] = field(default_factory=list)
+    others: dict[str, bytes] = field(default_factory=dict)
+
+
+class _Named:
+    """What is named by the value that is being packed."""
+
+    def __init__(self, pool: str):
+        self.pool = os.path.join(pool, "")
+        self.inside: dict[str, int] = {}
+        self.others: dict[str, None] = {}
+
+    def place_of(self, name: str) -> int | None:
+        """Note a file, and give the number of one in the pool."""
+        path = os.path.abspath(name)
+        if not path.startswith(self.pool):
+            self.others[name] = None
+            return None
+        return self.inside.setdefault(path, len(self.inside))
+
+
+_named: _Named | None = None
+_put_back_as: Sequence[str] = ()
+
+
+def pack(value: Any, pool: str, pause: Callable[[], None] = lambda: None, **how: Any) -> Kept:
+    """Pack a result, with the files of the pool that it names.
+
+    :param value: the result.
+    :param pool: VisTrails' file pool.
+    :param pause: called every few milliseconds while files are read; may raise.
+    :param how: what else `values.pack` is told.
+    :raises CannotTravel: when it cannot be pickled.
+    :raises CannotBeKept: when a file that it names is not there or cannot be known, or a text in it names one of the pool.
+    """
+    global _named
+    before, _named = _named, _Named(pool)
+    try:
+        named = _named
+        kept = Kept(values.pack(value, **how))
+    finally:
+        _named = before
+    if _mentions(kept.packed, pool):
+        raise CannotBeKept("a text in it names a file of the pool, which has another name in each session")
+    left = MOST_BYTES
+    for path in named.inside:
+        content, suffix = _content(path, left, pause)
+        left -= len(content)
+        kept.contents.append(content)
+        kept.suffixes.append(suffix)
+    for name in named.others:
+        kept.others[name] = _digest(name, pause)
+    return kept
+
+
+def unpack(
+    kept: Kept,
+    pool: Any,
+    unpacked: Callable[[Sequence[Any]], Any] = values.unpack,
+    pause: Callable[[], None] = lambda: None,
+) -> Any:
+    """Turn what `pack` made back into the result, and put its files into a pool.
+
+    :param kept: what `pack` made, perhaps in another session.
+    :param pool: VisTrails' file pool, a `FilePool`.
+    :param unpacked: does what `values.unpack` does.
+    :param pause: called every few milliseconds while files are written; may raise.
+    :raises CannotBeKept: when other files that it names are not as they were.
+    :raises OSError: when a file cannot be written.
+    """
+    global _put_back_as
+    for name, digest in kept.others.items():
+        if not file_contents.is_still(name, digest, pause):
+            raise CannotBeKept(f"{name!r} is not as it was")
+    before, _put_back_as = (
+        _put_back_as,
+        [_put(*each, pool, pause) for each in zip(kept.contents, kept.suffixes, strict=True)],
+    )
+    try:
+        return unpacked(kept.packed)
+    finally:
+        _put_back_as = before
+
+
+def _content(path: str, left: int, pause: Callable[[], None]) -> tuple[bytes, str | None]:
+    try:
+        if os.path.isdir(path):
+            written = io.BytesIO()
+            with tarfile.open(fileobj=written, mode="w") as archive:
+                for folder, _, names in os.walk(path):
+                    for name in names:
+                        left -= os.path.getsize(os.path.join(folder, name))
+                        if left < 0:
+                            raise CannotBeKept("its files in the pool are too large")
+                archive.add(path, arcname=".")
+            return written.getvalue(), None
+        if os.path.getsize(path) > left:
+            raise CannotBeKept("its files in the pool are too large")
+        with open(path, "rb") as file:
+            pieces = []
+            while piece := file.read(_PIECE):
+                pieces.append(piece)
+                pause()
+        return b"".join(pieces), os.path.splitext(path)[1]
+    except (OSError, tarfile.TarError) as error:
+        raise CannotBeKept(f"a file of the pool cannot be read: {error}") from error
+
+
+def _put(content: bytes, suffix: str | None, pool: Any, pause: Callable[[], None]) -> str:
+    if suffix is None:
+        folder: str = pool.create_directory().name
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+            archive.extractall(folder, **_TRUSTED)  # it is the user's own, and the store has checked it
+        return folder
+    name: str = pool.create_file(suffix=suffix).name
+    with open(name, "wb") as file:
+        for start in range(0, len(content), _PIECE):
+            file.write(memoryview(content)[start : start + _PIECE])
+            pause()
+    return name
+
+
+def _digest(name: str, pause: Callable[[], None]) -> bytes:
+    try:
+        digest = file_contents.digest_of(name, pause)
+    except Unknown as error:
+        raise CannotBeKept(str(error)) from error
+    if digest == file_contents.NOT_THERE:
+        raise CannotBeKept(f"{name!r}, which it names, is not there")
+    return digest
+
+
+def _mentions(packed: values.Packed, pool: str) -> bool:
+    if not pool:
+        return False
+    for encoding in ("utf-8", "utf-32-le", "utf-32-be"):  # the last two are numpy's
+        pattern = re.compile(re.escape(pool.encode(encoding, "surrogatepass")))
+        if any(pattern.search(memoryview(part).cast("B")) for part in packed):
+            return True
+    return False
+
+
+def _put_back(number: int, is_vistrails: bool) -> Any:
+    name = _put_back_as[number]
+    return PathObject(name) if is_vistrails else Path(name)
+
+
+def _reduce_file(file: Any, lenient: bool) -> Any:
+    name = getattr(file, "name", None)
+    if _named is None or not isinstance(name, str) or not name:
+        return NotImplemented
+    number = _named.place_of(name)
+    return NotImplemented if number is None else (_put_back, (number, True))
+
+
+def _reduce_path(path: Path, lenient: bool) -> Any:
+    if _named is None:
+        return NotImplemented
+    number = _named.place_of(str(path))
+    return NotImplemented if number is None else (_put_back, (number, False))
+
+
+values.register(PathObject, _reduce_file)
+values.register(Path, _reduce_path)
