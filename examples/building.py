@@ -159,6 +159,55 @@ class Vistrail:
         html = "".join(f"<p>{' '.join(paragraph.split())}</p>" for paragraph in paragraphs)
         self._controller.vistrail.set_notes(self.version, html)
 
+    def explore(
+        self,
+        name: str,
+        explored: Mapping[tuple[int, str], Sequence[object] | str],
+        sizes: Sequence[int] = (),
+        layout: Mapping[tuple[str, int], tuple[int, int]] | None = None,
+    ) -> None:
+        """Add a parameter exploration of the current version.
+
+        :param name: what it is called
+        :param explored: a module's id and an input port, each of a dimension of its own (columns, rows, sheets), with the values,
+            or the code of a function that gives them
+        :param sizes: how many values each has, where that is not to be counted
+        :param layout: which row and column each of a workflow's cells gets, by its module's name and its number
+        """
+        from vistrails.core.paramexplore.function import PEFunction
+        from vistrails.core.paramexplore.param import PEParam
+        from vistrails.core.paramexplore.paramexplore import ParameterExploration
+
+        counts = list(sizes) or [len(values) for values in explored.values()]
+        exploration = ParameterExploration(
+            dims=str((counts + [1] * 4)[:4]),
+            layout=repr(dict(layout or {})),
+            name=name,
+            date=_DATE,
+            user=_USER,
+            action_id=self.version,
+        )
+        scope = self._controller.vistrail.idScope
+        for dimension, ((number, port), values) in enumerate(explored.items()):
+            is_code = isinstance(values, str)
+            parameter = PEParam(
+                id=scope.getNewId(PEParam.vtType),
+                pos=0,
+                interpolator="User-defined Function" if is_code else "List",
+                value=values if is_code else repr([str(value) for value in values]),
+                dimension=dimension,
+            )
+            exploration.db_add_function(
+                PEFunction(
+                    id=scope.getNewId(PEFunction.vtType),
+                    module_id=number,
+                    port_name=port,
+                    is_alias=0,
+                    parameters=[parameter],
+                )
+            )
+        self._controller.vistrail.add_paramexp(exploration)
+
     def save(self, path: Path) -> None:
         """Write the vistrail into a `.vt` file."""
         from vistrails.core.db.locator import FileLocator

@@ -7,9 +7,11 @@
 - `*_dialog` and `cluster_window` show a state and return an answer. They know nothing of processes, and can be opened
   alone.
 - `dialog` is what all dialogs have in common, `engine_table` the table of engines; `garbage` has Qt's objects die in its thread.
+- `exploration` runs the current view's parameter exploration on the cluster.
 - `questions` asks what the cluster wants to know, in whichever thread it wants to know it.
 - `preferences` reads and writes the values where VisTrails keeps them.
 - `texts` holds the words that are used everywhere, and is the way to a translation.
 
-This room may import Qt, VisTrails, `parallelflow.map.progress`, `parallelflow.cluster` and `parallelflow.texts`.
+This room may import Qt, VisTrails, `parallelflow.map.progress`, `parallelflow.explorations`, `parallelflow.cluster` and
+`parallelflow.texts`.
 """

@@ -89,6 +89,7 @@ class Controller(QObject):
         self._looks = 0
         self._connects = True  # whether the window connects by itself
         self._trouble = ""
+        self._is_exploring = False
         self.preferences = Preferences(self._refused, self._profile_set)
         self.questions = DialogQuestions(self._parent, self._remember_to_start, _execution)
         self.preferences.watch()
@@ -140,6 +141,19 @@ class Controller(QObject):
     def change_preferences(self) -> None:
         """Open the dialog for the preferences."""
         self._run(lambda actions: actions.change_preferences())
+
+    def run_exploration(self) -> None:
+        """Run the current view's parameter exploration on the cluster."""
+        from parallelflow.gui import exploration  # it takes the map with it
+
+        if self._is_exploring:
+            return
+        self._is_exploring = True
+        try:
+            window = builder_window()
+            exploration.run(window.get_current_view() if window is not None else None, self._refused)
+        finally:
+            self._is_exploring = False
 
     # ------------------------------------------------------------ actions
 

@@ -109,5 +109,6 @@ def menu_items() -> list[tuple[str, Callable[..., None]]]:
         (tr("Change profile"), entry("change_profile")),
         (tr("Cleanup started processes"), entry("clean_up")),
         (tr("Request cluster shutdown"), entry("shut_down")),
+        (tr("Run parameter exploration on the cluster"), entry("run_exploration")),
         (tr("Preferences..."), entry("change_preferences")),
     ]

@@ -1,0 +1,174 @@
+"""`Run parameter exploration on the cluster`: the exploration of the current view, as VisTrails' own Execute takes it.
+
+VisTrails' view keeps the exploration in the vistrail and says what is explored; only what executes the cells is another one
+while it does so. What is VisTrails' own of the window is imported where it is used: it needs a running Qt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from PyQt5.QtCore import QCoreApplication
+from vistrails.core import debug
+from vistrails.core.modules.module_registry import get_module_registry
+
+from parallelflow.explorations.cells import Cell, Exploration, ExplorationError, explore
+from parallelflow.explorations.client import CalledOff, Client
+from parallelflow.explorations.exploring import Exploring
+from parallelflow.gui.texts import tr
+
+_SPREADSHEET = "org.vistrails.vistrails.spreadsheet"
+
+
+def run(view: Any, refuse: Callable[[str], None]) -> None:
+    """Run the exploration of a vistrail's view. Returns when it is over.
+
+    :param view: VisTrails' view of the vistrail; None if there is none.
+    :param refuse: says why nothing, or no more, is run.
+    """
+    if view is None or not _has_exploration(view):
+        refuse(
+            tr(
+                "There is no parameter exploration here: in the Explore view, drag a parameter into the exploration and give it"
+                " values."
+            )
+        )
+        return
+    controller = view.get_controller()
+
+    def execute(exploration: Any, scene: Any = None, extra_info: Any = None, showProgress: bool = True) -> None:
+        try:
+            _execute(controller, view, exploration, scene)
+        except ExplorationError as error:
+            refuse(str(error))
+
+    controller.executeParameterExploration = execute
+    try:
+        view.pe_view.execute()
+    finally:
+        del controller.executeParameterExploration
+
+
+def _has_exploration(view: Any) -> bool:
+    """Whether something is explored in the current version; one that is stored there is opened."""
+    controller, explore_view = view.get_controller(), view.pe_view
+    if explore_view.controller is not None and explore_view.getParameterExploration().functions:
+        return True
+    stored = controller.vistrail.get_paramexp(controller.current_version)
+    if stored is None:
+        return False
+    view.open_parameter_exploration(stored.id)
+    return bool(explore_view.getParameterExploration().functions)
+
+
+def _execute(controller: Any, view: Any, exploration: Any, scene: Any) -> None:
+    found = explore(controller, exploration, _place_for(controller))
+    with _job_view_at_rest(), _WindowClient(controller, found, view, scene) as client:
+        exploring = Exploring(client)
+        try:
+            exploring.run()
+        except CalledOff:
+            pass
+        finally:
+            _tell_failures(exploring)
+            _notify()
+
+
+def _place_for(controller: Any) -> Callable[[Sequence[Any], tuple[int, int, int], Any], Any] | None:
+    """What gives cells their places in the spreadsheet; None if it is not enabled."""
+    registry = get_module_registry()
+    if not all(registry.has_module(_SPREADSHEET, name) for name in ("CellLocation", "SheetReference")):
+        return None
+
+    def place(pipelines: Sequence[Any], counts: tuple[int, int, int], exploration: Any) -> Any:
+        from vistrails.gui.paramexplore.pe_view import QParamExploreView
+        from vistrails.gui.paramexplore.virtual_cell import positionPipelines
+
+        columns, rows, sheets = counts
+        name = f"PE#{QParamExploreView.explorationId} {controller.name}"
+        QParamExploreView.explorationId += 1
+        return positionPipelines(name, sheets, rows, columns, pipelines, exploration.layout, controller)
+
+    return place
+
+
+@contextmanager
+def _job_view_at_rest() -> Iterator[None]:
+    """Keep VisTrails' job monitor from looking at jobs meanwhile, as VisTrails does when it executes something."""
+    from vistrails.gui.job_monitor import QJobView
+
+    jobs = QJobView.instance()
+    if jobs.updating_now:
+        raise ExplorationError(tr("VisTrails' job monitor is looking at its jobs. Try again in a few seconds."))
+    jobs.updating_now = True
+    try:
+        yield
+    finally:
+        jobs.updating_now = False
+
+
+def _tell_failures(exploring: Exploring) -> None:
+    if exploring.failures:
+        cells = {failure.cell.index for failure in exploring.failures}
+        debug.critical(
+            tr(
+                "{failed} of {all} cells of the parameter exploration failed.",
+                failed=len(cells),
+                all=len(exploring.cells),
+            ),
+            "\n".join(map(str, exploring.failures)),
+        )
+
+
+def _notify() -> None:
+    from vistrails.gui.vistrails_window import _app
+
+    if _app is not None:
+        _app.notify("execution_updated")
+
+
+class _WindowClient(Client):
+    """VisTrails' side of an exploration, with its progress dialog. To be entered."""
+
+    def __init__(self, controller: Any, exploration: Exploration, view: Any, scene: Any):
+        from vistrails.gui.vistrail_controller import PEProgressDialog
+
+        super().__init__(controller, exploration, scene)
+        # Twice for each cell: engines do their part, and VisTrails does.
+        self._dialog = PEProgressDialog(view, 2 * len(exploration.cells))
+
+    def __enter__(self) -> _WindowClient:
+        self.controller.progress = self._dialog
+        self._dialog.show()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._dialog.setValue(self._dialog.maximum())
+        self._dialog.hide()
+        self._dialog.deleteLater()
+        self.controller.progress = None
+
+    def tell(self, text: str) -> None:
+        if self._dialog.labelText() != text:
+            self._dialog.setLabelText(text)
+        self._let_window_live()
+
+    def progress(self, computed: int, shown: int) -> None:
+        self._dialog.setValue(min(computed + shown, self._dialog.maximum() - 1))
+        self.tell(
+            tr("{computed} of {all} cells computed, {shown} shown", computed=computed, all=self._cells, shown=shown)
+        )
+
+    @property
+    def _cells(self) -> int:
+        return len(self.exploration.cells)
+
+    def arguments(self, cell: Cell) -> dict[str, Any]:
+        return {**super().arguments(cell), "module_executed_hook": [lambda module_id: QCoreApplication.processEvents()]}
+
+    def _let_window_live(self) -> None:
+        QCoreApplication.processEvents()
+        if self._dialog.wasCanceled():
+            raise CalledOff

@@ -1,0 +1,174 @@
+"""What users do in the window with parameter explorations; see `driver`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+from driver import Scenario, User
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "examples"))
+from building import Vistrail
+
+EXPLORE = "Run parameter exploration on the cluster"
+SPREADSHEET = "org.vistrails.vistrails.spreadsheet"
+
+Steps = Generator[None, None, Any]
+
+# Says in a file, for the spreadsheet to show, what it was given, and notes in another one that it ran, and where.
+_CODE = """
+import os, time
+with open({tally!r}, "a") as file:
+    file.write(f"{{a}} {{b}} {{os.getpid()}}\\n")
+time.sleep({seconds})
+if (a, b) == (2, 20):
+    fail("two and twenty are too much")
+o = self.interpreter.filePool.create_file(suffix=".html")
+with open(o.name, "w") as file:
+    file.write(f"<p>a is {{a}}, b is {{b}}</p>")
+"""
+
+
+def open_exploration(user: User, make: Callable[[Vistrail], None], name: str = "explored") -> Any:
+    """Make a vistrail with an exploration, open it and its exploration in the window, and return VisTrails' view."""
+    from vistrails.core.db.locator import FileLocator
+
+    vistrail = Vistrail()
+    make(vistrail)
+    path = user.folder / f"{name}.vt"
+    vistrail.save(path)
+    user.builder.open_vistrail_without_prompt(FileLocator(str(path)))
+    view = user.builder.get_current_view()
+    (exploration,) = view.controller.vistrail.parameter_explorations
+    view.open_parameter_exploration(exploration.id)
+    return view
+
+
+def sheets() -> dict[str, dict[str, Any]]:
+    """What the spreadsheet shows: by sheet, the text of each cell by its row and column."""
+    from vistrails.packages.spreadsheet.spreadsheet_controller import spreadsheetController
+
+    tabs = spreadsheetController.findSpreadsheetWindow().tabController
+    found = {}
+    for number in range(tabs.count()):
+        sheet = tabs.widget(number)
+        rows, columns = sheet.getDimension()
+        cells = {f"{row} {column}": sheet.getCell(row, column) for row in range(rows) for column in range(columns)}
+        shown = {place: _content(cell) for place, cell in cells.items() if cell is not None}
+        if shown:
+            found[tabs.tabText(number)] = {"size": [rows, columns], **shown}
+    return found
+
+
+def _content(cell: Any) -> str:
+    return str(cell.browser.toPlainText()) if hasattr(cell, "browser") else type(cell).__name__
+
+
+def execute_in_vistrails(user: User, view: Any) -> Steps:
+    """VisTrails' own Execute."""
+    done: list[bool] = []
+
+    def execute() -> None:
+        view.pe_view.execute()
+        done.append(True)
+
+    user.later(execute)
+    yield from user.until(lambda: done, "the end of VisTrails' own exploration", 120)
+
+
+def never_ask() -> None:
+    """Have two engines started where none are running."""
+    from parallelflow.gui.controller import controller
+
+    controller().preferences.write({"if_no_engines": "auto", "engines": 2})
+
+
+def execute_on_cluster(user: User) -> Steps:
+    """Our entry of the menu."""
+    done: list[bool] = []
+
+    def execute() -> None:
+        user.choose(EXPLORE)
+        done.append(True)
+
+    user.later(execute)
+    yield from user.until(lambda: done, "the end of the exploration", 120)
+
+
+def cells_in_log(view: Any) -> list[dict[str, Any]]:
+    """What the log says of each cell that has been executed since it was last asked."""
+    execs = view.controller.log.workflow_execs
+    seen = getattr(view, "_seen_execs", 0)
+    view._seen_execs = len(execs)
+    found = []
+    for each in execs[seen:]:
+        modules = {}
+        for module in each.item_execs:
+            notes = {note.key: note.value for note in module.annotations}
+            modules[module.module_name] = [module.completed, module.cached, notes.get("parallel_engine", "")]
+        notes = {note.key: note.value for note in each.annotations}
+        found.append(
+            {"parameters": notes.get("exploration_parameters", ""), "modules": modules, "completed": each.completed}
+        )
+    return found
+
+
+def tally(user: User) -> list[list[str]]:
+    """What has run since it was last asked, and in which process."""
+    path = user.folder / "tally"
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return [line.split() for line in sorted(lines)]
+
+
+def states_in_view(view: Any) -> dict[str, int]:
+    """How the modules are drawn that VisTrails' view of the exploration shows."""
+    scene = view.pe_view.get_param_view().pipeline_view.scene()
+    return {
+        item.module.name: item.statusBrush.color().rgb() if item.statusBrush else 0 for item in scene.modules.values()
+    }
+
+
+def two_dimensions(user: User, seconds: float = 0.0) -> Callable[[Vistrail], None]:
+    """Three columns and two rows, of which the cell in the second column and row fails."""
+
+    def make(vistrail: Vistrail) -> None:
+        code = _CODE.format(tally=str(user.folder / "tally"), seconds=seconds)
+        source = vistrail.add_source((0, 1), "", code, {"a": "Integer", "b": "Integer"}, {"o": "File"}, a=0, b=0)
+        cell = vistrail.add("RichTextCell", (0, 0), "", SPREADSHEET)
+        vistrail.connect(source, "o", cell, "File")
+        vistrail.explore(
+            "two dimensions", {(source, "a"): [1, 2, 3], (source, "b"): [10, 20]}, layout={("RichTextCell", -1): (0, 0)}
+        )
+
+    return make
+
+
+def explore_both_ways(user: User) -> Scenario:
+    never_ask()
+    view = open_exploration(user, two_dimensions(user))
+    yield
+    for turn, execute in (
+        ("own", execute_in_vistrails(user, view)),
+        ("first", execute_on_cluster(user)),
+        ("second", execute_on_cluster(user)),
+    ):
+        yield from execute
+        user.seen[turn] = {
+            "ran": tally(user),
+            "log": cells_in_log(view),
+            "said": user.messages()[-1],
+            "view": states_in_view(view),
+        }
+    user.seen["sheets"] = sheets()
+    user.seen["pid"] = str(os.getpid())
+    results: list[Any] = []
+    user.later(lambda: results.extend(view.controller.execute_current_workflow()[0]))
+    yield from user.until(lambda: results, "a normal execution", 60)
+    user.seen["normal"] = {"errors": [str(each) for each in results[0].errors.values()], "ran": tally(user)}
+
+
+vars(explore_both_ways)["packages"] = ("spreadsheet", "controlflow", "ipyparallel_flow")

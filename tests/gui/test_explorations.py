@@ -1,0 +1,40 @@
+"""Parameter explorations in the real window: VisTrails' own Execute, and ours on the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from play import Seen
+
+pytestmark = pytest.mark.slow
+
+
+def test_an_exploration_fills_the_same_cells_as_vistrails_own_and_can_be_run_again(play: Callable[..., Seen]) -> None:
+    seen = play("explore_both_ways")
+    own, first, second = (seen[turn] for turn in ("own", "first", "second"))
+    cells = [[str(a), str(b)] for b in (10, 20) for a in (1, 2, 3)]
+    shown = {
+        f"{row} {column}": f"a is {a}, b is {b}" for row, b in enumerate((10, 20)) for column, a in enumerate((1, 2, 3))
+    }
+    del shown["1 1"]  # it fails
+    assert seen["sheets"] == {f"PE#{number} explored.vt 0": {"size": [2, 3], **shown} for number in range(3)}
+    for run in (own, first, second):
+        assert sorted(cells) == [[a, b] for a, b, _ in run["ran"]]
+        assert run["view"] == own["view"]
+    assert {pid for *_, pid in own["ran"]} == {seen["pid"]}
+    assert seen["pid"] not in {pid for run in (first, second) for *_, pid in run["ran"]}
+    for run in (first, second):
+        assert [cell["parameters"] for cell in run["log"]] == [
+            f"PythonSource.a = {a}, PythonSource.b = {b}" for a, b in cells
+        ]
+        for cell, its_own in zip(run["log"], own["log"], strict=True):
+            assert cell["completed"] == its_own["completed"]
+            assert {name: state[:1] for name, state in cell["modules"].items()} == {
+                name: state[:1] for name, state in its_own["modules"].items()
+            }
+            assert {name for name, state in cell["modules"].items() if state[2]} == {"PythonSource"}
+        assert "1 of 6 cells of the parameter exploration failed" in run["said"]
+        assert "column 2, row 2, sheet 1 (PythonSource.a = 2, PythonSource.b = 20): two and twenty" in run["said"]
+    # Nothing of what cells were given is left for it to take.
+    assert seen["normal"] == {"errors": [], "ran": [["0", "0", seen["pid"]]]}
