@@ -29,7 +29,7 @@ from parallelflow.map.seeds import Seeds
 
 
 @dataclass
-class Content:
+class CellsContent:
     """What travels to an engine.
 
     `given` is what is connected to the modules' ports from outside of the plan, by module; `wanted` are the ports that VisTrails
@@ -58,7 +58,7 @@ class CellsPlan:
     :raises CannotTravel: when a value in it cannot be pickled.
     """
 
-    def __init__(self, content: Content, cells: Sequence[Sequence[str]]):
+    def __init__(self, content: CellsContent, cells: Sequence[Sequence[str]]):
         self.content = content
         self.packed = values.pack(content)
         self._cells = cells
@@ -108,7 +108,7 @@ def make_plan(cells: Sequence[Cell], where: Cut, objects: dict[int, Any], pause:
         if {connection.sourceId, connection.destinationId} <= where.engines:
             partial.add_connection(connection.do_copy())
     interpreter = next(iter(objects.values())).interpreter
-    content = Content(
+    content = CellsContent(
         packages=needed.packages(),
         subworkflows=list(needed.subworkflows.values()),
         pipeline=db_serialize(partial),

@@ -21,7 +21,7 @@ from parallelflow.map.outcomes import ChunkOutcome, ExecutionRecord, Failure, It
 from parallelflow.map.ready import Ready, port_spec
 
 if TYPE_CHECKING:
-    from parallelflow.explorations.cells_plan import Content
+    from parallelflow.explorations.cells_plan import CellsContent
     from parallelflow.map.interrupts import Interrupts
 
 
@@ -33,9 +33,9 @@ class ReadyCells(Ready):
     :raises Refused: when it cannot run here.
     """
 
-    content: Content
+    content: CellsContent
 
-    def __init__(self, content: Content, kept: Sequence[Any]):
+    def __init__(self, content: CellsContent, kept: Sequence[Any]):
         super().__init__(content, kept)
         self._stays: dict[int, str] = {}
         self._broken_off = False
