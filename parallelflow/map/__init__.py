@@ -9,7 +9,8 @@ One element's way, from the list to the log:
 - `implicit_loops` has VisTrails hand over the loops that modules run by themselves where a list arrives on a port, if they bear a
   mark (`marks`): `implicit_execution` is one run of such a loop, `implicit_chunk` its other half on an engine.
 - `work` is what the scheduler runs, as data; `elements` a Map's list as that.
-- `plan` gathers everything that is the same for all elements; `needs` says which packages and subworkflows that takes;
+- `plan` gathers everything that is the same for all elements; `needs` says which packages and subworkflows that takes,
+  `package_code` whether an engine has the same code of them;
   `configuration` is what goes with one run of it.
 - `identity` is what kept results are known by: `digests` of values, which `vistrails_values` teaches files and modules, with
   `file_contents` for what is in files and `source_code` for what the modules are made of; by `loaded_code` an engine says what it

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parallelflow.map import loaded_code, shared_files
+from parallelflow.map import loaded_code, package_code, shared_files
 from parallelflow.map.outcomes import Host
 
 with contextlib.suppress(ImportError):  # there is none on Windows
@@ -203,6 +203,7 @@ def enable_package(package: Package) -> None:
     from vistrails.core.packagemanager import get_package_manager
 
     manager = get_package_manager()
+    python_name = f"{package.prefix or ''}{package.codepath}"
     name = f"the VisTrails package '{package.codepath}' ({package.identifier}, version {package.version})"
     if not manager.has_package(package.identifier):
         # Where VisTrails found it, for one that is in none of the places where VisTrails looks by itself.
@@ -212,11 +213,17 @@ def enable_package(package: Package) -> None:
         try:
             with shared_files.loading(package.identifier):
                 manager.late_enable_package(package.codepath, prefixes)
+            package_code.code_of(python_name)  # remembers what it is now
         except (Exception, SystemExit) as error:  # whatever its code does
             raise Refused(f"it cannot load {name}: {error or type(error).__name__}") from error
     found = manager.get_package(package.identifier).version
     if found != package.version:
         raise Refused(f"it has version {found} of {name}")
+    if (changed := package_code.changed(package.code, package_code.code_of(python_name))) is not None:
+        raise Refused(
+            f"it has loaded other code of {name} than VisTrails: '{changed}' has changed in between. Start engines anew, or, if the"
+            " engine is the newer one, reload the package in VisTrails"
+        )
     try:
         shared_files.check(package.identifier)
     except shared_files.CannotLock as error:
@@ -228,6 +235,9 @@ def _can_import(package: Package) -> bool:
         return importlib.util.find_spec(f"{package.prefix or ''}{package.codepath}") is not None
     except ImportError:
         return False
+
+
+_subworkflows: dict[tuple[str, ...], bytes] = {}
 
 
 def add_subworkflows(subworkflows: Iterable[Subworkflow]) -> None:
@@ -242,8 +252,15 @@ def add_subworkflows(subworkflows: Iterable[Subworkflow]) -> None:
 
     registry = get_module_registry()
     for sub in subworkflows:
-        if registry.has_descriptor_with_name(sub.package, sub.name, sub.namespace, sub.package_version, sub.version):
-            continue
+        key = (sub.package, sub.name, sub.namespace, sub.package_version, sub.version)
+        if registry.has_descriptor_with_name(*key):
+            if _subworkflows.get(key, sub.vistrail) == sub.vistrail:
+                continue
+            # Of another VisTrails, which was closed before it was saved: this one has changed the saved one in its own way.
+            there = registry.get_descriptor_by_name(*key)
+            registry.delete_descriptor(there, registry.package_versions[(sub.package, sub.package_version)])
+            registry._module_key_map.pop(there.module, None)
+        _subworkflows[key] = sub.vistrail
         vistrail = unserialize(sub.vistrail, Vistrail.vtType)
         Vistrail.convert(vistrail)
         module = new_abstraction(sub.name, vistrail, "", int(sub.version))

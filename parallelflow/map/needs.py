@@ -11,7 +11,7 @@ import os
 import pickle
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vistrails.core import debug
@@ -21,19 +21,22 @@ from vistrails.core.system import current_dot_vistrails, get_vistrails_directory
 from vistrails.db.services.io import serialize as db_serialize
 
 import parallelflow
+from parallelflow.map.package_code import code_of
 
 
 @dataclass(frozen=True)
 class Package:
     """A VisTrails package that the plan's modules come from.
 
-    `prefix` is what stands before `codepath` in the name of its Python package, as VisTrails found it; None if it did not.
+    `prefix` is what stands before `codepath` in the name of its Python package, as VisTrails found it; None if it did not. `code`
+    is what `package_code.code_of` says of it.
     """
 
     identifier: str
     codepath: str
     prefix: str | None
     version: str
+    code: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,11 @@ class Needed:
         for identifier in self.identifiers:
             if manager.has_package(identifier):
                 needed.update(manager.all_dependencies(manager.get_package(identifier).identifier))
-        return [package for package in _enabled_packages() if package.identifier in needed]
+        return [
+            replace(package, code=code_of(f"{package.prefix or ''}{package.codepath}"))
+            for package in _enabled_packages()
+            if package.identifier in needed
+        ]
 
 
 def _enabled_packages() -> list[Package]:

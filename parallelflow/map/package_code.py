@@ -1,0 +1,55 @@
+"""The code of VisTrails packages that may change while their version does not, above all the user's own.
+
+An engine loads a package once, and so does VisTrails, perhaps on another day. Whether both have the same code is told by a digest
+of each of its files, taken soon after it was imported.
+
+May import the standard library, and `digests`, `file_contents` and `source_code` of the map room.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from types import ModuleType
+
+from parallelflow.map import file_contents, source_code
+from parallelflow.map.digests import Unknown
+
+_digests: weakref.WeakKeyDictionary[ModuleType, bytes] = weakref.WeakKeyDictionary()
+
+
+def code_of(name: str) -> dict[str, bytes]:
+    """Return digests of a package's code as it has been imported here.
+
+    What is looked at for the first time is believed to be what was imported.
+
+    :param name: the name of its Python package.
+    :returns: by the names of its Python modules; without those that are known by a version, and those that cannot be read.
+    """
+    found = {}
+    for imported, module in sorted(sys.modules.items()):
+        if imported == name or imported.startswith(f"{name}."):
+            digest = _digest(module)
+            if digest != file_contents.NOT_THERE:
+                found[imported] = digest
+    return found
+
+
+def _digest(module: ModuleType) -> bytes:
+    if module not in _digests:
+        path = getattr(module, "__file__", None)
+        try:
+            known = path is None or source_code.is_known_by_version(path)
+            _digests[module] = file_contents.NOT_THERE if known else file_contents.digest_of(str(path))
+        except Unknown:
+            _digests[module] = file_contents.NOT_THERE
+    return _digests[module]
+
+
+def changed(here: dict[str, bytes], there: dict[str, bytes]) -> str | None:
+    """Return the name of a Python module that is not the same here and there; None if all are that both have imported.
+
+    :param here: what `code_of` has said in one process.
+    :param there: what it has said in another.
+    """
+    return next((name for name in sorted(here.keys() & there.keys()) if here[name] != there[name]), None)
