@@ -100,13 +100,13 @@ def make_plan(cells: Sequence[Cell], where: Cut, objects: dict[int, Any], pause:
     stored = [pipeline.modules[module_id].do_copy() for module_id in order]
     needed = Needed(stored, gathered.types)
     parameters = parameters_of(stored)
-    restore_parameters(stored, [""] * len(parameters))
     partial = Pipeline(version=vistrails.db.versions.currentVersion)
     for module in stored:
         partial.add_module(module)
     for connection in pipeline.connection_list:
         if {connection.sourceId, connection.destinationId} <= where.engines:
             partial.add_connection(connection.do_copy())
+    restore_parameters(stored, [""] * len(parameters))  # XML refuses control characters; they travel beside it
     interpreter = next(iter(objects.values())).interpreter
     content = CellsContent(
         packages=needed.packages(),

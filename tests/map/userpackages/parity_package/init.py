@@ -56,6 +56,19 @@ class Held(NotCacheable, Module):
             self.set_output(port, value)
 
 
+class Keeps(NotCacheable, Module):
+    """Keeps in VisTrails' own process what it gets; an engine cannot run it."""
+
+    needs_window = True
+    _input_ports = [IPort("value", "basic:Variant"), IPort("other", "basic:Variant"), IPort("text", "basic:String")]
+
+    def compute(self):
+        import parity_values
+
+        got = {port: self.get_input(port) for port in ("value", "other", "text") if self.has_input(port)}
+        parity_values.HELD.setdefault("kept", []).append(got)
+
+
 class Echo(Module):
     """Gives back what it gets, on ports of many types."""
 
@@ -527,6 +540,7 @@ _modules = [
     ]
 ] + [
     Held,
+    Keeps,
     Lengths,
     ParallelLengths,
     Echo,
