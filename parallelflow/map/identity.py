@@ -173,7 +173,7 @@ def of_plan(map_module: Module, content: Content, pause: Callable[[], None] = la
 
 
 class _Description:
-    """Describes a plan as plain values.
+    """Describes a plan as plain values; whatever a plan gets has to be in here, or in a test's list of what does not count.
 
     :param pipeline: the pipeline that the Map is in.
     :param content: what the plan says.
@@ -193,7 +193,8 @@ class _Description:
         content = self._content
         packages = sorted((each.identifier, each.version, settings_of(each)) for each in content.packages)
         functions = [self._planned(module_id) for module_id in content.functions]
-        return packages, functions, list(content.input_ports), content.output_port, content.is_range
+        ports = list(content.input_ports), content.output_port
+        return packages, functions, ports, content.is_range, content.chunk
 
     def _planned(self, module_id: int) -> tuple[Any, ...]:
         if module_id not in self._described:

@@ -16,6 +16,23 @@ from parallelflow.map.work import Report
 
 # What names no file by itself; a text that does cannot be told from another.
 _PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None)})
+_CONTAINERS = (list, tuple, dict, set, frozenset)
+
+
+def names_no_file(value: Any, depth: int = 3) -> bool:
+    """Whether a value names no file for certain; looks no deeper than so many containers.
+
+    :param value: any Python value.
+    :param depth: how deep.
+    """
+    kind = type(value)
+    if kind in _PLAIN:
+        return True
+    if kind not in _CONTAINERS:
+        return kind.__module__ == "numpy" and not getattr(getattr(value, "dtype", None), "hasobject", True)
+    if kind is dict and not names_no_file(list(value.values()), depth):
+        return False
+    return _PLAIN.issuperset(map(type, value)) or (depth > 0 and all(names_no_file(each, depth - 1) for each in value))
 
 
 class Keepable:
@@ -50,9 +67,9 @@ class Keepable:
     def prepare(self) -> None:
         """Make the keys of elements that may name files, before one runs: afterwards something else may be in them."""
         for index in range(len(self._elements)):
-            element = self._elements[index]
-            if type(element) not in (list, tuple) or not _PLAIN.issuperset(map(type, element)):
+            if not names_no_file(self._elements[index]):
                 self._key(index)
+            self._pause()
 
     def keys(self, index: int) -> Sequence[bytes]:
         """Return the keys by which an element's result may have been kept.
@@ -85,6 +102,7 @@ class Keepable:
         :raises CannotBeKept: if nothing can.
         :raises CannotTravel: when the result cannot be pickled.
         """
+        self._pause()
         outcome, engine = report.outcome, report.engine
         if engine is None or self._engines.get(engine, "it has not said what code it runs") is not None:
             raise CannotBeKept("it is not known what code its engine runs")

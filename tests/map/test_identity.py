@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from workflows import OURS, PARITY, Flow
 
 from parallelflow.map import execution, identity, loaded_code
 from parallelflow.map.identity import PlanIdentity
-from parallelflow.map.needs import Needed
-from parallelflow.map.plan import make_plan
+from parallelflow.map.keepable import names_no_file
+from parallelflow.map.needs import Needed, Package
+from parallelflow.map.plan import Connector, Content, PlannedModule, Spec, make_plan
 from parallelflow.map.scheduler import MapError
 
 
@@ -214,6 +215,48 @@ def test_a_module_that_only_its_consumer_runs_counts(digest_of: Any) -> None:
     own = digest_of(choosing("a", "b"))
     assert digest_of(choosing("a", "b")) == own
     assert len({own, digest_of(choosing("b", "a")), digest_of(choosing("a", "c"))}) == 3
+
+
+def test_nothing_of_a_plan_is_forgotten() -> None:
+    """A field that a plan gets must be put into the description, or here."""
+    in_pipeline = {"subworkflows", "pipeline", "parameters"}  # described as VisTrails stores them
+    by_content = {"files"}  # where they are named
+    does_not_count = {"map_id", "folder", "file_pool"}
+    described = {"packages", "modules", "functions", "is_range", "input_ports", "output_port", "chunk"}
+    assert {each.name for each in fields(Content)} == in_pipeline | by_content | does_not_count | described
+    described = {"list_depth", "enabled_outputs", "connectors", "computed"}
+    assert {each.name for each in fields(PlannedModule)} == {"module_id", "signature"} | described
+    described = {"port", "spec", "typecheck", "source", "source_port", "value", "depth"}
+    assert {each.name for each in fields(Connector)} == {"origin"} | described
+    assert {each.name for each in fields(Spec)} == {"name", "sigstring", "depth", "optional"}  # the name is the port's
+    by_code = {"code", "codepath", "prefix"}
+    assert {each.name for each in fields(Package)} == {"identifier", "version"} | by_code
+
+
+def test_what_names_no_file_is_told_at_a_glance(tmp_path: Path) -> None:
+    none: list[Any] = [
+        1,
+        "a",
+        [1],
+        (1, [2.0, None]),
+        {"a": [b""]},
+        {1, 2},
+        numpy.zeros(3),
+        numpy.float64(1),
+        [numpy.zeros(2, [("a", "i4")])],
+    ]
+    some: list[Any] = [
+        PathObject("a"),
+        Path("a"),
+        [Path("a")],
+        {"a": {"b": Path("a")}},
+        {Path("a"): 1},
+        [[[[[[1]]]]]],
+        object(),
+    ]
+    some += [numpy.array([None], object), {"a": (1, [PathObject("a")])}, numpy.zeros(1, [("a", "O")])]
+    assert [names_no_file(each) for each in none] == [True] * len(none)
+    assert [names_no_file(each) for each in some] == [False] * len(some)
 
 
 # ---------------------------------------------------------------- Groups and subworkflows
