@@ -222,6 +222,8 @@ class _Description:
     # ------------------------------------------------------------ as VisTrails stores it
 
     def _module(self, stored: Any) -> tuple[Any, ...]:
+        if stored.cache != 1:  # a PythonSource may say otherwise when it runs, but not against the user
+            raise Unknown(tr("the cache of the module '{module}' is switched off", module=_label(stored)))
         inner: Any = None
         if stored.is_group():
             inner = self._pipeline(stored.pipeline)
@@ -306,6 +308,13 @@ def settings_of(package: Package) -> str:
     return repr(sorted(configuration.of_package(package.codepath).items()))
 
 
+def _label(stored: Any) -> str:
+    """What a module is called in the workflow."""
+    if stored.has_annotation_with_key("__desc__"):
+        return str(stored.get_annotation_by_key("__desc__").value)
+    return str(stored.name)
+
+
 def _names(map_module: Module) -> tuple[str, str]:
     """What a workflow and a Map in it are called, for a list that the user reads."""
     info = map_module.moduleInfo
@@ -313,6 +322,6 @@ def _names(map_module: Module) -> tuple[str, str]:
     workflow = getattr(locator, "name", None) or info.get("vistrailName") or ""
     stored = info["pipeline"].modules[info["moduleId"]]
     if stored.has_annotation_with_key("__desc__"):
-        return str(workflow), str(stored.get_annotation_by_key("__desc__").value)
+        return str(workflow), _label(stored)
     names = [type(connector.obj).__name__ for connector in map_module.inputPorts.get("FunctionPort", ())]
     return str(workflow), f"{stored.name} ({', '.join(names)})" if names else str(stored.name)

@@ -259,6 +259,13 @@ def test_what_names_no_file_is_told_at_a_glance(tmp_path: Path) -> None:
     assert [names_no_file(each) for each in some] == [False] * len(some)
 
 
+def test_where_a_cache_is_switched_off_nothing_is_known(identity_of: Any) -> None:
+    off, inner = flow_with(), chain()
+    off.specs[0].cached = inner.specs[1].cached = False
+    for flow in (off, in_group(inner), in_group(inner, subworkflow="switched_off")):
+        assert identity_of(flow) == "the cache of the module 'Echo' is switched off"
+
+
 # ---------------------------------------------------------------- Groups and subworkflows
 
 
