@@ -25,13 +25,15 @@ One element's way, from the list to the log:
 - `scheduler` sends chunks to engines and brings outcomes back. `state` is all that it knows of the Map, `supply` what is yet to be
   handed out, `crew` the engines and what is on its way to each; `watch` looks after them, and `faults` deals with what goes wrong.
   `deaths` judges who is to blame for engines that die, `autopsy` knows how they ended, `complaints` says it.
+- `calls` has a function called for elements, without VisTrails, for `parallelflow.api`; `engine_function` does it in an engine.
 - `breaking_off` ends what runs when the Map ends early, and `forgetting` what client and hub keep of it.
 - `answers` reads what engines answer, and says what it was about where that cannot be done; `unreadable` finds out why.
 - `engine` is what the scheduler calls in an engine: `engine_vistrails` starts VisTrails there, with `shared_files` between its
-  packages and those of other engines; `ready` is the frame in which chunks run, whatever they are of, and `engine_plan` runs a
-  Map's through the serial Map's own loop, which is `chunk_module`, `short_way` leaves out what comes to nothing in that, `recorder`
-  notes down what is executed, `seeds` gives each element random numbers of its own, `series` its files their numbers, `interrupts`
-  lets SIGINT end an element but nothing else, `taking_back` gives a chunk back that waits there.
+  packages and those of other engines; `frame` is what is round a chunk that runs, whatever it is of, `ready` what is round one
+  of VisTrails', and `engine_plan` runs a Map's through the serial Map's own loop, which is `chunk_module`, `short_way` leaves
+  out what comes to nothing in that, `recorder` notes down what is executed, `seeds` gives each element random numbers of its
+  own, `series` its files their numbers, `interrupts` lets SIGINT end an element but nothing
+  else, `taking_back` gives a chunk back that waits there.
 - `streams` are an element's standard output and error, which `drain`, a process beside the engine, reads, and `printed` shows
   them in VisTrails; `left_running` brings what is printed when an element is over. `plain_python` hides from elements that an
   engine is an IPython kernel.

@@ -1,6 +1,6 @@
 """What the client calls in an engine: `greet`, `install`, which makes a plan ready, and `run`, which runs a chunk of elements.
 
-`parallelflow.map.engine_vistrails` starts VisTrails there, on the first plan; `parallelflow.map.ready` runs chunks.
+`parallelflow.map.engine_vistrails` starts VisTrails there, on the first plan that needs it; `parallelflow.map.frame` runs chunks.
 
 May import the map room; nothing of VisTrails is imported before a plan arrives.
 """
@@ -26,6 +26,7 @@ from IPython import get_ipython
 import parallelflow
 from parallelflow.map import engine_vistrails, shared_memory, taking_back, unreadable, values
 from parallelflow.map.engine_vistrails import Refused, Unfit
+from parallelflow.map.frame import CannotRead, Frame
 from parallelflow.map.interrupts import held_back
 from parallelflow.map.left_running import Left, known
 from parallelflow.map.outcomes import (
@@ -41,7 +42,6 @@ from parallelflow.map.outcomes import (
 )
 from parallelflow.map.plain_python import plain_python
 from parallelflow.map.printed import joined
-from parallelflow.map.ready import CannotRead, Ready
 from parallelflow.map.streams import of_elements
 
 with contextlib.suppress(ImportError):  # there is none on Windows
@@ -57,7 +57,7 @@ MOST_BYTES = 1024**3
 # With less room than so many bytes, what is not needed is let go before it is said how much there is.
 _SHORT = 256 * 1024**2
 
-_plans: OrderedDict[str, Ready] = OrderedDict()
+_plans: OrderedDict[str, Frame] = OrderedDict()
 
 
 def inside() -> bool:
@@ -110,11 +110,11 @@ def _let_go() -> None:
 
 
 def install(digest: str, version: str, environment: bytes, *packed: Any) -> PlanReady | PlanRefused | MemoryOutOfReach:
-    """Make a plan ready, starting VisTrails if this is the first.
+    """Make a plan ready, starting VisTrails if this is the first that needs it.
 
     :param digest: the plan digest.
     :param version: the client's version of Parallel Flow.
-    :param environment: the user's VisTrails, as `needs.environment` described it.
+    :param environment: the user's VisTrails, as `needs.environment` described it; empty for a plan that needs none.
     :param packed: the plan, as `values.pack` made it.
     :returns: that it is ready, or why it cannot run here, or that this engine does not share the client's memory.
     """
@@ -135,7 +135,7 @@ def install(digest: str, version: str, environment: bytes, *packed: Any) -> Plan
             return PlanRefused(platform.node(), values.describe_error(error), most_bytes=_memory()[0])
         except (Exception, SystemExit):  # whatever a package does when it is loaded
             return PlanRefused(platform.node(), f"it could not prepare the modules:\n{traceback.format_exc()}")
-        return PlanReady(engine_vistrails.host())
+        return PlanReady(_plans[digest].host())
 
 
 def _make_ready(digest: str, version: str, environment: bytes, packed: Sequence[Any], said: Callable[[], str]) -> None:
@@ -145,7 +145,10 @@ def _make_ready(digest: str, version: str, environment: bytes, packed: Sequence[
         return
     kept = shared_memory.opened(packed)
     # First VisTrails with the user's packages, for values in the plan may be of their classes.
-    engine_vistrails.start(pickle.loads(environment), said)
+    if environment:
+        engine_vistrails.start(pickle.loads(environment), said)
+    else:
+        engine_vistrails.have_a_folder()
     try:
         content: Content = values.unpack(shared_memory.mapped(kept))
     except Exception as error:  # whatever the values' classes do
@@ -215,24 +218,24 @@ def left_running() -> Left:
         return Left(functools.reduce(joined, text.elements.values(), text.between), threads, children)
 
 
-def _packed_outcome(outcome: ChunkOutcome, port: str) -> list[Any]:
+def _packed_outcome(outcome: ChunkOutcome, port: str | None) -> list[Any]:
     """Pack an outcome; a result that cannot travel becomes its element's failure.
 
-    :param port: the output port that results are from; '' where each is those of all ports, by their names.
+    :param port: the output port that results are from; '' where each is those of all ports, by their names; None for a function's.
     """
     try:
         return values.pack(outcome)
     except values.CannotTravel as whole:
         for index, result in sorted(outcome.values.items()):
-            for name, value in ({port: result} if port else result).items():
+            for name, value in (result if port == "" else {port: result}).items():
                 try:
                     values.pack(value)
                 except values.CannotTravel as error:
                     outcome.values = {i: v for i, v in outcome.values.items() if i < index}
+                    on_output = f" on output '{name}'" if name is not None else ""
                     outcome.failure = Failure(
                         index,
-                        f"The result on output '{name}', of type {type(value).__name__}, cannot be sent back"
-                        f" from an engine: {error}",
+                        f"The result{on_output}, of type {type(value).__name__}, cannot be sent back from an engine: {error}",
                         "".join(traceback.format_exception(error)),
                         None,
                         cannot_travel=True,

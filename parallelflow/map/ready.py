@@ -1,4 +1,4 @@
-"""What engines make of a plan: its pipeline in an interpreter of its own, and the frame in which chunks of elements run.
+"""What engines make of a plan with modules: its pipeline in an interpreter of its own, in a VisTrails that is as the run wants it.
 
 `parallelflow.map.engine_plan` is how a Map's elements run in it; what else runs elements has a kind of its own.
 
@@ -10,21 +10,18 @@ from __future__ import annotations
 import atexit
 import os
 import pickle
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from parallelflow.map import loaded_code, values
+from parallelflow.map import loaded_code
 from parallelflow.map.engine_vistrails import add_subworkflows, enable_package, have_a_folder, host
-from parallelflow.map.left_running import known
-from parallelflow.map.outcomes import ChunkOutcome, Failure
-from parallelflow.map.plain_python import plain_python
+from parallelflow.map.frame import Frame
+from parallelflow.map.outcomes import ChunkOutcome, Host
 from parallelflow.map.seeds import Generators
 from parallelflow.map.streams import of_elements
 
 if TYPE_CHECKING:
-    from parallelflow.map.interrupts import Interrupts
     from parallelflow.map.loaded_code import Loaded
     from parallelflow.map.plan import Spec
 
@@ -32,12 +29,8 @@ if TYPE_CHECKING:
 _configured_for = b""
 
 
-class CannotRead(Exception):
-    """Elements cannot be unpickled here; `str()` says why."""
-
-
-class Ready(ABC):
-    """A plan that can run in this process.
+class Ready(Frame):
+    """A plan with modules that can run in this process.
 
     :param content: what it says: packages, subworkflows, the pipeline and its parameters, and folders, as
         `parallelflow.map.plan.Content` has them.
@@ -52,8 +45,7 @@ class Ready(ABC):
 
         from parallelflow.map.plan import restore_parameters
 
-        self.content = content
-        self._kept = kept
+        super().__init__(content, kept)
         for package in content.packages:
             enable_package(package)
         add_subworkflows(content.subworkflows)
@@ -67,14 +59,9 @@ class Ready(ABC):
         self._generators: Generators
         self._series: Any = None  # a `parallelflow.map.series.Series`
 
-    @property
-    def nbytes(self) -> int:
-        """About how many bytes it occupies: its values, and what they are made of anew in each run."""
-        return 2 * values.size(self._kept)
-
-    @abstractmethod
-    def is_spoilt(self) -> bool:
-        """Whether it must be made ready anew before another chunk runs."""
+    def host(self) -> Host:
+        """Return the machine and process that this is, as the log is to have them."""
+        return host()
 
     def _take_over_file_pool(self, directory: str) -> None:
         """Keep elements' files in VisTrails' own pool where it can be reached, so that they live as long as it does."""
@@ -90,17 +77,7 @@ class Ready(ABC):
             pool.cleanup = lambda: None
             atexit.register(remove)
 
-    def run(self, indices: Sequence[int], run_info: bytes, packed: Any, interrupts: Interrupts) -> ChunkOutcome:
-        """Run a chunk.
-
-        :param indices: the indices of the chunk's elements.
-        :param run_info: what there is to know of this run, a pickled `parallelflow.map.plan.Run`.
-        :param packed: the elements, a list, as `values.pack` made it.
-        :param interrupts: SIGINT, held back; elements are what it ends.
-        :returns: what became of the elements; the failure of one is in it.
-        :raises CannotRead: when the elements cannot be unpickled; none has run.
-        """
-        outcome = ChunkOutcome(host(), 0.0, indices)
+    def _enter(self, run_info: bytes) -> None:
         try:
             os.chdir(self.content.folder)  # relative names of files mean the same as in VisTrails
         except OSError:  # it is not there, or may not be entered
@@ -114,48 +91,15 @@ class Ready(ABC):
         self._go_on_with_run()
         if self._run.units is not None and loaded_code.look():  # what elements load is later than this
             self._has_told = False
-        try:
-            elements = values.unpack(packed)
-        except Exception as error:  # whatever the elements' classes do
-            raise CannotRead(values.describe_error(error)) from error
-        streams = of_elements()
-        self._prepare(elements, indices)
-        with streams.leading_here(), plain_python().in_force():
-            started = time.perf_counter()
-            try:
-                with interrupts.let_through():
-                    self._run_elements(outcome, interrupts)
-            except BaseException as error:  # SystemExit and the like, which VisTrails lets pass
-                outcome.failure = self._broke_off(error)
-            outcome.seconds = time.perf_counter() - started
-        # Before the text: what a thread prints that ends meanwhile is in it then.
-        outcome.goes_on = known().threads() or known().children()
-        outcome.printed = streams.take()
-        self._complete(outcome)
-        if self._run.units is not None:
-            outcome.code = self._code()
-        outcome.after_series = self._series.after
-        return outcome
 
     @abstractmethod
     def _begin_run(self) -> None:
         """Forget what an earlier run has left."""
 
-    @abstractmethod
-    def _prepare(self, elements: Any, indices: Sequence[int]) -> None:
-        """Take over the next chunk."""
-
-    @abstractmethod
-    def _run_elements(self, outcome: ChunkOutcome, interrupts: Interrupts) -> None:
-        """Run the chunk's elements; whatever it raises ends the chunk."""
-
-    @abstractmethod
-    def _broke_off(self, error: BaseException) -> Failure:
-        """Say which element it was that has ended the chunk."""
-
-    @abstractmethod
-    def _complete(self, outcome: ChunkOutcome) -> None:
-        """Note what else has become of the chunk, and let go of its values."""
+    def _leave(self, outcome: ChunkOutcome) -> None:
+        if self._run.units is not None:
+            outcome.code = self._code()
+        outcome.after_series = self._series.after
 
     def _files_in_series(self) -> int:
         """How many files in series an element writes."""

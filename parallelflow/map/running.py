@@ -6,7 +6,7 @@ May import the cluster room and the map room; nothing of VisTrails.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from parallelflow.cluster.connection import Connection
@@ -49,24 +49,71 @@ def run(
         tick(scheduler)
 
     with connection.watched(), garbage.in_steps() as collect:
-        scheduler = Scheduler(
-            connection,
-            work,
-            source,
-            sink,
-            _limits(session.settings),
-            step,
-            breaking_off,
-            lambda engine_id: _stop_engine(session, engine_id),
-            lambda uuids: autopsy(session, uuids),
-            session.was_taken,
-            lambda uuid: is_started_here(session, uuid),
-        )
+        scheduler = _scheduler(session, connection, work, source, sink, step, breaking_off)
         try:
             with left_running.sending:
                 scheduler.run()
         finally:
             left_running.watch(connection.client, going_on, _ask_what_is_left)
+
+
+def rounds(
+    session: Session, connection: Connection, work: Work, source: Source, sink: Sink, going_on: set[int]
+) -> Generator[Scheduler, float | None, None]:
+    """Do the same in rounds, as `Scheduler.rounds` does; what runs when the generator is closed is broken off.
+
+    Between rounds engines go on with what they have: one chunk or two each.
+
+    :param session: the session.
+    :param connection: its connection.
+    :param work: the plan, and which elements are to be run.
+    :param source: where elements come from.
+    :param sink: where outcomes go; what it raises ends the run.
+    :param going_on: as for `run`.
+    :returns: after each round, the scheduler.
+    :raises MapError: when the run cannot go on.
+    """
+    scheduler = _scheduler(session, connection, work, source, sink)
+    with connection.watched():
+        steps, timeout = scheduler.rounds(), None
+        try:
+            while True:
+                with left_running.sending:
+                    try:
+                        steps.send(timeout)
+                    except StopIteration:
+                        return
+                timeout = yield scheduler
+        finally:
+            try:
+                with left_running.sending:
+                    steps.close()
+            finally:
+                left_running.watch(connection.client, going_on, _ask_what_is_left)
+
+
+def _scheduler(
+    session: Session,
+    connection: Connection,
+    work: Work,
+    source: Source,
+    sink: Sink,
+    tick: Callable[[Scheduler], None] = lambda _: None,
+    breaking_off: Callable[[], None] = lambda: None,
+) -> Scheduler:
+    return Scheduler(
+        connection,
+        work,
+        source,
+        sink,
+        _limits(session.settings),
+        tick,
+        breaking_off,
+        lambda engine_id: _stop_engine(session, engine_id),
+        lambda uuids: autopsy(session, uuids),
+        session.was_taken,
+        lambda uuid: is_started_here(session, uuid),
+    )
 
 
 def _ask_what_is_left(client: Any, engine_id: int) -> Any:

@@ -124,12 +124,13 @@ class Scheduler:
             for _ in rounds:
                 self._tick(self)
 
-    def rounds(self) -> Generator[None, None, None]:
-        """Do the same in rounds of at most `TICK` seconds; what has not been run when the generator is closed is broken off.
+    def rounds(self) -> Generator[None, float | None, None]:
+        """Do the same in rounds; what has not been run when the generator is closed is broken off.
 
+        :returns: a generator of rounds; what is sent to it is for how many seconds at most the next one waits, else `TICK`.
         :raises MapError: when the Map cannot go on.
         """
-        grace = 0.0
+        grace, timeout = 0.0, None
         try:
             while True:
                 self._watch.look()
@@ -137,10 +138,10 @@ class Scheduler:
                 if not self._is_needed():
                     grace = self._state.limits.grace
                     return
-                self._collect()
+                self._collect(TICK if timeout is None else timeout)
                 if self._state.done_with.is_due:
                     self._state.done_with.forget(hub=not self._state.connection.lost)
-                yield
+                timeout = yield
         finally:
             try:
                 if self._state.pending:

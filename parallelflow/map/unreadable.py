@@ -129,7 +129,10 @@ def in_plan(packed: Sequence[Any]) -> str:
     :param packed: what the client sent.
     """
     with contextlib.suppress(Exception):
-        for module in _load(packed).modules:
+        content = _load(packed)
+        if hasattr(content, "function"):
+            return "the function"
+        for module in content.modules:
             ports = [(f"on port '{each.port}'", each.value) for each in module.connectors]
             outputs = {} if module.computed is None else module.computed.outputPorts
             ports += [(f"of output '{port}'", value) for port, value in outputs.items()]
