@@ -225,9 +225,11 @@ class _Description:
         if stored.cache != 1:  # a PythonSource may say otherwise when it runs, but not against the user
             raise Unknown(tr("the cache of the module '{module}' is switched off", module=_label(stored)))
         inner: Any = None
-        if stored.is_group():
+        specs: list[Any] = []
+        if stored.is_group() or stored.is_abstraction():
             inner = self._pipeline(stored.pipeline)
-        specs: list[Any] = [] if stored.is_group() else [_spec(each) for each in stored.port_spec_list]
+        else:
+            specs = [_spec(each) for each in stored.port_spec_list]
         return (
             stored.package,
             stored.name,
