@@ -74,6 +74,18 @@ def made_up() -> Any:
     return cluster, progress
 
 
+def kept_results() -> list[Any]:
+    """What is kept of three Maps; relative to the clock, because ages are shown."""
+    from parallelflow.results.store import Listed
+
+    now = time.time()
+    return [
+        Listed("hillshade.vt", "Map (Shade)", 899, 214_000_000, now - 380, now - 64),
+        Listed("sweep.vt", "Tolerances", 48, 1_310_000, now - 7 * 86_400, now - 5 * 3600),
+        Listed("sweep.vt", "Map (Group)", 712, 18_400_000, now - 12 * 86_400, now - 3 * 86_400),
+    ]
+
+
 def dialogs(parent: Any = None) -> Iterator[tuple[str, Any]]:
     """Make each of our dialogs and windows, with its name."""
     from parallelflow.cluster.questions import Orphan
@@ -85,6 +97,7 @@ def dialogs(parent: Any = None) -> Iterator[tuple[str, Any]]:
     from parallelflow.gui.preferences_dialog import PreferencesDialog
     from parallelflow.gui.profile_dialog import ProfileDialog
     from parallelflow.gui.progress_dialog import ProgressDialog
+    from parallelflow.gui.results_dialog import ResultsDialog
     from parallelflow.gui.shutdown_dialog import ShutdownDialog
     from parallelflow.gui.start_dialog import NeedDialog, StartDialog, StartState
 
@@ -138,6 +151,7 @@ def dialogs(parent: Any = None) -> Iterator[tuple[str, Any]]:
         ),
     )
     yield "preferences", PreferencesDialog(parent, Settings(), ["default", "hpc", "lab"], 8)
+    yield "results", ResultsDialog(parent, kept_results(), "/home/ada/.vistrails/parallelflow/results")
     orphans = [
         Orphan("controller", 18022, _HERE, _NOW - 86400, "default"),
         Orphan("engine", 18025, _HERE, _NOW - 86399, "default"),

@@ -24,6 +24,7 @@ _FALSE = ("false", "no", "off", "0")
 MOST_ENGINES = 10_000
 LONGEST_WAIT = 86_400.0
 MOST_DEATHS = 100
+MOST_GIGABYTES = 10_000
 
 
 def _preference(
@@ -67,6 +68,13 @@ def _count(value: object) -> int:
 def _times(value: object) -> int:
     number = _count(value)
     if not 1 <= number <= MOST_DEATHS:
+        raise ValueError
+    return number
+
+
+def _gigabytes(value: object) -> int:
+    number = _count(value)
+    if not 1 <= number <= MOST_GIGABYTES:
         raise ValueError
     return number
 
@@ -209,6 +217,21 @@ class Settings:
         ),
         lambda: tr("True or False"),
         _yes_or_no,
+    )
+    keep_results: str = _preference(
+        "failed",
+        lambda: tr(
+            "Which results of a Map's elements are kept, so that they need not run again: 'failed' keeps them until the Map has"
+            " completed once, 'all' longer than that, 'none' keeps none."
+        ),
+        lambda: tr("'failed', 'all' or 'none'"),
+        _one_of("failed", "all", "none"),
+    )
+    results_limit: int = _preference(
+        10,
+        lambda: tr("How many gigabytes of results are kept at most; those that were not used for longest go first."),
+        lambda: tr("a whole number from 1 to {most}", most=MOST_GIGABYTES),
+        _gigabytes,
     )
 
     @classmethod

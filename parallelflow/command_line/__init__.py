@@ -4,9 +4,11 @@
 - `clusters` looks at, starts and stops clusters; `enable` switches the package on.
 - `doctor` finds out what is wrong; its checks are in `checks`, which need nothing but Python, `vistrails_checks`,
   `cluster_checks` and `folder_checks`, and `trial` starts engines to see what machines lack.
+- `results` lists and clears what is kept of elements.
 - `user` reads what a user's VisTrails has been told.
 
-This room imports `parallelflow.cluster` and the standard library; VisTrails only where it is what is looked at, never Qt.
+This room imports `parallelflow.cluster`, `parallelflow.results` and the standard library; VisTrails only where it is what is looked
+at, never Qt.
 The cluster room is imported late, so that ``doctor`` works, and Ctrl-C and ``--help`` as well, where it cannot be.
 """
 
@@ -27,6 +29,7 @@ _MODULES = {
     "forget": "clusters",
     "profiles": "clusters",
     "doctor": "doctor",
+    "results": "results",
     "enable": "enable",
 }
 

@@ -23,6 +23,8 @@ class Arguments:
     :param engines: how many engines to start; None: as many as the preferences say
     :param everything: whether to stop what others have started as well
     :param tries: whether to start an engine on each machine to see what it lacks
+    :param action: to ``results``: ``list`` or ``clear``
+    :param workflow: to ``results``: only those of this workflow
     """
 
     command: str
@@ -32,6 +34,8 @@ class Arguments:
     engines: int | None = None
     everything: bool = False
     tries: bool = False
+    action: str = ""
+    workflow: str | None = None
 
 
 _EXIT_CODES = """\
@@ -49,6 +53,7 @@ examples:
   python -m parallelflow start -n 8        start a cluster of 8 engines that VisTrails will use
   python -m parallelflow status            look at it
   python -m parallelflow stop              stop it
+  python -m parallelflow results list      see which results of elements are kept
 
 {_EXIT_CODES}"""
 
@@ -135,6 +140,19 @@ JSON: file, changes (sentences), backup (the old file, or null).
 
 {_EXIT_CODES}"""
 
+_RESULTS = f"""\
+Results of elements are kept as the preference keep_results says. A Map that is running goes on without those that are cleared.
+
+examples:
+  python -m parallelflow results list
+  python -m parallelflow results clear --workflow sweep.vt
+  python -m parallelflow results clear --json
+
+JSON: folder, and, after list, kept, for each workflow and Map: workflow, map, results (how many), bytes, since (when the first was
+kept), used (when one was last used); after clear, cleared (how many results) and bytes. Times are in seconds since 1970.
+
+{_EXIT_CODES}"""
+
 
 _PROFILE = "the IPython profile (default: VisTrails' preference)"
 _PROFILE_TO_USE = "the IPython profile that VisTrails is to use (default: leave it as it is)"
@@ -156,6 +174,8 @@ def parse(words: Sequence[str]) -> Arguments:
         engines=getattr(typed, "engines", None),
         everything=getattr(typed, "everything", False),
         tries=getattr(typed, "tries", False),
+        action=getattr(typed, "action", ""),
+        workflow=getattr(typed, "workflow", None),
     )
 
 
@@ -196,6 +216,9 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--try", dest="tries", action="store_true", help="start one engine on each machine, and say what it lacks"
     )
+    results = command("results", "List or clear the results of elements that are kept", _RESULTS)
+    results.add_argument("action", choices=("list", "clear"), help="what to do")
+    results.add_argument("--workflow", metavar="NAME", help="only those of this workflow, as list shows its name")
     command("enable", "Switch the package on in VisTrails, and the bundled one off", _ENABLE, _PROFILE_TO_USE)
     return parser
 

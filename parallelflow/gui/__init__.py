@@ -12,6 +12,6 @@
 - `preferences` reads and writes the values where VisTrails keeps them.
 - `texts` holds the words that are used everywhere, and is the way to a translation.
 
-This room may import Qt, VisTrails, `parallelflow.map.progress`, `parallelflow.explorations`, `parallelflow.cluster` and
-`parallelflow.texts`.
+This room may import Qt, VisTrails, `parallelflow.map.progress`, `parallelflow.explorations`, `parallelflow.results`,
+`parallelflow.cluster` and `parallelflow.texts`.
 """

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from PyQt5.QtWidgets import QMessageBox, QWidget
+from vistrails.core.system import current_dot_vistrails
 
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.cores import usable_cores
@@ -18,7 +19,9 @@ from parallelflow.cluster.errors import ClusterError, StartError
 from parallelflow.cluster.session import Session
 from parallelflow.cluster.state import ClusterState, ProfileState
 from parallelflow.cluster.survey import survey
-from parallelflow.gui import background, texts
+from parallelflow.cluster.waiting import Cancel, Progress
+from parallelflow.gui import background, results_dialog, texts
+from parallelflow.gui.background import Work
 from parallelflow.gui.cleanup_dialog import CleanupDialog, Fate, LeaveProfileDialog, summary
 from parallelflow.gui.dialog import Confirmation, FailureDialog, LogDialog, Message
 from parallelflow.gui.flow import Action, Ask, Do
@@ -28,6 +31,7 @@ from parallelflow.gui.profile_dialog import ProfileDialog
 from parallelflow.gui.shutdown_dialog import ShutdownDialog, engines_on_hosts, what_ends
 from parallelflow.gui.start_dialog import StartDialog, StartState
 from parallelflow.gui.texts import engines, tr, tr_count
+from parallelflow.results.store import PLACE, Listed, Store
 
 _LOG_BYTES = 2_000_000
 
@@ -238,6 +242,23 @@ class Actions:
         if profile is not None:
             yield from self._change_to(str(profile))
 
+    def kept_results(self) -> Action:
+        """Show what is kept of elements, and clear what is chosen, as long as the user goes on with that."""
+        title = tr("Kept Results")
+        store = Store(Path(current_dot_vistrails()) / PLACE, 0)
+        while True:
+            looking = tr("Looking what is kept in {folder}", folder=store.folder)
+            listed: list[Listed] = yield Do(lambda progress, cancelled: store.listing(), title, looking, True, True)
+            if not listed:
+                yield Ask(Message(self._window, tr("No results are kept."), results_dialog.how()))
+                return
+            chosen: list[Listed] | None = yield Ask(
+                results_dialog.ResultsDialog(self._window, listed, str(store.folder))
+            )
+            if not chosen:
+                return
+            yield Do(_clearing(store, chosen), title, tr("Clearing {what}", what=results_dialog.what(chosen)))
+
     # ------------------------------------------------------------ steps
 
     def _look(self, title: str) -> Found:
@@ -300,6 +321,18 @@ class Actions:
             lambda progress, cancelled: read_logs(*paths), tr("Log of a Process"), tr("Reading {path}", path=where)
         )
         yield Ask(LogDialog(self._window, where, text))
+
+
+def _clearing(store: Store, chosen: Sequence[Listed]) -> Work:
+    def clear(progress: Progress, cancelled: Cancel) -> None:
+        try:
+            store.clear(chosen)
+        except OSError as error:
+            raise ClusterError(
+                tr("{path} cannot be removed: {reason}.", path=error.filename, reason=error.strerror)
+            ) from error
+
+    return clear
 
 
 def _settled(session: Session) -> ClusterState:

@@ -195,6 +195,9 @@ class ClusterWindow(QWidget):
             elements=progress.elements,
             rest=rest,
         )
+        if progress.taken:
+            taken, elements = progress.taken, progress.elements
+            text += " " + tr("{taken} of {elements} were taken from kept results.", taken=taken, elements=elements)
         if waiting:
             text += " " + tr_count("%Ln elements wait for an engine.", "%Ln element waits for an engine.", waiting)
         self.map_text.setText(text)

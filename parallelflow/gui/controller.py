@@ -66,6 +66,11 @@ def _show_progress(progress: map_progress.MapProgress | str) -> None:
             done=progress.done,
             elements=progress.elements,
         )
+        if progress.taken:
+            taken = tr(
+                "{taken} of {elements} taken from kept results", taken=progress.taken, elements=progress.elements
+            )
+            text = f"{text}\n{taken}"
     dialog = _execution()
     if dialog is not None and dialog.labelText() != text:
         dialog.setLabelText(text)
@@ -137,6 +142,10 @@ class Controller(QObject):
     def shut_down(self) -> None:
         """Request the cluster's shutdown."""
         self._run(lambda actions: actions.shut_down())
+
+    def kept_results(self) -> None:
+        """Show which results of elements are kept."""
+        self._run(lambda actions: actions.kept_results())
 
     def change_preferences(self) -> None:
         """Open the dialog for the preferences."""

@@ -20,7 +20,15 @@ from PyQt5.QtWidgets import (
 )
 
 from parallelflow.cluster.errors import SettingsError
-from parallelflow.cluster.settings import LONGEST_WAIT, MOST_DEATHS, MOST_ENGINES, PREFERENCES, Settings, Value
+from parallelflow.cluster.settings import (
+    LONGEST_WAIT,
+    MOST_DEATHS,
+    MOST_ENGINES,
+    MOST_GIGABYTES,
+    PREFERENCES,
+    Settings,
+    Value,
+)
 from parallelflow.gui.dialog import Dialog, Icon, Note, there
 from parallelflow.gui.texts import tr, tr_count
 
@@ -80,6 +88,13 @@ def _deaths() -> _Editor:
     return _Editor(spin, spin.value, lambda value: spin.setValue(int(value)))
 
 
+def _gigabytes() -> _Editor:
+    spin = QSpinBox()
+    spin.setRange(1, MOST_GIGABYTES)
+    spin.setSuffix(tr(" GB"))
+    return _Editor(spin, spin.value, lambda value: spin.setValue(int(value)))
+
+
 def _choice(choices: Sequence[tuple[str, str]]) -> _Editor:
     box = QComboBox()
     for value, text in choices:
@@ -128,7 +143,11 @@ class PreferencesDialog(Dialog):
         lost = self._group(trouble, tr("Engines that end while a Map runs"))
         self._row(lost, "keep_engines", "", _yes_or_no(tr("Start as man&y again, such as another batch job")))
         self._row(lost, "no_engine_timeout", tr("Without any, &wait for another for:"), _seconds())
-        self._row(lost, "deaths", tr("An element may ta&ke along:"), _deaths())
+        self._row(lost, "deaths", tr("An element may take alon&g:"), _deaths())
+        results = self._page(tr("Results"))
+        kept = self._group(results, tr("Results of elements, so that these need not run again"))
+        self._row(kept, "keep_results", tr("Are &kept:"), _choice(_keep_choices()))
+        self._row(kept, "results_limit", tr("At most, &all together:"), _gigabytes())
         others = [preference.key for preference in PREFERENCES if preference.key not in self.editors]
         if others:
             more = self._group(general, tr("More"))
@@ -138,6 +157,7 @@ class PreferencesDialog(Dialog):
         self.column.addWidget(self.problem)
         general.addStretch()
         trouble.addStretch()
+        results.addStretch()
         self.add_buttons(tr("OK"))
         defaults = there(self.buttons.addButton(QDialogButtonBox.StandardButton.RestoreDefaults))
         defaults.clicked.connect(lambda: self._show(Settings()))
@@ -192,6 +212,14 @@ def _start_choices() -> Sequence[tuple[str, str]]:
         ("ask", tr("ask whether to start some")),
         ("auto", tr("start some without a question")),
         ("never", tr("fail with a message")),
+    )
+
+
+def _keep_choices() -> Sequence[tuple[str, str]]:
+    return (
+        ("failed", tr("until the Map has completed once")),
+        ("all", tr("for later executions, too")),
+        ("none", tr("not at all")),
     )
 
 

@@ -32,6 +32,8 @@ configuration = ConfigurationObject(
     at_exit="stop",
     after_crash="ask",
     encryption=False,
+    keep_results="failed",
+    results_limit=10,
 )
 
 # With an ordinary installation VisTrails' Reload re-imports only this module and `init` without it.

@@ -110,5 +110,6 @@ def menu_items() -> list[tuple[str, Callable[..., None]]]:
         (tr("Cleanup started processes"), entry("clean_up")),
         (tr("Request cluster shutdown"), entry("shut_down")),
         (tr("Run parameter exploration on the cluster"), entry("run_exploration")),
+        (tr("Kept results..."), entry("kept_results")),
         (tr("Preferences..."), entry("change_preferences")),
     ]

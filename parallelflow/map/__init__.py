@@ -20,6 +20,7 @@ One element's way, from the list to the log:
   queues of jobs on servers. `shared_memory` is how large ones come to
   another process of the same host, and `sharing` knows which engines that are.
 - `running` has the work done on the session's cluster: it is what goes round the scheduler.
+- `kept` takes elements whose results are kept, and keeps those that come.
 - `connected` connects to the cluster, or starts one, without blocking VisTrails' window; `lacking` asks which hosts do not see
   which files.
 - `scheduler` sends chunks to engines and brings outcomes back. `state` is all that it knows of the Map, `supply` what is yet to be
@@ -37,9 +38,11 @@ One element's way, from the list to the log:
 - `streams` are an element's standard output and error, which `drain`, a process beside the engine, reads, and `printed` shows
   them in VisTrails; `left_running` brings what is printed when an element is over. `plain_python` hides from elements that an
   engine is an IPython kernel.
+- `in_order` has elements come into the log, and what they print be shown, in the list's order.
 - `outcomes` is what travels back; `provenance` writes it into the workflow's log, and `exports` has VisTrails' graphs of that
   show it; `progress` tells how far it has come;
   `garbage` keeps Python's own housekeeping from getting in the way.
 
-This room may import `parallelflow.cluster`, `parallelflow.texts`, VisTrails and the standard library; never Qt.
+This room may import `parallelflow.cluster`, `parallelflow.results`, `parallelflow.texts`, VisTrails and the standard library;
+never Qt.
 """

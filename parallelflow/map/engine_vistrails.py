@@ -72,6 +72,7 @@ def start(environment: Environment, said: Callable[[], str] = str) -> None:
             sys.path.append(entry)
     if _application is not None:
         return
+    loaded_code.look(at_start=True)  # packages are loaded later than this, not when the process began
     plain_import = builtins.__import__
     with _own_folder() as folder:
         # VisTrails writes where it starts, so it starts in a folder of its own, which goes at once. From then on it saves no

@@ -25,8 +25,9 @@ from parallelflow.cluster.errors import ClusterError, ControllerLost
 from parallelflow.cluster.session import get_session
 from parallelflow.map import (
     connected,
+    garbage,
+    kept,
     lacking,
-    printed,
     progress,
     running,
     seeds,
@@ -34,20 +35,12 @@ from parallelflow.map import (
     stand_ins,
 )
 from parallelflow.map.elements import Elements
+from parallelflow.map.in_order import InOrder
 from parallelflow.map.looping import Looping, nothing_connected
 from parallelflow.map.needs import environment
-from parallelflow.map.outcomes import (
-    NOTHING,
-    ChunkOutcome,
-    Failure,
-    Host,
-    IterationRecord,
-    Jobs,
-    Suspension,
-    Text,
-)
+from parallelflow.map.outcomes import Failure, Jobs, Suspension
 from parallelflow.map.plan import Plan, make_plan, make_run
-from parallelflow.map.progress import MapProgress
+from parallelflow.map.progress import ChunkProgress, MapProgress
 from parallelflow.map.provenance import LoopLog
 from parallelflow.map.scheduler import Scheduler
 from parallelflow.map.work import MapError, Report, Work
@@ -100,7 +93,7 @@ class Execution:
             self._check()
             self._check_functions(loop)
             self.log = LoopLog(module.logging, loop, self.looping.first)
-            self.written = _InOrder(self.log)
+            self.written = InOrder(self.log)
             with seeds.drawn() as self.seeds:
                 self._in_parallel()
             self._raise_what_went_wrong()
@@ -177,25 +170,38 @@ class Execution:
         module = self.module
         plan = self._make_plan()
         self.source.plan = plan
+        self.kept = kept.of_map(module, plan, self.elements, self.seeds, self._pause)
         try:
-            session = get_session()
-            connected.wait_for_engines(session, self._starting)
-            connection = session.connection
-            if connection is None:  # closed by somebody else in this very moment
-                raise ControllerLost(tr("The connection to the cluster was closed. Run the workflow again."))
-            self._check_files(connection.client, plan.content.files)
-            run_info = make_run(module, self._known_jobs(), self.seeds, self.looping)
-            work = Work(plan.packed, plan.digest, environment(), run_info, range(len(self.elements)))
-            self.started = time.time()
             with stand_ins.at_home(self._own_module):
-                running.run(session, connection, work, self.source, self, self._tick, self._breaking_off, self.going_on)
+                with garbage.in_steps() as collect:
+                    for report in self.kept.reports():
+                        self.take(report)
+                        collect()
+                        self._publish(0)
+                if self.kept.left:
+                    self._on_cluster(plan)
         except (MapError, ClusterError) as error:
+            self.kept.close()
             # What failed with an element says more than what its failure brought about.
             if self.failure is None:
-                raise ModuleError(module, str(error)) from error
+                raise ModuleError(module, _sentences(str(error), self.kept.sentence())) from error
         finally:
             progress.publish(None)
+            self.kept.close()
             self.written.flush()
+
+    def _on_cluster(self, plan: Plan) -> None:
+        """Have the elements run of which no result is kept."""
+        session = get_session()
+        connected.wait_for_engines(session, self._starting)
+        connection = session.connection
+        if connection is None:  # closed by somebody else in this very moment
+            raise ControllerLost(tr("The connection to the cluster was closed. Run the workflow again."))
+        self._check_files(connection.client, plan.content.files)
+        run_info = make_run(self.module, self._known_jobs(), self.seeds, self.looping, self.kept.units)
+        work = Work(plan.packed, plan.digest, environment(), run_info, self.kept.left)
+        self.started = time.time()
+        running.run(session, connection, work, self.source, self, self._tick, self._breaking_off, self.going_on)
 
     def _check_files(self, client: Any, on_ports: list[str]) -> None:
         """Say which engines' hosts do not see which files and folders, before any element runs.
@@ -220,27 +226,19 @@ class Execution:
                 raise MapError(tr("{sentence} No element was run.", sentence=sentence))
             self.warn(sentence)
 
-    def _pause(self) -> None:
+    def _pause(self, fraction: float = 0.0) -> None:
         """Give the window its turn."""
-        self.module.logging.update_progress(self.module, 0.0)
+        self.module.logging.update_progress(self.module, fraction)
 
     def _starting(self, text: str, fraction: float) -> None:
         progress.tell(text)
-        self.module.logging.update_progress(self.module, 0.0)
+        self._pause()
 
     def _breaking_off(self) -> None:
         progress.tell(tr("Waiting for engines to break off what they run"))
 
     def _tick(self, scheduler: Scheduler) -> None:
-        progress.publish(
-            MapProgress(
-                type(self.functions[-1]).__name__,
-                len(self.elements),
-                scheduler.done,
-                self.started,
-                scheduler.under_way(),
-            )
-        )
+        self._publish(scheduler.done, scheduler.under_way())
         if scheduler.done == 0 and scheduler.prepares:
             progress.tell(tr("Engines are starting VisTrails and loading packages"))
         elif scheduler.waits_for_engines > _BUSY_AFTER:
@@ -251,7 +249,12 @@ class Execution:
                 self.said_busy = True
                 where = tr("Packages > Parallel Flow > Show information on the cluster shows them.")
                 self.warn(f"{busy}. {where}")
-        self.module.logging.update_progress(self.module, scheduler.done / len(self.elements))
+        self._pause((scheduler.done + self.kept.taken) / len(self.elements))
+
+    def _publish(self, done: int, under_way: tuple[ChunkProgress, ...] = ()) -> None:
+        """Say how far it has come."""
+        name, taken = type(self.functions[-1]).__name__, self.kept.taken
+        progress.publish(MapProgress(name, len(self.elements), done + taken, self.started, under_way, taken))
 
     def take(self, report: Report) -> None:
         """Take over a chunk's outcome, as the scheduler's sink."""
@@ -273,6 +276,7 @@ class Execution:
         if report.engine is not None:
             (self.going_on.add if outcome.goes_on else self.going_on.discard)(report.engine)
         self.written.add(report)
+        self.kept.add(report)
         self._hand_over()
 
     def _hand_over(self) -> None:
@@ -333,6 +337,7 @@ class Execution:
                 ),
                 children=children,
             )
+        self.kept.completed()
         self._end_functions()
 
     def _end_functions(self) -> None:
@@ -347,7 +352,10 @@ class Execution:
         else:
             which = tr("This was {element} on engine {engine} on {host}.", element=element, engine=engine_id, host=host)
         return ModuleError(
-            culprit, f"{failure.message}\n{which}", abort=failure.abort, errorTrace=failure.trace or None
+            culprit,
+            f"{failure.message}\n{_sentences(which, self.kept.sentence())}",
+            abort=failure.abort,
+            errorTrace=failure.trace or None,
         )
 
     def _carrier(self, module_id: int | None) -> Module:
@@ -433,51 +441,5 @@ def _one_of_each_kind(elements: Sequence[Any]) -> Sequence[Any]:
     return found
 
 
-class _InOrder:
-    """Writes elements into the log and shows what they print, in the list's order, as soon as all earlier ones are there."""
-
-    def __init__(self, log: LoopLog):
-        self._log = log
-        self._texts: dict[int, Text] = {}
-        self._next_text = 0
-        self._waiting: dict[int, list[tuple[IterationRecord, int | None, Host]]] = {}
-        self._next = 0
-
-    def add(self, report: Report) -> None:
-        """Take over a chunk's outcome."""
-        self._add_text(report.outcome)
-        if not self._log.kept:
-            return
-        for beside in report.outcome.beside:
-            self._log.write_beside(beside, report.engine, report.outcome.host)
-        for record in report.outcome.records:
-            # Several modules on FunctionPort give an element several iterations of the same number.
-            self._waiting.setdefault(record.iteration, []).append((record, report.engine, report.outcome.host))
-        while self._next in self._waiting:
-            self._write(self._next)
-            self._next += 1
-
-    def flush(self) -> None:
-        """Write what is left: elements after one that failed."""
-        for index in sorted(self._texts):
-            printed.show(self._texts.pop(index))
-        for index in sorted(self._waiting):
-            self._write(index)
-
-    def _add_text(self, outcome: ChunkOutcome) -> None:
-        texts, between = outcome.printed.elements, outcome.printed.between
-        ended = {*outcome.values, *outcome.suspended, *texts}
-        if between != NOTHING and ended:  # by what came before these: children, threads
-            first = min(ended)
-            texts[first] = printed.joined(between, texts.get(first, NOTHING))
-        else:
-            printed.show(between)
-        for index in ended:
-            self._texts[index] = texts.get(index, NOTHING)
-        while self._next_text in self._texts:
-            printed.show(self._texts.pop(self._next_text))
-            self._next_text += 1
-
-    def _write(self, index: int) -> None:
-        for record, engine_id, host in self._waiting.pop(index):
-            self._log.write(record, engine_id, host)
+def _sentences(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))

@@ -27,6 +27,16 @@ _HAS_CLUSTERS = os.name == "posix"
 
 _FUNCTION = IPort("FunctionPort", Module, docstring="The module or Group to run: connect its 'self' output.")
 
+_KEEP = IPort(
+    "KeepResults",
+    "basic:String",
+    docstring="Which results are kept so that elements need not run again, in place of the preference: 'failed' keeps them until"
+    " the module has completed once, 'all' longer than that, 'none' keeps none.",
+    optional=True,
+    entry_type="enum",
+    values=["failed", "all", "none"],
+)
+
 # VisTrails draws an optional port only where something is connected to it: names of ports are typed in, nearly always.
 _FOLD_PORTS = [
     _FUNCTION,
@@ -44,6 +54,7 @@ _FOLD_PORTS = [
         docstring="The name of the module's output port to take results from.",
         optional=True,
     ),
+    _KEEP,
 ]
 
 
@@ -131,6 +142,7 @@ class For(SerialFor):
         ),
         IPort("LowerBound", "basic:Integer", docstring="The first number.", optional=True, default=0),
         IPort("HigherBound", "basic:Integer", docstring="The number after the last one."),
+        _KEEP,
     ]
     _output_ports: ClassVar = [OPort("Result", "basic:List", docstring="The results, in the order of the numbers.")]
 

@@ -39,11 +39,12 @@ class MapProgress:
     done: int
     started: float
     chunks: tuple[ChunkProgress, ...] = ()
+    taken: int = 0
 
     @property
     def seconds_left(self) -> float | None:
         """How long the rest will take if it goes on as so far; None while nothing is known."""
-        since, before = self.started, 0
+        since, before = self.started, self.taken
         if _first is not None and _first[0] == self.started:
             # Before the first results came, engines were starting VisTrails.
             _, since, before = _first
@@ -72,7 +73,7 @@ def publish(progress: MapProgress | None) -> None:
     if progress is None:
         _first = None
         return
-    if progress.done > 0 and (_first is None or _first[0] != progress.started):
+    if progress.done > progress.taken and (_first is None or _first[0] != progress.started):
         _first = (progress.started, time.time(), progress.done)
     tell(progress)
 

@@ -24,6 +24,9 @@ from parallelflow.map.outcomes import ExecutionRecord, Host, IterationRecord, Lo
 ENGINE_KEY = "parallel_engine"
 HOST_KEY = "parallel_host"
 
+# When an element had been computed whose result was kept; HOST_KEY says where then.
+COMPUTED_KEY = "parallel_computed"
+
 
 def record_of(execution: ModuleExec | GroupExec) -> ExecutionRecord:
     """Read a module's or Group's execution that is a log object.

@@ -51,8 +51,11 @@ class _Pickler(cloudpickle.Pickler):
     )
 
     lenient = False  # whether what belongs to a value, but is no part of it, may stay behind
+    without: tuple[type, ...] = ()  # of what there must be nothing in the value
 
     def reducer_override(self, value: Any) -> Any:
+        if self.without and isinstance(value, self.without):
+            raise TypeError(f"it holds an object of type {type(value).__name__}")
         named = _named.get(type(value).__name__)
         if named is not None and (reduced := named(value, self.lenient)) is not NotImplemented:
             return reduced
@@ -126,10 +129,11 @@ class CannotTravel(Exception):
         )
 
 
-def pack(value: Any) -> Packed:
+def pack(value: Any, without: tuple[type, ...] = ()) -> Packed:
     """Turn a value into bytes.
 
     :param value: any Python value.
+    :param without: classes of which nothing may be in it, for such objects mean something in this process only.
     :returns: the pickle and the buffers that belong to it, in order.
     :raises CannotTravel: when neither pickle nor cloudpickle can carry the value.
     """
@@ -143,12 +147,12 @@ def pack(value: Any) -> Packed:
         return False
 
     try:
-        return _with_buffers(_dumps(value, keep_in_pickle), buffers)
+        return _with_buffers(_dumps(value, keep_in_pickle, without=without), buffers)
     except Exception as error:  # any class may raise anything from its own __reduce__
         first = error
     buffers.clear()
     try:
-        return _with_buffers(_dumps(value, keep_in_pickle, lenient=True), buffers)
+        return _with_buffers(_dumps(value, keep_in_pickle, True, without), buffers)
     except Exception:
         raise CannotTravel(value, first) from first
 
@@ -158,10 +162,15 @@ def _with_buffers(pickled: bytes, buffers: list[memoryview]) -> Packed:
     return [pickled + kinds if kinds else pickled, *buffers]
 
 
-def _dumps(value: Any, keep_in_pickle: Callable[[pickle.PickleBuffer], bool], lenient: bool = False) -> bytes:
+def _dumps(
+    value: Any,
+    keep_in_pickle: Callable[[pickle.PickleBuffer], bool],
+    lenient: bool = False,
+    without: tuple[type, ...] = (),
+) -> bytes:
     stream = io.BytesIO()
     pickler = _Pickler(stream, protocol=5, buffer_callback=keep_in_pickle)
-    pickler.lenient = lenient
+    pickler.lenient, pickler.without = lenient, without
     pickler.dump(value)
     return stream.getvalue()
 
@@ -190,6 +199,35 @@ def unpack(packed: Sequence[Any]) -> Any:
     :raises Exception: what unpickling raises, above all ImportError and AttributeError for a class that is not there.
     """
     return pickle.loads(packed[0], buffers=buffers_of(packed))
+
+
+class Unpacker:
+    """Turns many packed values back into values, one by one, and looks up each class that they name only once.
+
+    That counts in VisTrails, where whatever imports something, as a lookup does, takes up to a millisecond.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], Any] = {}
+
+    def unpack(self, packed: Sequence[Any]) -> Any:
+        """Do what `unpack` does.
+
+        :param packed: the pickle's bytes and its buffers, as bytes-like objects.
+        """
+        return _Unpickler(io.BytesIO(packed[0]), self._found, buffers_of(packed)).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, stream: io.BytesIO, found: dict[tuple[str, str], Any], buffers: list[Any]):
+        super().__init__(stream, buffers=buffers)
+        self._found = found
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = self._found.get((module, name))
+        if known is None:
+            known = self._found[module, name] = super().find_class(module, name)
+        return known
 
 
 def buffers_of(packed: Sequence[Any]) -> list[Any]:

@@ -17,7 +17,7 @@ from parallelflow.cluster import errors
 pytestmark = pytest.mark.window
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ["", "cluster", "map", "gui", "ipyparallel_flow"]  # command lines are in English
+ROOMS = ["", "cluster", "results", "map", "gui", "ipyparallel_flow"]  # command lines are in English
 SOURCES = [path for room in ROOMS for path in (ROOT / "parallelflow" / room).glob("*.py")]
 
 

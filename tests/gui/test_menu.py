@@ -38,6 +38,7 @@ def test_engines_are_started_and_cleaned_up(play: Callable[..., Seen]) -> None:
         "Cleanup started processes",
         "Request cluster shutdown",
         "Run parameter exploration on the cluster",
+        "Kept results...",
         "Preferences...",
     ]
     nothing_to_clean, nothing_to_shut_down, started, stopped = (s["text"] for s in seen.said if s["kind"] == "Message")
