@@ -30,6 +30,7 @@ from parallelflow.map.shared_files import _Locks
 
 URL = "org.vistrails.vistrails.url"
 PERSISTENCE = "org.vistrails.vistrails.persistence"
+ARCHIVE = "org.vistrails.vistrails.persistent_archive"
 KEEPER = "org.vistrails.parallelflow.keeper"
 CONTENT = bytes(range(256)) * 800
 DIGEST = [len(CONTENT), hashlib.sha256(CONTENT).hexdigest()]
@@ -271,6 +272,42 @@ def test_persistence_keeps_a_version_for_each_element(
             assert found == names
         after = persistent(folder)
         assert after == (before[0] + 8, sorted([*before[1], *names]), before[2] + 8)
+
+
+@pytest.mark.usefixtures("own_temporaries")
+@pytest.mark.parametrize("module", ["CachedFile", "PersistedFile"])
+def test_an_archive_keeps_a_file_for_each_element(
+    module: str, folder: Path, tmp_path: Path, held: dict[str, Any]
+) -> None:
+    """As with the serial Map; in a Group each element has its own, where the serial Map takes them for the same."""
+    file_archive = pytest.importorskip("file_archive")
+    enable_package(ARCHIVE)
+
+    def kept() -> tuple[int, list[str]]:
+        with contextlib.closing(file_archive.FileStore(str(folder / "file_archive"))) as store:
+            entries = list(store.query({}))
+            return len(entries), sorted({Path(entry.filename).read_text() for entry in entries})
+
+    alone, grouped, inner = Flow(), Flow(), Flow()
+    for flow in (alone, inner):
+        assert flow.add(module, package=ARCHIVE) == 0
+        if module == "PersistedFile":
+            note = flow.add("EqualString", {"key": "made by", "value": "a test"}, package=ARCHIVE, namespace="metadata")
+            flow.connect(note, "value", 0, "metadata")
+    mapped = alone.map(0, "path", "path", (alone.held("files"), "list"))
+    inner.inputs, inner.outputs = {"path": (0, "path")}, {"path": (0, "path")}
+    mapped_group = grouped.map(grouped.group(inner), "path", "path", (grouped.held("files"), "list"))
+    for number, (side, flow, which) in enumerate(
+        (("serial", alone, mapped), ("ours", alone, mapped), ("ours", grouped, mapped_group))
+    ):
+        names = [f"{module} {number} {index}" for index in range(8)]
+        for name in names:
+            (tmp_path / name).write_text(name)
+        held["files"] = [PathObject(str(tmp_path / name)) for name in names]
+        entries, texts = kept()
+        for _ in range(2):  # the second time it finds what is there
+            assert [Path(file.name).read_text() for file in results(flow, which, side)] == names
+        assert kept() == (entries + 8, sorted([*texts, *names]))
 
 
 # Holds a lock, or waits for it, until its input ends or it is interrupted.
