@@ -144,7 +144,7 @@ def environment() -> bytes:
         packages=_enabled_packages(),
         dot_vistrails=os.path.abspath(current_dot_vistrails()),
         user_packages=os.path.abspath(packages) if packages else None,
-        path=[entry for entry in sys.path if entry],
+        path=[os.path.abspath(entry) for entry in sys.path],
         to_console=messages.console in logging.getLogger().handlers,
         message_level=messages.visible_logger.level,
     )

@@ -79,7 +79,11 @@ class PlainPython:
         loop = asyncio._get_running_loop()
         task = _swap_task(loop, None)
         policy = _policy()
+        finds_in_folder = (
+            "" in sys.path
+        )  # what lies in the working folder is no module; VisTrails' own path may have that folder
         try:
+            sys.path[:] = [entry for entry in sys.path if entry]
             asyncio._set_running_loop(None)
             _set_policy(self._policy or type(policy)())
             _set(self._variables)
@@ -90,6 +94,8 @@ class PlainPython:
                 delattr(builtins, name)
             yield
         finally:
+            if finds_in_folder:
+                sys.path.insert(0, "")
             self._variables = {name: os.environ.get(name) for name in _VARIABLES}
             self._policy = _policy()
             self._hooks = {name: getattr(sys, name) for name in _HOOKS}

@@ -74,6 +74,7 @@ CASES = {
     "locale": "import locale\nprint(locale.setlocale(locale.LC_ALL), f'{1234567:n}')",
     "hooks": "import sys\nprint(sys.breakpointhook is sys.__breakpointhook__, sys.displayhook is sys.__displayhook__)",
     "no prompt": "import sys\nprint([n for n in ('ps1', 'ps2', 'ps3') if hasattr(sys, n)])",
+    "folder": "import sys\nprint('' in sys.path)",
     "main module": "import threading\nprint(threading.current_thread() is threading.main_thread())",
 }
 
