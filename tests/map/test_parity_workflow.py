@@ -865,6 +865,25 @@ def test_if_as_the_function() -> None:
     assert 2 <= ours.tallies["Counts"] <= 4
 
 
+def test_each_element_has_branches_of_its_own_where_the_if_is_in_a_group() -> None:
+    """What the guide says is to be done instead of mapping the If itself."""
+    inner = Flow()
+    choice = inner.add("If", {"TrueOutputPorts": "['o']", "FalseOutputPorts": "['o']"}, package=CONTROL)
+    number = inner.python("o = i", {"i": "Integer"}, {"o": "Integer"})
+    for port, factor in (("TruePort", 10), ("FalsePort", -1)):
+        branch = inner.python(f"o = {factor} * i", {"i": "Integer"}, {"o": "Integer"})
+        inner.connect(number, "o", branch, "i")
+        inner.connect(branch, "self", choice, port)
+    is_large = inner.python("o = i > 1", {"i": "Integer"}, {"o": "Boolean"})
+    inner.connect(number, "o", is_large, "i")
+    inner.connect(is_large, "o", choice, "Condition")
+    inner.inputs, inner.outputs = {"i": (number, "i")}, {"o": (choice, "Result")}
+    flow = Flow()
+    mapped = flow.map(flow.group(inner), "i", "o", "[0, 1, 2, 3]")
+    _, ours = assert_same(flow)
+    assert ours.outputs[mapped]["Result"] == [0, -1, 20, 30]
+
+
 def test_a_branch_runs_once_on_an_engine_and_is_in_the_log() -> None:
     flow = Flow()
     flow.map(_choice(flow), "Condition", "Result", "[True]")
