@@ -158,9 +158,11 @@ class ReadyPlan(Ready):
 
     def _note_ended(self, module: Any, cached: bool) -> None:
         """Note what keeps the element's result from being kept, when a module has completed."""
+        from parallelflow.map import cacheable
+
         if cached:
             self._from_cache.add(self._loop.index)
-        elif not module.is_cacheable():
+        elif not cacheable.for_good(module):
             self._uncached.add(self._loop.index)
             # One that all elements share has run for those to come as well.
             self._shared_is_uncached |= any(module is each for each in self._objects.values())

@@ -21,7 +21,7 @@ from vistrails.core.modules.module_registry import ModuleRegistryException, get_
 from vistrails.core.modules.vistrails_module import Module
 
 import parallelflow
-from parallelflow.map import configuration, file_contents, loaded_code
+from parallelflow.map import configuration, file_contents, loaded_code, made_classes
 from parallelflow.map.digests import SIZE, Digester, Unknown
 from parallelflow.map.loaded_code import Loaded
 from parallelflow.map.needs import Package
@@ -39,6 +39,7 @@ class PlanIdentity:
 
     :param digest: the digest of what is the same for all elements.
     :param code: the code that the plan is made of.
+    :param made: its classes of modules that packages have made, as `made_classes` has them.
     :param files: what is in the files and folders that it names.
     :param pool: VisTrails' file pool.
     :param workflow: what the workflow is called.
@@ -50,6 +51,7 @@ class PlanIdentity:
         self,
         digest: bytes,
         code: Code,
+        made: dict[str, bytes],
         files: dict[str, bytes],
         pool: str,
         workflow: str,
@@ -58,6 +60,7 @@ class PlanIdentity:
     ):
         self.digest = digest
         self.code = code
+        self._made = made
         self.workflow = workflow
         self.map_name = map_name
         self._pool = pool
@@ -121,6 +124,13 @@ class PlanIdentity:
         for unit, known in self.code.units.items():
             if loaded.units.get(unit) != known:
                 return tr("what an engine has of '{unit}' is not what VisTrails has.", unit=unit)
+        for name, digest in self._made.items():
+            if loaded.made.get(name) != digest:
+                module = name.split(":")[1]
+                return tr(
+                    "what an engine has of the module '{module}' is not what VisTrails has: start engines anew.",
+                    module=module,
+                )
         for name, digest in loaded.modules.items():
             path = loaded_code.path_of(name)
             if path is not None and not file_contents.is_still(path, digest, self._pause):
@@ -157,7 +167,8 @@ def of_plan(map_module: Module, content: Content, pause: Callable[[], None] = la
     code = Code(pause)
     pipeline = map_module.moduleInfo["pipeline"]
     try:
-        described = _Description(pipeline, content, code, writer).plan()
+        description = _Description(pipeline, content, code, writer)
+        described = description.plan()
         for package in content.packages:
             if package.prefix is not None:
                 code.add_package(package.prefix + package.codepath)
@@ -169,7 +180,7 @@ def of_plan(map_module: Module, content: Content, pause: Callable[[], None] = la
         return str(error)
     versions = (_FORMAT, parallelflow.__version__, *loaded_code.python())
     digest = Digester(pause).digest((versions, plan, code.digest()))
-    return PlanIdentity(digest, code, writer.files, pool, *_names(map_module), pause)
+    return PlanIdentity(digest, code, description.made, writer.files, pool, *_names(map_module), pause)
 
 
 class _Description:
@@ -187,6 +198,7 @@ class _Description:
         self._code = code
         self._writer = writer
         self._modules = {module.module_id: module for module in content.modules}
+        self.made: dict[str, bytes] = {}
         self._described: dict[int, tuple[Any, ...]] = {}
 
     def plan(self) -> tuple[Any, ...]:
@@ -230,6 +242,7 @@ class _Description:
             inner = self._pipeline(stored.pipeline)
         else:
             specs = [_spec(each) for each in stored.port_spec_list]
+            inner = self._made(stored)
         return (
             stored.package,
             stored.name,
@@ -241,6 +254,13 @@ class _Description:
             sorted(specs),
             inner,
         )
+
+    def _made(self, stored: Any) -> bytes | None:
+        kind = made_classes.class_of(stored)
+        made = None if kind is None else made_classes.digest_of(kind)
+        if made is not None:
+            self.made[f"{stored.package}:{stored.name}:{stored.namespace or ''}"] = made
+        return made
 
     def _function(self, function: Any) -> tuple[Any, ...]:
         parameters = []

@@ -40,6 +40,7 @@ class Loaded:
     :ivar modules: the digests of the files that it has loaded and that are known by no version, by the names of the modules.
     :ivar beside: such files that belong to none of these units and were loaded after VisTrails was, with their digests.
     :ivar changed: files that are not what was loaded of them any more.
+    :ivar made: digests of the plan's classes of modules that packages have made there, as `made_classes` has them.
     """
 
     python: tuple[str, tuple[object, ...]]
@@ -47,6 +48,7 @@ class Loaded:
     modules: dict[str, bytes]
     beside: dict[str, bytes]
     changed: tuple[str, ...]
+    made: dict[str, bytes] = field(default_factory=dict)
 
 
 def python() -> tuple[str, tuple[object, ...]]:
@@ -99,10 +101,11 @@ def look(at_start: bool = False) -> bool:
     return len(_notes.files) > known
 
 
-def tell(units: Iterable[str]) -> Loaded:
+def tell(units: Iterable[str], made: dict[str, bytes] | None = None) -> Loaded:
     """Return what code this engine runs.
 
     :param units: the units that the plan is made of.
+    :param made: what `made_classes` says of the plan's modules.
     """
     look()
     code = source_code.Code()
@@ -121,7 +124,7 @@ def tell(units: Iterable[str]) -> Loaded:
         modules[name] = file.digest
         if not file.at_start and source_code.unit_of(name) not in asked:
             beside[file.path] = file.digest
-    return Loaded(python(), found, modules, beside, tuple(sorted(changed)))
+    return Loaded(python(), found, modules, beside, tuple(sorted(changed)), made or {})
 
 
 def _installed_anew(unit: str) -> str | None:

@@ -127,7 +127,9 @@ class Ready(Frame):
         if not loaded_code.look() and self._has_told:
             return None
         self._has_told = True
-        return loaded_code.tell(self._run.units)
+        from parallelflow.map import made_classes
+
+        return loaded_code.tell(self._run.units, made_classes.in_pipeline(self._pipeline.module_list))
 
     def _begin_element(self, index: int) -> None:
         of_elements().mark(index)

@@ -176,6 +176,14 @@ def check(identifier: str) -> None:
         _all_locks()
 
 
+def is_shared(identifier: str) -> bool:
+    """Whether a package keeps files that modules in all engines use.
+
+    :param identifier: the package's.
+    """
+    return identifier in _sharers
+
+
 def _asks(identifier: str) -> bool:
     """Whether a package's code asks for the user's folder, when it computes perhaps."""
     name = _name(identifier)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -18,10 +19,12 @@ from vistrails.core.interpreter.noncached import Interpreter
 from vistrails.core.modules.basic_modules import PathObject
 from vistrails.core.modules.module_registry import get_module_registry
 from vistrails.core.modules.sub_module import new_abstraction
+from vistrails.core.modules.vistrails_module import Module, new_module
 from vistrails.core.vistrail.controller import VistrailController, abstraction_pkg, abstraction_ver
 from workflows import OURS, PARITY, Flow
 
-from parallelflow.map import execution, identity, loaded_code
+from parallelflow.map import execution, identity, loaded_code, made_classes
+from parallelflow.map.digests import Unknown
 from parallelflow.map.identity import PlanIdentity
 from parallelflow.map.keepable import names_no_file
 from parallelflow.map.needs import Needed, Package
@@ -377,6 +380,43 @@ def test_what_a_python_source_imports_counts(digest_of: Any, tmp_path: Path, mon
     assert [digest_of(flow) for flow in flows] == before
     (tmp_path / "pf_inner.py").write_text("f = 2\n")
     assert not {digest_of(flow) for flow in flows} & set(before)
+
+
+def test_a_class_that_a_package_makes_is_known_by_what_it_was_made_of() -> None:
+    def make(command: str, **more: Any) -> type:
+        def compute(self: Any) -> str:
+            return command
+
+        made: type = new_module(Module, "Made", {"compute": compute, **more})
+        return made
+
+    assert made_classes.digest_of(make("a")) == made_classes.digest_of(make("a"))
+    kinds = [make("a"), make("b"), make("a", conf={"a": 1}), make("a", conf={"a": 2}), new_module(make("a"), "Made")]
+    assert len({made_classes.digest_of(kind) for kind in kinds}) == len(kinds)
+    assert made_classes.digest_of(Module) is None
+    with pytest.raises(Unknown):
+        made_classes.digest_of(make("a", conf=lambda: 1, other=object().__str__))
+
+
+def test_a_command_line_tool_is_known_by_its_description(digest_of: Any, tmp_path: Path) -> None:
+    from vistrails.packages.CLTools import init as tools
+
+    def digest(word: str) -> bytes:
+        path = tmp_path / "identified.clt"
+        path.write_text(
+            json.dumps({"command": "echo", "args": [["constant", word, "flag", []]], "stdout": ["out", "file", []]})
+        )
+        tools.add_tool(str(path))
+        try:
+            flow = Flow()
+            flow.map(flow.add("identified", {}, package="org.vistrails.vistrails.cltools"), [], "out", "[()]")
+            return digest_of(flow)
+        finally:
+            del tools.cl_tools["identified"]
+            get_module_registry().delete_module("org.vistrails.vistrails.cltools", "identified")
+
+    assert digest("one") == digest("one")
+    assert digest("one") != digest("other")
 
 
 # ---------------------------------------------------------------- files
