@@ -39,6 +39,12 @@ def tables(results: dict[str, Any], bounds: Mapping[tuple[str, float, int], tupl
             (20, 12, 22, 22, 22),
             map(_ratios, results["cases"]),
         ),
+        "``parallel_map`` with a plain function: milliseconds per element, and its time as a share of the others':",
+        _table(
+            ("work per element", "elements", "parallel_map", "ipyparallel", "joblib"),
+            (20, 12, 22, 22, 22),
+            map(_plain, results["cases"]),
+        ),
         "ipyparallel and joblib do the same work as plain functions, without VisTrails and so without its log; ipyparallel in"
         " chunks of the size at which it was fastest.",
     ]
@@ -88,6 +94,12 @@ def _figures(
         "",
         _range(results["blas"]["ratio"]),
     )
+    uneven = results["uneven"]
+    yield (
+        f"400 elements of 2 ms and one of 2 s at the end ({uneven['first']:.2f} s in the first run): seconds in the second",
+        "at most 2.15",
+        _range(uneven),
+    )
     start = results["start"]
     yield (
         f"time to start two engines ({start['start']:.1f} s), against starting them by hand",
@@ -120,6 +132,13 @@ def _times(case: dict[str, Any]) -> tuple[str, ...]:
 
 def _ratios(case: dict[str, Any]) -> tuple[str, ...]:
     return (_work(case), f"{case['elements']:,}", *(_range(case["ratios"][name]) for name in CONTESTANTS[1:]))
+
+
+def _plain(case: dict[str, Any]) -> tuple[str, ...]:
+    text = f"{case['times']['parallel_map']['median'] / case['elements'] * 1000:.3g}"
+    if case["share"]:
+        text += f" ({case['share']['parallel_map']['median']:.2f})"
+    return (_work(case), f"{case['elements']:,}", text, *(_range(case["plain"][name]) for name in CONTESTANTS[2:]))
 
 
 def _table(head: Sequence[str], widths: Sequence[int], rows: Iterable[Sequence[str]]) -> str:

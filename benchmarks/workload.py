@@ -22,7 +22,7 @@ OURS = "org.vistrails.parallelflow"
 WORK = "org.vistrails.parallelflow.bench_work"
 
 # What one element does: a module of the package in `userpackages`, and the body of a function that does the same.
-MODULES = {"trivial": "Trivial", "sleep": "Sleep", "cpu": "Spin", "blas": "Decompose"}
+MODULES = {"trivial": "Trivial", "sleep": "Sleep", "cpu": "Spin", "blas": "Decompose", "uneven": "Uneven"}
 BODIES = {
     "trivial": "o = i",
     "sleep": "import time\ntime.sleep({seconds})\no = i",

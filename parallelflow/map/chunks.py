@@ -10,6 +10,7 @@ Knows nothing of clusters: durations go in, sizes come out. Standard library onl
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 # A chunk shall last about this long, in seconds. Between two chunks an engine stands idle for 3 to 8 ms, while the
 # result and the next chunk pass ipyparallel's scheduler: below 1 % of this. Longer would only make progress coarser.
@@ -22,6 +23,11 @@ SHORTEST_DURATION = 0.04
 # A chunk that lasts longer than this, in seconds, because elements cost more than earlier ones, gives the rest of them back:
 # other engines may have nothing to do, and what has been done is to be seen.
 LONGEST_DURATION = 2.0
+
+# An element is long if it takes so many seconds, and so many times what one is expected to take. It is no measure of others; and
+# if it is known beforehand, it begins before them, alone: at the end of the list the other engines would wait for it.
+LONG = 0.1
+LONG_FACTOR = 4.0
 
 # A chunk never holds more elements than this: writing their log must not hold up VisTrails' window for 100 ms.
 MOST_ELEMENTS = 500
@@ -54,6 +60,7 @@ class ChunkPolicy:
         self._left = elements
         self._cost = cost  # seconds an element takes on an engine
         self._is_measured = False
+        self._was_long = False  # whether the last chunk was, most of it
         self._spread = spread  # how far costs differ from chunk to chunk, as a share of their mean
         self._bytes = nbytes  # bytes an element or its result takes on the wire
         self._most_bytes = MOST_BYTES
@@ -109,6 +116,20 @@ class ChunkPolicy:
         self._left -= size
         return size
 
+    def handed_out(self, elements: int) -> None:
+        """Take note of elements that go out beside the chunks.
+
+        :param elements: how many.
+        """
+        self._left -= elements
+
+    def is_long(self, seconds: float) -> bool:
+        """Return whether an element is long that takes so many seconds.
+
+        :param seconds: how many.
+        """
+        return self._cost is not None and seconds >= max(LONG, LONG_FACTOR * self._cost)
+
     def given_back(self, elements: int) -> None:
         """Take note of elements that were handed out and have not been run.
 
@@ -131,14 +152,22 @@ class ChunkPolicy:
         """
         self._most_bytes = min(self._most_bytes, nbytes // 2)
 
-    def measured(self, elements: int, seconds: float) -> None:
+    def measured(self, elements: int, seconds: float, slow: Sequence[float] = ()) -> None:
         """Take note of what a chunk cost on its engine.
 
         :param elements: how many of its elements were run.
         :param seconds: the time that all of them together took.
+        :param slow: what those took that were slow, in seconds.
         """
         if elements <= 0:
             return
+        long = [each for each in slow if self.is_long(each)]
+        is_one_off = not self._was_long
+        self._was_long = 2 * len(long) >= elements
+        if not self._was_long:
+            elements, seconds = elements - len(long), max(0.0, seconds - sum(long))
+        elif is_one_off:
+            return  # twice, and elements have become longer
         cost = seconds / elements
         expected, self._cost = self._cost, cost
         if expected is not None:

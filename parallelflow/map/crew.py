@@ -68,6 +68,7 @@ class Chunk:
     :ivar indices: their indices.
     :ivar avoid: the uuids of engines that are not to have it, if there are others.
     :ivar alone: whether nothing else may run meanwhile.
+    :ivar is_long: whether it is an element of which it is known that it takes long.
     :ivar parts: what was sent of them.
     :ivar message: once it has been sent.
     :ivar since: when that was, in seconds since the epoch.
@@ -77,6 +78,7 @@ class Chunk:
     indices: Sequence[int]
     avoid: frozenset[str] = frozenset()
     alone: bool = False
+    is_long: bool = False
     parts: values.Packed = field(default_factory=list)
     message: Message | None = None
     since: float = 0.0

@@ -17,7 +17,6 @@ from parallelflow.map import values
 from parallelflow.map.chunks import LONGEST_DURATION
 from parallelflow.map.frame import Frame
 from parallelflow.map.outcomes import ChunkOutcome, Failure, Host
-from parallelflow.map.streams import of_elements
 
 if TYPE_CHECKING:
     from parallelflow.map.interrupts import Interrupts
@@ -68,14 +67,14 @@ class ReadyFunction(Frame):
         self._index = indices[0]
 
     def _run_elements(self, outcome: ChunkOutcome, interrupts: Interrupts) -> None:
-        function, streams = self.content.function, of_elements()
+        function = self.content.function
         end = time.perf_counter() + LONGEST_DURATION
         for index, arguments in self._calls:
             if outcome.values and time.perf_counter() > end:
                 outcome.gives_back = True
                 return
             self._index = index
-            streams.mark(index)
+            self._begin_element(index)
             outcome.values[index] = function(*arguments)
 
     def _broke_off(self, error: BaseException) -> Failure:

@@ -8,6 +8,7 @@ Standard library only.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -23,11 +24,13 @@ class Cost:
     :ivar seconds: that an element took on an engine.
     :ivar spread: by which share of that costs differed from chunk to chunk.
     :ivar nbytes: the most bytes that an element or its result had on the wire.
+    :ivar long: the elements that took much longer than others, by their index, and how many seconds.
     """
 
     seconds: float
     spread: float
     nbytes: float
+    long: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass

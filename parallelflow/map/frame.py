@@ -7,12 +7,14 @@ May import the map room; nothing of VisTrails.
 
 from __future__ import annotations
 
+import itertools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from parallelflow.map import values
+from parallelflow.map.chunks import LONG
 from parallelflow.map.left_running import known
 from parallelflow.map.outcomes import ChunkOutcome, Failure, Host
 from parallelflow.map.plain_python import plain_python
@@ -67,6 +69,7 @@ class Frame(ABC):
         except Exception as error:  # whatever the elements' classes do
             raise CannotRead(values.describe_error(error)) from error
         streams = of_elements()
+        self._begun: list[tuple[int, float]] = []
         self._prepare(elements, indices)
         with streams.leading_here(), plain_python().in_force():
             started = time.perf_counter()
@@ -75,13 +78,22 @@ class Frame(ABC):
                     self._run_elements(outcome, interrupts)
             except BaseException as error:  # SystemExit and the like, too
                 outcome.failure = self._broke_off(error)
-            outcome.seconds = time.perf_counter() - started
+            ended = time.perf_counter()
+            outcome.seconds = ended - started
         # Before the text: what a thread prints that ends meanwhile is in it then.
         outcome.goes_on = known().threads() or known().children()
         outcome.printed = streams.take()
+        times = [*self._begun, (-1, ended)]
+        took = [(index, end - begun) for (index, begun), (_, end) in itertools.pairwise(times)]
+        outcome.slow = {index: seconds for index, seconds in took if seconds >= LONG}
         self._complete(outcome)
         self._leave(outcome)
         return outcome
+
+    def _begin_element(self, index: int) -> None:
+        """Take note that an element begins."""
+        of_elements().mark(index)
+        self._begun.append((index, time.perf_counter()))
 
     def _enter(self, run_info: bytes) -> None:  # noqa: B027
         """Make this process what elements of this run expect."""

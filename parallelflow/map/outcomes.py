@@ -160,6 +160,8 @@ class ChunkOutcome:
     monitor has learnt there. `after_series` is the number after the last one that was given to a file of a series. `goes_on` says
     that threads or children which elements have started still run.
 
+    `slow` are the elements that took long, with how many seconds (`chunks.LONG`).
+
     What decides whether results can be kept: `uncached` are elements in which a module ran that VisTrails does not cache, `drawn`
     those that have drawn random numbers. `code` is what code the engine runs, the first time in a run, and when there is more.
     """
@@ -179,6 +181,7 @@ class ChunkOutcome:
     printed: Printed = field(default_factory=Printed)
     after_series: int = 0
     goes_on: bool = False
+    slow: dict[int, float] = field(default_factory=dict)
     uncached: set[int] = field(default_factory=set)
     drawn: set[int] = field(default_factory=set)
     code: Loaded | None = None

@@ -19,7 +19,6 @@ from parallelflow.map.engine_vistrails import add_subworkflows, enable_package, 
 from parallelflow.map.frame import Frame
 from parallelflow.map.outcomes import ChunkOutcome, Host
 from parallelflow.map.seeds import Generators
-from parallelflow.map.streams import of_elements
 
 if TYPE_CHECKING:
     from parallelflow.map.loaded_code import Loaded
@@ -132,7 +131,7 @@ class Ready(Frame):
         return loaded_code.tell(self._run.units, made_classes.in_pipeline(self._pipeline.module_list))
 
     def _begin_element(self, index: int) -> None:
-        of_elements().mark(index)
+        super()._begin_element(index)
         self._generators.begin(index)
         self._series.begin(index)
 

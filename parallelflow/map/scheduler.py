@@ -211,6 +211,8 @@ class Scheduler:
     def _room(self, each: Engine) -> int:
         """How many chunks an engine may have."""
         expected = self._state.policy.expected
+        if each.chunks and each.chunks[0].is_long:
+            return 1
         waits_long = each.chunks and (expected or 0.0) * len(each.chunks[0].indices) > LONGEST_TO_WAIT_BEHIND
         return 1 if waits_long else IN_FLIGHT
 
@@ -404,7 +406,9 @@ class Scheduler:
         if finished:
             self._state.deaths.completed()
             self._state.policy.weighed(len(finished), values.size(answer))
-        self._state.policy.measured(len(finished), outcome.seconds)
+        self._state.slow.update(outcome.slow)
+        if not chunk.is_long:
+            self._state.policy.measured(len(finished), outcome.seconds, list(outcome.slow.values()))
         if failed is not None:
             self._state.fail(failed)
         self._state.supply.give_back([index for index in chunk.indices if index in missing])

@@ -49,6 +49,7 @@ class MapState:
     :ivar pending: chunks that have been sent and not answered, by the ids of their messages; `errands` and `knocks` likewise.
     :ivar overdue: knocks that are answered, and when what was sent before them counts as lost.
     :ivar hungry: engines that may have room for a chunk, by their uuids, in order.
+    :ivar slow: elements that took long, and how many seconds.
     :ivar finished: elements whose outcome the sink has, or that have failed.
     :ivar done: how many elements have run, or were suspended.
     :ivar setbacks: by element, how often it was lost or could not be run while it was alone in its chunk.
@@ -76,12 +77,13 @@ class MapState:
         cost = self.plan.cost
         known = (cost.seconds, cost.spread, cost.nbytes) if cost is not None else ()
         self.policy = ChunkPolicy(len(work.indices), *known)
-        self.supply = Supply(work.indices, self.policy)
+        self.supply = Supply(work.indices, self.policy, cost.long if cost is not None else {})
         self.pending: dict[str, Chunk] = {}
         self.errands: dict[str, Message] = {}
         self.knocks: dict[str, Message] = {}
         self.overdue: list[tuple[float, Message]] = []
         self.hungry: dict[str, Engine] = {}
+        self.slow: dict[int, float] = {}
         self.finished: set[int] = set()
         self.done = 0
         self.deaths = Deaths(limits.deaths)
@@ -114,11 +116,14 @@ class MapState:
         if message is not None:
             each.errand, self.errands[message.name] = message, message
 
+    def _long(self) -> dict[int, float]:
+        return {index: seconds for index, seconds in self.slow.items() if self.policy.is_long(seconds)}
+
     def remember(self) -> None:
         """Keep what the next run of the same plan may go by; engines drop a plan of which a module has failed."""
         policy, plan = self.policy, self.plan
         if self.done == len(self.work.indices) and policy.cost is not None:
-            plan.cost = experience.Cost(policy.cost, policy.spread, policy.nbytes)
+            plan.cost = experience.Cost(policy.cost, policy.spread, policy.nbytes, self._long())
             plan.holders = {uuid for uuid, each in self.crew.engines.items() if each.standing is Standing.READY}
         else:
             plan.cost, plan.holders = None, set()

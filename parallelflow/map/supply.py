@@ -6,7 +6,8 @@ Knows no cluster. May import `parallelflow.map.chunks` and `parallelflow.map.cre
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from parallelflow.map.chunks import ChunkPolicy
 from parallelflow.map.crew import Chunk
@@ -17,11 +18,15 @@ class Supply:
 
     :param indices: all of them, in the order in which they are to begin.
     :param policy: says how many go together.
+    :param long: those of which it is known that they take long, and how many seconds: they begin first, the longest one first, each
+        in a chunk of its own.
     :ivar limit: elements with this index and later ones are not needed: an earlier one has failed.
     """
 
-    def __init__(self, indices: Sequence[int], policy: ChunkPolicy):
-        self._indices = indices
+    def __init__(self, indices: Sequence[int], policy: ChunkPolicy, long: Mapping[int, float] = MappingProxyType({})):
+        first = sorted((index for index in indices if index in long), key=lambda index: -long[index]) if long else []
+        self._long = deque(first)
+        self._indices = [index for index in indices if index not in long] if first else indices
         self._policy = policy
         self._next = 0  # the place in the indices of what has not been handed out
         self._again: deque[Chunk] = deque()  # what is to be handed out once more
@@ -32,6 +37,7 @@ class Supply:
         """Let nothing be handed out any more."""
         self._again.clear()
         self._rests.clear()
+        self._long.clear()
         self._next, self.limit = len(self._indices), -1
 
     def fail(self, index: int) -> None:
@@ -47,16 +53,19 @@ class Supply:
     def is_needed(self) -> bool:
         """Whether there is something that is needed."""
         if self.limit is None:
-            return self._next < len(self._indices) or bool(self._again) or bool(self._rests)
+            return self._next < len(self._indices) or bool(self._again or self._rests or self._long)
         return (
             any(chunk.is_needed(self.limit) for chunk in self._again)
             or any(map(self.needed, self._rests))
+            or bool(self.needed(self._long))
             or bool(self.needed(self._indices[self._next :]))
         )
 
     def again(self, chunks: Iterable[Chunk]) -> None:
         """Have chunks handed out once more, before anything else, in their order."""
-        self._again.extendleft(reversed([Chunk(chunk.indices, chunk.avoid, chunk.alone) for chunk in chunks]))
+        self._again.extendleft(
+            reversed([Chunk(chunk.indices, chunk.avoid, chunk.alone, chunk.is_long) for chunk in chunks])
+        )
 
     def give_back(self, indices: Sequence[int]) -> None:
         """Have elements handed out again that their chunk has not come to."""
@@ -82,6 +91,11 @@ class Supply:
             if uuid not in chunk.avoid or chunk.avoid.issuperset(engines):
                 del self._again[place]
                 return chunk
+        while self._long:
+            index = self._long.popleft()
+            self._policy.handed_out(1)
+            if self.needed([index]):
+                return Chunk([index], is_long=True)
         size = max(1, len(engines))
         while self._rests:
             rest = self.needed(self._rests.pop(0))

@@ -13,7 +13,7 @@ from ipyparallel import error as ipp_error
 
 from parallelflow.map import engine as engine_module
 from parallelflow.map import taking_back, values
-from parallelflow.map.chunks import LONGEST_DURATION
+from parallelflow.map.chunks import LONG, LONGEST_DURATION
 from parallelflow.map.outcomes import (
     ChunkDropped,
     ChunkOutcome,
@@ -138,7 +138,10 @@ class SimulatedEngine:
                 outcome.gives_back = True
                 break
             self.ran.append(index)
-            seconds += self.world.costs.get(index, 0.01)
+            cost = self.world.costs.get(index, self.world.cost)
+            seconds += cost
+            if cost >= LONG:
+                outcome.slow[index] = cost
             if index in self.world.killers:
                 return seconds, self.die
             if index in self.world.failing:
@@ -197,6 +200,7 @@ class World:
         self.now = 1000.0
         self.latency = 0.001
         self.engines: dict[int, SimulatedEngine] = {}
+        self.cost = 0.01
         self.costs: dict[int, float] = {}
         self.killers: set[int] = set()
         self.failing: set[int] = set()

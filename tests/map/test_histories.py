@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from simulated import Clock, Queues, SimulatedEngine, Watched, World
 
-from parallelflow.map import breaking_off, crew, faults, forgetting, scheduler, state, values, watch
+from parallelflow.map import breaking_off, crew, experience, faults, forgetting, scheduler, state, values, watch
+from parallelflow.map.experience import Cost
 from parallelflow.map.outcomes import Failure
 from parallelflow.map.scheduler import Scheduler
 from parallelflow.map.work import Limits, MapError, Report, Work
@@ -122,8 +123,13 @@ class Histories(RuleBasedStateMachine):
         offset=st.integers(0, 3),
         step=st.integers(1, 3),
         costs=st.dictionaries(st.integers(0, 60), st.sampled_from([0.0, 0.05, 1.0, 4.0, 30.0]), max_size=8),
+        long=st.dictionaries(st.integers(0, 60), st.sampled_from([0.2, 9.0]), max_size=3),
     )
-    def begin(self, engines: int, elements: int, offset: int, step: int, costs: dict[int, float]) -> None:
+    def begin(
+        self, engines: int, elements: int, offset: int, step: int, costs: dict[int, float], long: dict[int, float]
+    ) -> None:
+        if long:  # so says an earlier run, with other elements perhaps
+            experience.of(self.world).plan("plan").cost = Cost(0.01, 0.5, 100.0, long)
         self.indices = range(offset, offset + elements * step, step)
         self.world.costs.update(costs)
         for _ in range(engines):

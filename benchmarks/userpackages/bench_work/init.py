@@ -53,4 +53,12 @@ class Decompose(Trivial):
         self.set_output("o", self.get_input("i"))
 
 
-_modules = [Trivial, Sleep, Spin, Decompose]
+class Uneven(Trivial):
+    """Sleeps for so many seconds, and for the last element of 401 a thousand times as long."""
+
+    def compute(self) -> None:
+        time.sleep(self.get_input("seconds") * (1000 if self.get_input("i") == 400 else 1))
+        self.set_output("o", self.get_input("i"))
+
+
+_modules = [Trivial, Sleep, Spin, Decompose, Uneven]
