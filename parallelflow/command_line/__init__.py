@@ -2,13 +2,14 @@
 
 - `arguments` is what may be typed, `output` how it is answered.
 - `clusters` looks at, starts and stops clusters; `enable` switches the package on.
+- `explore` runs a parameter exploration of a vistrail.
 - `doctor` finds out what is wrong; its checks are in `checks`, which need nothing but Python, `vistrails_checks`,
   `cluster_checks` and `folder_checks`, and `trial` starts engines to see what machines lack.
 - `results` lists and clears what is kept of elements.
 - `user` reads what a user's VisTrails has been told.
 
 This room imports `parallelflow.cluster`, `parallelflow.results` and the standard library; VisTrails only where it is what is looked
-at, never Qt.
+at, and never Qt; but `explore` starts VisTrails, as it is started in batch mode.
 The cluster room is imported late, so that ``doctor`` works, and Ctrl-C and ``--help`` as well, where it cannot be.
 """
 
@@ -31,6 +32,7 @@ _MODULES = {
     "doctor": "doctor",
     "results": "results",
     "enable": "enable",
+    "explore": "explore",
 }
 
 

@@ -22,6 +22,9 @@ class Arguments:
     :param vistrails: VisTrails' folder for what belongs to the user
     :param engines: how many engines to start; None: as many as the preferences say
     :param everything: whether to stop what others have started as well
+    :param file: the vistrail whose exploration is run
+    :param exploration: its name or number; None: the only one
+    :param folder: where output modules write; None: where VisTrails' preferences say
     :param tries: whether to start an engine on each machine to see what it lacks
     :param action: to ``results``: ``list`` or ``clear``
     :param workflow: to ``results``: only those of this workflow
@@ -36,6 +39,9 @@ class Arguments:
     tries: bool = False
     action: str = ""
     workflow: str | None = None
+    file: Path | None = None
+    exploration: str | None = None
+    folder: Path | None = None
 
 
 _EXIT_CODES = """\
@@ -154,6 +160,20 @@ kept), used (when one was last used); after clear, cleared (how many results) an
 {_EXIT_CODES}"""
 
 
+_EXPLORE = f"""\
+Executes each cell as VisTrails does, with what is above its cells and output modules run on engines. Where no cluster is running,
+one is started and stopped again. Output modules write what they write; the log of the cells is saved in the file.
+
+examples:
+  python -m parallelflow explore terrain.vt
+  python -m parallelflow explore terrain.vt --exploration "six heights" --output-directory results
+
+JSON: exploration, cells, each with column, row, sheet, parameters, engine, host, seconds (on the engine) and error (null where
+there is none), and error (why it could not go on, or null).
+
+{_EXIT_CODES}  1    also where a cell has failed"""
+
+
 _PROFILE = "the IPython profile (default: VisTrails' preference)"
 _PROFILE_TO_USE = "the IPython profile that VisTrails is to use (default: leave it as it is)"
 
@@ -176,6 +196,9 @@ def parse(words: Sequence[str]) -> Arguments:
         tries=getattr(typed, "tries", False),
         action=getattr(typed, "action", ""),
         workflow=getattr(typed, "workflow", None),
+        file=getattr(typed, "file", None),
+        exploration=getattr(typed, "exploration", None),
+        folder=getattr(typed, "folder", None),
     )
 
 
@@ -199,7 +222,7 @@ def _parser() -> argparse.ArgumentParser:
             "--vistrails",
             dest="vistrails",
             metavar="FOLDER",
-            type=lambda word: Path(word).expanduser(),
+            type=_path,
             default=Path.home() / ".vistrails",
             help="VisTrails' folder for your settings (default: ~/.vistrails)",
         )
@@ -220,7 +243,21 @@ def _parser() -> argparse.ArgumentParser:
     results.add_argument("action", choices=("list", "clear"), help="what to do")
     results.add_argument("--workflow", metavar="NAME", help="only those of this workflow, as list shows its name")
     command("enable", "Switch the package on in VisTrails, and the bundled one off", _ENABLE, _PROFILE_TO_USE)
+    explore = command("explore", "Run a parameter exploration, and print a table of its cells", _EXPLORE)
+    explore.add_argument("file", metavar="FILE.vt", type=_path, help="the vistrail")
+    explore.add_argument("--exploration", metavar="NAME", help="its name or number (default: the only one)")
+    explore.add_argument(
+        "--output-directory",
+        dest="folder",
+        metavar="FOLDER",
+        type=_path,
+        help="where output modules write (default: where VisTrails' preferences say)",
+    )
     return parser
+
+
+def _path(word: str) -> Path:
+    return Path(word).expanduser()
 
 
 def _count(word: str) -> int:

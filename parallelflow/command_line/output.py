@@ -49,6 +49,14 @@ class Output:
             print(json.dumps({"error": sentence}, indent=1))
         print(sentence, file=sys.stderr)
 
+    def warn(self, sentence: str) -> None:
+        """Say what does not end the command, on standard error.
+
+        :param sentence: what it is
+        """
+        self._end_line()
+        print(sentence, file=sys.stderr)
+
     def progress(self, text: str, fraction: float) -> None:
         """Show how far something has come, on one line of a terminal; nothing where there is none.
 

@@ -94,6 +94,7 @@ def explore(controller: Any, exploration: Any, place: Place | None = None) -> Ex
     if exploration.action_id != controller.current_version:
         controller.change_selected_version(exploration.action_id)
         controller.flush_delayed_actions()
+        exploration = _upgraded(controller, exploration)
     pipeline = controller.current_pipeline
     collected = exploration.collectParameterActions(pipeline)
     if pipeline is None or not collected or not any(collected[0]):
@@ -112,6 +113,24 @@ def explore(controller: Any, exploration: Any, place: Place | None = None) -> Ex
         for index, (each, done, (row, column, sheet)) in enumerate(zip(pipelines, performed, positions, strict=True))
     ]
     return Exploration(exploration.id, cells, own.get if own else None)
+
+
+def _upgraded(controller: Any, exploration: Any) -> Any:
+    """What has become of an exploration where VisTrails has upgraded its version, whose modules have other ids then."""
+    if controller.current_version == exploration.action_id:
+        return exploration
+    same = [
+        each
+        for each in controller.vistrail.get_paramexps(controller.current_version)
+        if (each.name, each.dims, each.layout) == (exploration.name, exploration.dims, exploration.layout)
+    ]
+    if not same:
+        raise ExplorationError(
+            tr(
+                "VisTrails has upgraded the workflow, and could not translate the exploration: make it anew in its window."
+            )
+        )
+    return max(same, key=lambda each: each.id)
 
 
 def called(module: Any) -> str:

@@ -43,6 +43,20 @@ class CellFailure:
         return tr("{place} ({values}): {error}", place=self.cell.place, values=self.cell.values(), error=self.error.msg)
 
 
+@dataclass(frozen=True)
+class Where:
+    """Where engines' part of a cell was done.
+
+    :ivar engine: the engine's number, if it is known.
+    :ivar host: its machine.
+    :ivar seconds: how long it took there.
+    """
+
+    engine: int | None
+    host: str
+    seconds: float
+
+
 class _NothingTravels(Exception):
     """No value of what engines compute can be sent back."""
 
@@ -60,6 +74,10 @@ class Exploring:
     """One run of an exploration; the scheduler's source and sink.
 
     :param client: VisTrails' own side.
+    :ivar cells: in the order in which they are shown.
+    :ivar failures: what has failed, in the order of the cells.
+    :ivar shown: how many cells are done.
+    :ivar where: by cell, where engines' part of it was done.
     """
 
     def __init__(self, client: Client):
@@ -67,12 +85,12 @@ class Exploring:
         self.cells = client.exploration.cells
         self.failures: list[CellFailure] = []
         self.shown = 0
+        self.where: dict[int, Where] = {}
         self._ready: dict[int, _Ready] = {}
         self._arrived: set[int] = set()
         self._going_on: set[int] = set()
         self._plan: CellsPlan
         self._is_showing = False
-        self._engine_part_is_over = False
 
     def run(self) -> list[CellFailure]:
         """Execute all cells.
@@ -156,6 +174,9 @@ class Exploring:
             return
         outcome, texts = report.outcome, report.outcome.printed.elements
         records = {record.iteration: record.inner for record in outcome.records}
+        for record in outcome.records:
+            seconds = (record.ended - record.started).total_seconds() if record.ended is not None else 0.0
+            self.where[record.iteration] = Where(report.engine, outcome.host.name, seconds)
         between = outcome.printed.between
         for index, computed in outcome.values.items():
             executed = [

@@ -64,7 +64,7 @@ def _has_exploration(view: Any) -> bool:
 
 
 def _execute(controller: Any, view: Any, exploration: Any, scene: Any) -> None:
-    found = explore(controller, exploration, _place_for(controller))
+    found = explore(controller, exploration, place_for(controller))
     with _job_view_at_rest(), _WindowClient(controller, found, view, scene) as client:
         exploring = Exploring(client)
         try:
@@ -76,8 +76,11 @@ def _execute(controller: Any, view: Any, exploration: Any, scene: Any) -> None:
             _notify()
 
 
-def _place_for(controller: Any) -> Callable[[Sequence[Any], tuple[int, int, int], Any], Any] | None:
-    """What gives cells their places in the spreadsheet; None if it is not enabled."""
+def place_for(controller: Any) -> Callable[[Sequence[Any], tuple[int, int, int], Any], Any] | None:
+    """Return what gives cells their places in the spreadsheet; None if it is not enabled.
+
+    :param controller: the vistrail's controller.
+    """
     registry = get_module_registry()
     if not all(registry.has_module(_SPREADSHEET, name) for name in ("CellLocation", "SheetReference")):
         return None
@@ -89,9 +92,37 @@ def _place_for(controller: Any) -> Callable[[Sequence[Any], tuple[int, int, int]
         columns, rows, sheets = counts
         name = f"PE#{QParamExploreView.explorationId} {controller.name}"
         QParamExploreView.explorationId += 1
-        return positionPipelines(name, sheets, rows, columns, pipelines, exploration.layout, controller)
+        layout = _complete(exploration.layout, pipelines[0])
+        return positionPipelines(name, sheets, rows, columns, pipelines, layout, controller)
 
     return place
+
+
+Layout = dict[tuple[str, int], tuple[int, int]]
+"""Which row and column each of a workflow's cells has in its part of the sheet, by its module's name and number."""
+
+
+def _complete(layout: Layout, pipeline: Any) -> Layout:
+    """Give each cell of a pipeline a place: one of another name may have had it before VisTrails upgraded the workflow."""
+    from vistrails.core.inspector import PipelineInspector
+
+    inspector = PipelineInspector()
+    inspector.inspect_spreadsheet_cells(pipeline)
+    inspector.inspect_ambiguous_modules(pipeline)
+    cells = []
+    for path in inspector.spreadsheet_cells:
+        inside = pipeline
+        for module_id in path[:-1]:
+            inside = inside.modules[module_id].pipeline
+        key = path[0] if len(path) == 1 else tuple(path)
+        cells.append((inside.modules[path[-1]].name, inspector.annotated_modules.get(key, -1)))
+    left = sorted(place for cell, place in layout.items() if cell not in cells)
+    complete = {cell: layout[cell] for cell in cells if cell in layout}
+    for cell in cells:
+        if cell not in complete:
+            beside = (0, max((column for _, column in complete.values()), default=-1) + 1)
+            complete[cell] = left.pop(0) if left else beside
+    return complete
 
 
 @contextmanager

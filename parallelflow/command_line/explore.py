@@ -1,0 +1,242 @@
+"""Runs a parameter exploration of a vistrail, without a window.
+
+VisTrails is started here as its own batch mode starts it: with Qt where that is installed, because cells of the spreadsheet need
+it, but on no screen. What output modules write is written, and the log of the cells is saved in the vistrail, as VisTrails' batch
+mode does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parallelflow import IDENTIFIER
+from parallelflow.cluster.errors import ClusterError
+from parallelflow.command_line import user
+from parallelflow.command_line.arguments import Arguments
+from parallelflow.command_line.output import FAILED, FINE, Output, table
+
+if TYPE_CHECKING:
+    from parallelflow.explorations.exploring import Exploring
+
+
+def explore(arguments: Arguments, output: Output) -> int:
+    """Run a parameter exploration.
+
+    :param arguments: what was typed
+    :param output: where the answer goes
+    :returns: the exit code, which also says whether all cells are there
+    :raises ClusterError: if there is no such vistrail or exploration, or it cannot be run
+    """
+    path = Path(str(arguments.file)).absolute()
+    if not path.is_file():
+        raise ClusterError(f"There is no file {path}.")
+    # What cells print is no part of the answer for programs.
+    printed = contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext()
+    with printed, _vistrails(arguments) as has_window_parts, _opened(path) as (controller, locator):
+        exploring, name, trouble = _run(controller, arguments, output, has_window_parts)
+        saved = _save(controller, locator, path)
+    cells = _cells(exploring)
+    failed = [cell for cell in cells if cell["error"]]
+    output.answer(
+        _describe(name, cells, [each for each in (trouble, saved) if each]),
+        {"exploration": name, "cells": cells, "error": trouble or None},
+    )
+    return FAILED if failed or trouble else FINE
+
+
+@contextlib.contextmanager
+def _vistrails(arguments: Arguments) -> Iterator[bool]:
+    """Start VisTrails in batch mode, and stop it in the end; yields whether it has what makes cells of the spreadsheet."""
+    startup = user.read_startup(arguments.vistrails)
+    if user.package(startup, user.OURS) is None:
+        raise ClusterError("Parallel Flow is not enabled in VisTrails. Enable it with: python -m parallelflow enable")
+    options: dict[str, Any] = {
+        "batch": True,
+        "dotVistrails": str(arguments.vistrails),
+        "installBundles": False,
+        "singleInstance": False,
+        "errorLog": False,
+        "handlerDontAsk": True,
+    }
+    if arguments.folder is not None:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
+        options["outputDirectory"] = str(arguments.folder.absolute())
+    # VisTrails' messages are for its own log file; what concerns the exploration is said here.
+    logging.getLogger("vistrails").addHandler(logging.NullHandler())
+    logging.getLogger("vistrails").propagate = False
+    with_qt = importlib.util.find_spec("PyQt5") is not None
+    if with_qt:
+        if not any(os.environ.get(each) for each in ("DISPLAY", "WAYLAND_DISPLAY")):
+            os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+        os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")  # what it cannot do without a screen
+        from vistrails.core.application import get_vistrails_application
+        from vistrails.gui.application import start_application, stop_application
+
+        start_application(options, args=[])
+        started = get_vistrails_application()
+        try:
+            yield True
+        finally:
+            stop_application()
+            started.destroy = lambda: None  # it would do so again when half of Python is gone
+    else:
+        from vistrails.core import application
+
+        started = application.init(options, args=[])
+        try:
+            yield False
+        finally:
+            started.finishSession()
+            started.destroy()
+            application.set_vistrails_application(None)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Open a vistrail; yields its controller, and where it is stored."""
+    from vistrails.core.db.io import load_vistrail
+    from vistrails.core.db.locator import FileLocator
+    from vistrails.core.packagemanager import get_package_manager
+    from vistrails.core.vistrail.controller import VistrailController
+
+    if not get_package_manager().has_package(IDENTIFIER):
+        raise ClusterError(
+            "VisTrails could not load the package Parallel Flow. To see why, use: python -m parallelflow doctor"
+        )
+    locator = FileLocator(str(path))
+    try:
+        yield VistrailController(*_loaded(load_vistrail, locator)), locator
+    finally:
+        locator.close()  # removes what it has unpacked
+
+
+def _loaded(load: Any, locator: Any) -> tuple[Any, ...]:
+    try:
+        vistrail, abstractions, thumbnails, mashups = load(locator)
+    except Exception as error:  # whatever is wrong with the file
+        raise ClusterError(f"VisTrails cannot open {locator.name}: {error}") from error
+    return vistrail, locator, abstractions, thumbnails, mashups
+
+
+def _find(controller: Any, wanted: str | None) -> Any:
+    """The exploration of that name or number; without one, the only one there is, or the latest version's last one."""
+    known = sorted(controller.vistrail.parameter_explorations, key=lambda each: each.id)
+    if not known:
+        raise ClusterError("There is no parameter exploration in this vistrail.")
+    names = ", ".join(_name(each) for each in known)
+    if wanted is not None:
+        found = [each for each in known if wanted in (each.name, str(each.id))]
+        if not found:
+            raise ClusterError(f"There is no parameter exploration {wanted!r} in this vistrail. It has: {names}.")
+        return found[-1]
+    if len(known) > 1:
+        raise ClusterError(
+            f"There are {len(known)} parameter explorations in this vistrail: {names}. Say which with --exploration."
+        )
+    return known[0]
+
+
+def _name(exploration: Any) -> str:
+    return str(exploration.name or exploration.id)
+
+
+def _run(controller: Any, arguments: Arguments, output: Output, has_window_parts: bool) -> tuple[Exploring, str, str]:
+    from dataclasses import replace
+
+    from parallelflow.cluster import configure
+    from parallelflow.explorations.cells import ExplorationError, explore
+    from parallelflow.explorations.client import Client
+    from parallelflow.explorations.exploring import Exploring
+    from parallelflow.ipyparallel_flow.init import settings
+
+    if arguments.profile is not None:
+        profile = arguments.profile
+        configure(lambda: replace(settings(), profile=profile))
+    exploration = _find(controller, arguments.exploration)
+    place = None
+    if has_window_parts:
+        from parallelflow.gui.exploration import place_for
+
+        place = place_for(controller)
+
+    class TerminalClient(Client):
+        """VisTrails' side of the exploration, as far as a terminal shows it."""
+
+        def tell(self, text: str) -> None:
+            output.progress(text, 0.0)
+
+        def progress(self, computed: int, shown: int) -> None:
+            cells = len(self.exploration.cells)
+            output.progress(f"{computed} of {cells} cells computed, {shown} done", shown / cells)
+
+        def warn(self, text: str) -> None:
+            output.warn(text)
+
+    try:
+        exploring = Exploring(TerminalClient(controller, explore(controller, exploration, place)))
+    except ExplorationError as error:
+        raise ClusterError(str(error)) from error
+    trouble = ""
+    try:
+        exploring.run()
+    except ExplorationError as error:
+        trouble = str(error)
+    return exploring, _name(exploration), trouble
+
+
+def _save(controller: Any, locator: Any, path: Path) -> str:
+    """Save the log of the cells in the vistrail; returns a sentence if that cannot be done."""
+    try:
+        controller.set_changed(True)  # VisTrails does not count the log
+        controller.write_vistrail(locator)
+    except Exception as error:  # of the file system, or of what VisTrails makes of it
+        return f"The log could not be saved in {path}: {error}"
+    return ""
+
+
+def _cells(exploring: Exploring) -> list[dict[str, Any]]:
+    errors: dict[int, list[str]] = {}
+    for failure in exploring.failures:
+        errors.setdefault(failure.cell.index, []).append(str(failure.error.msg))
+    cells = []
+    for cell in exploring.cells:
+        where = exploring.where.get(cell.index)
+        is_done = cell.index < exploring.shown
+        cells.append(
+            {
+                "column": cell.column + 1,
+                "row": cell.row + 1,
+                "sheet": cell.sheet + 1,
+                "parameters": cell.parameters,
+                "engine": where.engine if where is not None else None,
+                "host": where.host if where is not None else None,
+                "seconds": round(where.seconds, 3) if where is not None else None,
+                "error": "; ".join(errors.get(cell.index, [])) or (None if is_done else "not run"),
+            }
+        )
+    return cells
+
+
+def _describe(name: str, cells: Sequence[dict[str, Any]], troubles: Sequence[str]) -> str:
+    parameters = list(cells[0]["parameters"])
+    head = ["column", "row", "sheet", *parameters, "seconds", "engine", "result"]
+    rows = [
+        [
+            *(cell[each] for each in ("column", "row", "sheet")),
+            *(cell["parameters"].get(each, "") for each in parameters),
+            "" if cell["seconds"] is None else f"{cell['seconds']:.2f}",
+            "VisTrails" if cell["host"] is None else f"{cell['engine']} on {cell['host']}",
+            " ".join((cell["error"] or "done").split())[:100],
+        ]
+        for cell in cells
+    ]
+    failed = sum(cell["error"] is not None for cell in cells)
+    end = f"{len(cells) - failed} of {len(cells)} cells of '{name}' done."
+    return "\n".join([table(head, rows), end, *troubles])

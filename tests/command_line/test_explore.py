@@ -1,0 +1,101 @@
+"""``python -m parallelflow explore``: a parameter exploration where there is no window."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from host import vistrails_window
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Three columns and two rows, of which one cell fails; each writes a file.
+MAKE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from batch import vistrails_in
+with vistrails_in(Path("making")):
+    from building import Vistrail
+    vistrail = Vistrail()
+    code = "print('adding', a, b)\\nif (a, b) == (2, 20): fail('too much')\\no = a + b"
+    ports = {"a": "Integer", "b": "Integer"}
+    source = vistrail.add_source((0, 1), "sum", code, ports, {"o": "Integer"}, a=0, b=0)
+    file = {"file": {"basename": "sum", "series": True}}
+    output = vistrail.add("GenericOutput", (0, 0), "", mode_type="file", configuration=repr(file))
+    vistrail.connect(source, "o", output, "value")
+    vistrail.tag("sums", "Adds.")
+    vistrail.explore("six sums", {(source, "a"): [1, 2, 3], (source, "b"): [10, 20]})
+    vistrail.save(Path("sums.vt"))
+"""
+
+
+def explore(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "QT_QPA_PLATFORM")}
+    environment["XDG_RUNTIME_DIR"] = str(folder)  # Qt makes it otherwise
+    return subprocess.run(
+        [sys.executable, "-m", "parallelflow", "explore", *words],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+@pytest.fixture
+def sums(tmp_path: Path) -> Path:
+    """A folder with a vistrail that has an exploration."""
+    subprocess.run(
+        [sys.executable, "-c", MAKE, str(ROOT / "examples")], cwd=tmp_path, timeout=200, check=True, capture_output=True
+    )
+    return tmp_path
+
+
+def test_it_prints_a_table_writes_files_and_saves_the_log(sums: Path, clean_home: Path) -> None:
+    refused = explore(sums, "sums.vt")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "python -m parallelflow enable" in refused.stderr
+    vistrails_window.prepare(clean_home / ".vistrails")
+    done = explore(sums, "sums.vt", "--output-directory", "results")
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("adding")] == [
+        f"adding {a} {b}" for b in (10, 20) for a in (1, 2, 3)
+    ]
+    head, *rows, end = lines[6:]
+    assert head.split() == ["column", "row", "sheet", "sum.a", "sum.b", "seconds", "engine", "result"]
+    assert [row.split()[:5] for row in rows] == [
+        [str(column), str(row), "1", str(column), str(10 * row)] for row in (1, 2) for column in (1, 2, 3)
+    ]
+    assert [row.endswith("done") for row in rows] == [True] * 4 + [False, True]
+    assert "too much" in rows[4]
+    assert end == "5 of 6 cells of 'six sums' done."
+    written = sorted((sums / "results").iterdir())
+    assert [path.read_text().strip() for path in written] == ["11", "12", "13", "21", "23"]
+    # The log is in the file now.
+    again = explore(sums, "sums.vt", "--exploration", "six sums", "--json", "--output-directory", "more")
+    answer = json.loads(again.stdout)
+    assert [cell["error"] for cell in answer["cells"]] == [None] * 4 + ["too much", None]
+    assert answer["cells"][5]["parameters"] == {"sum.a": "3", "sum.b": "20"}
+    assert all(cell["engine"] is not None and cell["host"] for cell in answer["cells"])
+    assert _logged(sums / "sums.vt") == 12
+    unknown = explore(sums, "sums.vt", "--exploration", "seven")
+    assert unknown.stderr.strip() == "There is no parameter exploration 'seven' in this vistrail. It has: six sums."
+
+
+def _logged(path: Path) -> int:
+    """How many cells' executions, with their parameters, a vistrail's log has."""
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+        return archive.read("log").decode().count('key="exploration_parameters"')
