@@ -8,10 +8,12 @@
   alone.
 - `dialog` is what all dialogs have in common, `engine_table` the table of engines; `garbage` has Qt's objects die in its thread.
 - `exploration` runs the current view's parameter exploration on the cluster.
+- `workflow` changes the workflow that is shown: marks modules that loop, and has Maps be of either package. `pipeline_marks` has
+  pipelines show the marks.
 - `questions` asks what the cluster wants to know, in whichever thread it wants to know it.
 - `preferences` reads and writes the values where VisTrails keeps them.
 - `texts` holds the words that are used everywhere, and is the way to a translation.
 
-This room may import Qt, VisTrails, `parallelflow.map.progress`, `parallelflow.explorations`, `parallelflow.results`,
-`parallelflow.cluster` and `parallelflow.texts`.
+This room may import Qt, VisTrails, `progress`, `marks` and `conversion` of `parallelflow.map`, `parallelflow.explorations`,
+`parallelflow.results`, `parallelflow.cluster` and `parallelflow.texts`.
 """

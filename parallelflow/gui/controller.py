@@ -24,7 +24,7 @@ from parallelflow.cluster.guard import Guard
 from parallelflow.cluster.record import Record
 from parallelflow.cluster.session import Session, get_session
 from parallelflow.cluster.state import ClusterState
-from parallelflow.gui import background
+from parallelflow.gui import background, pipeline_marks, workflow
 from parallelflow.gui.actions import Actions
 from parallelflow.gui.background import Job
 from parallelflow.gui.cluster_window import ClusterWindow, WindowState
@@ -48,11 +48,15 @@ def builder_window() -> QWidget | None:
     return getattr(get_vistrails_application(), "builderWindow", None)
 
 
+def _shown() -> Any:
+    """VisTrails' controller of the vistrail that is shown, or None."""
+    window = builder_window()
+    return window.get_current_controller() if window is not None else None
+
+
 def _execution() -> QProgressDialog | None:
     """VisTrails' progress dialog for the workflow that runs now, of which it makes one per execution."""
-    window = builder_window()
-    controller = window.get_current_controller() if window is not None else None
-    return getattr(controller, "progress", None)
+    return getattr(_shown(), "progress", None)
 
 
 def _show_progress(progress: map_progress.MapProgress | str) -> None:
@@ -99,6 +103,7 @@ class Controller(QObject):
         self.questions = DialogQuestions(self._parent, self._remember_to_start, _execution)
         self.preferences.watch()
         map_progress.listen(_show_progress)
+        pipeline_marks.show()
         self._wakeup = _Wakeup()
         self._garbage = GarbageCollection()
         self._guard = Guard(self._last_act)
@@ -163,6 +168,22 @@ class Controller(QObject):
             exploration.run(window.get_current_view() if window is not None else None, self._refused)
         finally:
             self._is_exploring = False
+
+    def mark_loops(self) -> None:
+        """Run loops of the selected modules in parallel."""
+        self._run(lambda actions: workflow.mark_loops(_shown(), self._parent(), True))
+
+    def unmark_loops(self) -> None:
+        """Run loops of the selected modules one after the other."""
+        self._run(lambda actions: workflow.mark_loops(_shown(), self._parent(), False))
+
+    def make_parallel(self) -> None:
+        """Make the selected Maps parallel, or all."""
+        self._run(lambda actions: workflow.convert_loops(_shown(), self._parent(), True))
+
+    def make_serial(self) -> None:
+        """Make the selected Maps serial again, or all."""
+        self._run(lambda actions: workflow.convert_loops(_shown(), self._parent(), False))
 
     # ------------------------------------------------------------ actions
 
@@ -300,6 +321,7 @@ class Controller(QObject):
             _controller = None
         self.preferences.close()
         map_progress.listen(None)
+        pipeline_marks.hide()
         self.questions.close()
         if self._flow is not None:
             self._flow.close()

@@ -110,6 +110,10 @@ def menu_items() -> list[tuple[str, Callable[..., None]]]:
         (tr("Cleanup started processes"), entry("clean_up")),
         (tr("Request cluster shutdown"), entry("shut_down")),
         (tr("Run parameter exploration on the cluster"), entry("run_exploration")),
+        (tr("Run loops of selected modules in parallel"), entry("mark_loops")),
+        (tr("Run loops of selected modules one after the other"), entry("unmark_loops")),
+        (tr("Make selected Maps parallel"), entry("make_parallel")),
+        (tr("Make them serial again"), entry("make_serial")),
         (tr("Kept results..."), entry("kept_results")),
         (tr("Preferences..."), entry("change_preferences")),
     ]

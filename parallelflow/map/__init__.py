@@ -6,6 +6,7 @@ One element's way, from the list to the log:
   elements run. `window` knows which modules have to run in VisTrails.
 - `module` is the VisTrails module, and `execution` one run of it: checks the input, has the elements run. `window` knows which
   modules have to run in VisTrails.
+- `conversion` turns Control Flow's loops in a workflow into ours, and ours into Control Flow's.
 - `implicit_loops` has VisTrails hand over the loops that modules run by themselves where a list arrives on a port, if they bear a
   mark (`marks`): `implicit_execution` is one run of such a loop, `implicit_chunk` its other half on an engine.
 - `work` is what the scheduler runs, as data; `elements` a Map's list as that.

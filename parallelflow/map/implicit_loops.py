@@ -74,7 +74,7 @@ def leave() -> None:
 def _is_for_us(module: Module) -> bool:
     if not _takes_part or engine.inside() or isinstance(module, InputPort) or vars(module).get(_TRIED):
         return False
-    return marks.marked_module(module) is not None
+    return marks.is_loop_marked(module)
 
 
 def _run(module: Any) -> None:

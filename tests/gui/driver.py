@@ -1,8 +1,8 @@
 """Drives the real VisTrails window as a user would, from inside its event loop, in a process of its own.
 
 ``python driver.py SCENARIO FOLDER`` opens the window with its settings in FOLDER, runs the generator of that name from
-`scenarios` or `exploring`, quits VisTrails the way its own menu does, and writes what it saw to FOLDER/seen.json. A scenario yields
-whenever the event loop is to go on; it is resumed every few milliseconds.
+`scenarios`, `exploring` or `editing`, quits VisTrails the way its own menu does, and writes what it saw to FOLDER/seen.json. A
+scenario yields whenever the event loop is to go on; it is resumed every few milliseconds.
 """
 
 from __future__ import annotations
@@ -287,10 +287,11 @@ def run(
 
 def main(name: str, folder: Path) -> None:
     """Run the scenario of that name, and write down what was seen."""
-    import exploring  # beside this file, as is
+    import editing  # beside this file, as are
+    import exploring
     import scenarios
 
-    scenario = getattr(scenarios if hasattr(scenarios, name) else exploring, name)
+    scenario = next(getattr(each, name) for each in (scenarios, exploring, editing) if hasattr(each, name))
     seen = run(folder, User, scenario, vars(scenario).get("packages", PACKAGES))
     (folder / "seen.json").write_text(json.dumps(seen, indent=1), encoding="utf-8")
     os._exit(0)  # Python's own exit may end in a segmentation fault after a window was open

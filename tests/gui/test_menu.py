@@ -38,6 +38,10 @@ def test_engines_are_started_and_cleaned_up(play: Callable[..., Seen]) -> None:
         "Cleanup started processes",
         "Request cluster shutdown",
         "Run parameter exploration on the cluster",
+        "Run loops of selected modules in parallel",
+        "Run loops of selected modules one after the other",
+        "Make selected Maps parallel",
+        "Make them serial again",
         "Kept results...",
         "Preferences...",
     ]
