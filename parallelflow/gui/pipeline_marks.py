@@ -6,12 +6,12 @@ VisTrails has no way to draw something on a module; so for as long as the packag
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from PyQt5.QtCore import QPointF
 from PyQt5.QtGui import QBrush, QColor, QPainter, QPolygonF
-from PyQt5.QtWidgets import QApplication
-from vistrails.gui.pipeline_view import QGraphicsModuleItem
+from PyQt5.QtWidgets import QAbstractScrollArea, QApplication
 
 from parallelflow.map.marks import is_marked
 
@@ -20,46 +20,65 @@ COLOUR = QColor(30, 110, 200)
 _SIZE = 6.0  # an arrow's width and height; they stand in the margin that VisTrails leaves beside a module's name
 _MARGIN = 3.0
 
-_paint = QGraphicsModuleItem.paint
-_has_changed = QGraphicsModuleItem.moduleHasChanged
+
+def _followed_by_mark(paint: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(paint)
+    def paint_both(self: Any, painter: QPainter, option: Any, widget: Any = None) -> None:
+        paint(self, painter, option, widget)
+        if self.module is not None and is_marked(self.module):
+            _draw(painter, self.paddedRect.left() + _MARGIN)
+
+    return paint_both
 
 
-@functools.wraps(_paint)
-def _paint_marked(self: Any, painter: QPainter, option: Any, widget: Any = None) -> None:
-    _paint(self, painter, option, widget)
-    if self.module is not None and is_marked(self.module):
-        painter.save()
-        painter.setPen(COLOUR)
-        painter.setBrush(QBrush(COLOUR))
-        left = self.paddedRect.left() + _MARGIN
-        for top in (-_SIZE - 1.0, 1.0):
-            corners = QPointF(left, top), QPointF(left + _SIZE, top + _SIZE / 2), QPointF(left, top + _SIZE)
-            painter.drawPolygon(QPolygonF(corners))
-        painter.restore()
+def _draw(painter: QPainter, left: float) -> None:
+    painter.save()
+    painter.setPen(COLOUR)
+    painter.setBrush(QBrush(COLOUR))
+    for top in (-_SIZE - 1.0, 1.0):
+        corners = QPointF(left, top), QPointF(left + _SIZE, top + _SIZE / 2), QPointF(left, top + _SIZE)
+        painter.drawPolygon(QPolygonF(corners))
+    painter.restore()
 
 
-@functools.wraps(_has_changed)
-def _marked_or_changed(self: Any, core_module: Any) -> bool:
-    return is_marked(self.module) != is_marked(core_module) or bool(_has_changed(self, core_module))
+def _or_mark(has_changed: Callable[..., bool]) -> Callable[..., bool]:
+    @functools.wraps(has_changed)
+    def either_has_changed(self: Any, core_module: Any) -> bool:
+        return is_marked(self.module) != is_marked(core_module) or has_changed(self, core_module)
+
+    return either_has_changed
+
+
+_OURS: dict[str, Callable[[Any], Any]] = {"paint": _followed_by_mark, "moduleHasChanged": _or_mark}
+
+# By name: VisTrails' own method, and ours; empty where it draws by itself.
+_methods: dict[str, tuple[Any, Any]] = {}
 
 
 def show() -> None:
-    """Have pipelines show the marks. Further calls change nothing."""
-    QGraphicsModuleItem.paint = _paint_marked
-    QGraphicsModuleItem.moduleHasChanged = _marked_or_changed
-    _repaint()
+    """Have pipelines show the marks. Further calls change nothing. Needs Qt's application."""
+    from vistrails.gui.pipeline_view import QGraphicsModuleItem  # makes pictures when it is loaded
+
+    if not _methods:
+        for name, made in _OURS.items():
+            own = getattr(QGraphicsModuleItem, name)
+            _methods[name] = own, made(own)
+            setattr(QGraphicsModuleItem, name, _methods[name][1])
+        _repaint()
 
 
 def hide() -> None:
     """Have VisTrails draw modules as it does by itself."""
-    if QGraphicsModuleItem.paint is _paint_marked:
-        QGraphicsModuleItem.paint = _paint
-    if QGraphicsModuleItem.moduleHasChanged is _marked_or_changed:
-        QGraphicsModuleItem.moduleHasChanged = _has_changed
+    from vistrails.gui.pipeline_view import QGraphicsModuleItem
+
+    for name, (own, ours) in _methods.items():
+        if getattr(QGraphicsModuleItem, name) is ours:
+            setattr(QGraphicsModuleItem, name, own)
+    _methods.clear()
     _repaint()
 
 
 def _repaint() -> None:
     for widget in QApplication.allWidgets():
-        if hasattr(widget, "viewport"):
+        if isinstance(widget, QAbstractScrollArea):
             widget.viewport().update()
