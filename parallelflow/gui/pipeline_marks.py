@@ -13,6 +13,7 @@ from PyQt5.QtCore import QPointF
 from PyQt5.QtGui import QBrush, QColor, QPainter, QPolygonF
 from PyQt5.QtWidgets import QAbstractScrollArea, QApplication
 
+from parallelflow.gui.dialog import there
 from parallelflow.map.marks import is_marked
 
 COLOUR = QColor(30, 110, 200)
@@ -81,4 +82,4 @@ def hide() -> None:
 def _repaint() -> None:
     for widget in QApplication.allWidgets():
         if isinstance(widget, QAbstractScrollArea):
-            widget.viewport().update()
+            there(widget.viewport()).update()
