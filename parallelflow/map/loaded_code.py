@@ -92,8 +92,8 @@ def look(at_start: bool = False) -> bool:
     for name, module in list(sys.modules.items()):
         if name in _notes.files or _notes.others.get(name, (0, 0))[0] == id(module):
             continue
-        path = _path(module)
-        if path is None or source_code.is_known_by_version(path):
+        path = _origin(module)
+        if path is None or source_code.is_known_by_version(path) or not os.path.isfile(path):
             _notes.others[name] = id(module), before
         else:
             _notes.files[name] = _File(path, _digest(path, before, _is_empty(module)), at_start)
@@ -130,7 +130,7 @@ def tell(units: Iterable[str], made: dict[str, bytes] | None = None) -> Loaded:
 def _installed_anew(unit: str) -> str | None:
     """The file of a module that is known by its version, if it has been installed since it was loaded."""
     noted, module = _notes.others.get(unit), sys.modules.get(unit)
-    path = None if noted is None or module is None else _path(module)
+    path = None if noted is None or module is None else _origin(module)
     if noted is None or path is None:
         return None
     try:
@@ -146,15 +146,16 @@ def path_of(name: str) -> str | None:
     :param name: the module's.
     """
     module = sys.modules.get(name)
-    path = None if module is None else _path(module)
-    return None if path is None or source_code.is_known_by_version(path) else path
+    path = None if module is None else _origin(module)
+    return None if path is None or source_code.is_known_by_version(path) or not os.path.isfile(path) else path
 
 
-def _path(module: ModuleType) -> str | None:
+def _origin(module: ModuleType) -> str | None:
+    """The name of the file that a module says it is from."""
     path = getattr(getattr(module, "__spec__", None), "origin", None) or getattr(module, "__file__", None)
-    if not isinstance(path, str) or getattr(module, "__name__", "") == "__main__" or not os.path.isfile(path):
-        return None
-    return os.path.abspath(path)
+    if not isinstance(path, str) or os.sep not in path or getattr(module, "__name__", "") == "__main__":
+        return None  # built-in or frozen ones, too
+    return path if path.startswith(os.sep) else os.path.abspath(path)
 
 
 # What every VisTrails that starts writes into the folder of the user's packages, engines among them.

@@ -18,6 +18,7 @@ import re
 import site
 import sys
 import sysconfig
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ USER_PACKAGES = "userpackages"
 # Of a unit's folder, that counts which is not made of it by Python or kept beside it by tools.
 _LEFT_OUT = frozenset({"__pycache__"})
 _MOST_FILES = 5_000
+
+# A tick of file systems' times in nanoseconds, the longest that there is.
+_TICK = 2_000_000_000
 
 _IMPORT = re.compile(
     r"(?:^|[;:])[ \t]*(?:from[ \t]+([A-Za-z_][\w.]*)[ \t]+import\b|import[ \t]+([^\n;#]+))"
@@ -49,7 +53,8 @@ def unit_of(module: str) -> str:
     return ".".join(parts[: 2 if parts[0] == USER_PACKAGES else 1])
 
 
-def imported_by(text: str) -> set[str]:
+@functools.lru_cache(maxsize=5000)
+def imported_by(text: str) -> frozenset[str]:
     """Return the names of modules that some code may import, as far as its text says; relative ones are left out.
 
     :param text: Python code, in which there may be errors.
@@ -60,7 +65,7 @@ def imported_by(text: str) -> set[str]:
             first = name.split()[0] if name.split() else ""
             if re.fullmatch(r"[A-Za-z_][\w.]*", first):
                 names.add(first)
-    return names
+    return frozenset(names)
 
 
 class Code:
@@ -167,19 +172,40 @@ class Code:
 
 def _places(module: str) -> list[str]:
     """Return the folders of a Python package, or the file of a Python module; nothing where there is none."""
-    loaded = sys.modules.get(module)
-    spec: Any = getattr(loaded, "__spec__", None)
-    if spec is None:
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, AttributeError, ValueError):
-            spec = None
-    if spec is None:
-        return []
+    spec: Any = getattr(sys.modules.get(module), "__spec__", None)
+    return _places_of(spec) if spec is not None else list(_found(module, _stamp(tuple(sys.path))))
+
+
+@functools.lru_cache(maxsize=1000)
+def _found(module: str, stamp: Any) -> tuple[str, ...]:
+    """The same for a module that has not been loaded; VisTrails makes it slow to look for one."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, AttributeError, ValueError):
+        return ()
+    return () if spec is None else tuple(_places_of(spec))
+
+
+def _places_of(spec: Any) -> list[str]:
     if spec.submodule_search_locations is not None:
         return [os.path.abspath(each) for each in spec.submodule_search_locations]
     origin = spec.origin
     return [os.path.abspath(origin)] if origin and os.path.isfile(origin) else []
+
+
+def _stamp(folders: tuple[str, ...]) -> Any:
+    """What is another one when something has been put into one of these folders, or taken out of it."""
+    written = tuple(_written(folder) for folder in folders)
+    now = time.time_ns()
+    # Within the same tick something else may still come.
+    return folders, written, now if max(written, default=0) + _TICK > now else 0
+
+
+def _written(folder: str) -> int:
+    try:
+        return os.stat(folder or os.curdir).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _files(folder: str) -> Iterable[str]:
@@ -257,6 +283,11 @@ def compiled_of(path: str) -> str:
 
 def _version(unit: str) -> str:
     """The versions of the distributions that a unit is from, '' if there are none."""
+    return _version_among(unit, _stamp(_installed_in()))
+
+
+@functools.lru_cache(maxsize=1000)
+def _version_among(unit: str, stamp: Any) -> str:
     try:
         own = importlib.metadata.distribution(unit)
         if f"{unit}/" in (own.read_text("RECORD") or ""):
@@ -264,7 +295,7 @@ def _version(unit: str) -> str:
     except (importlib.metadata.PackageNotFoundError, ValueError):
         pass
     found = []
-    for name in _distributions().get(unit, ()):
+    for name in _distributions(stamp).get(unit, ()):
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
@@ -272,7 +303,7 @@ def _version(unit: str) -> str:
     return ", ".join(found)
 
 
-@functools.cache
-def _distributions() -> dict[str, list[str]]:
+@functools.lru_cache(maxsize=1)
+def _distributions(stamp: Any) -> dict[str, list[str]]:
     # It reads all that is installed: a third of a second.
     return {name: sorted(set(found)) for name, found in importlib.metadata.packages_distributions().items()}
