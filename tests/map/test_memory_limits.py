@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -120,3 +124,37 @@ def test_what_is_sent_all_the_same_and_lost_is_named_and_deaf_engines_are_stoppe
     assert outcome.seconds < 2 * WITHIN
     until(lambda: not any(psutil.pid_exists(pid) for pid in before))
     assert run_map(SLOW, [1, 2, 3]).results == [1, 4, 9]
+
+
+def test_an_engine_that_a_shell_has_started_under_its_limit_says_what_it_cannot_hold(
+    session: Session, held: dict[str, Any], tmp_path: Path
+) -> None:
+    """As batch systems start them: VisTrails, and all that an engine starts, has to live with it."""
+    client = session.client()
+    first = list(client.ids)
+    (file,) = Path(os.environ["IPYTHONDIR"]).rglob("ipcontroller-engine.json")
+    command = f"ulimit -v 1200000; exec {sys.executable} -m ipyparallel.engine --file={file}"
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen(["bash", "-c", command], stdout=log, stderr=log) as engine,
+    ):
+        try:
+            until(lambda: len(client.ids) > len(first), 60)
+            session.stop_engines(first)
+            until(lambda: client.ids and not set(first).intersection(client.ids))
+            assert run_map("o = i\nprint(i)", [1, 2]).results == [1, 2]
+            for case, source in (
+                ("result", "o = 'x' * 700_000_000"),
+                ("memory", "o = bytearray(1500 * 10**6)"),
+                ("array", "import numpy\no = numpy.zeros(200 * 10**6)"),
+            ):
+                outcome = run_map(source, [1])
+                assert "element 0 (1)" in outcome.message, case
+                assert "emory" in outcome.message, (case, outcome.message)
+                assert "\x1b" not in outcome.message, case
+            # What can be done still runs.
+            assert run_map("o = i", [1, 2]).results == [1, 2]
+            assert lengths(held, [bytes(50 * MB)]).results == [50 * MB]
+            assert engine.poll() is None
+        finally:
+            engine.terminate()

@@ -58,6 +58,26 @@ CASES = {
     "pdb": "def f():\n    breakpoint()\n    return 1\ntry:\n    f()\nexcept BaseException as e:\n    print(type(e).__name__)",
     "encoding": "import sys\nsys.stdout.reconfigure(encoding='latin-1'); print('\\u00e9')\n"
     "sys.stdout.reconfigure(encoding='utf-8')",
+    "logging as configured": "import logging.config\nlogging.config.dictConfig({'version': 1, 'disable_existing_loggers': False,"
+    " 'handlers': {'h': {'class': 'logging.StreamHandler', 'stream': 'ext://sys.stdout'}},"
+    " 'loggers': {'configured': {'handlers': ['h'], 'propagate': False}}})\nlogging.getLogger('configured').warning('x')",
+    "end of a child": "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import atexit; atexit.register(print, 1)'])",
+    "multiprocessing": "import multiprocessing as m\np = m.get_context('fork').Process(target=print, args=('child',))\n"
+    "p.start(); p.join(); print(p.exitcode)",
+    "asyncio": "import asyncio\nasync def f():\n    p = await asyncio.create_subprocess_exec('echo', 'x'); return await p.wait()\n"
+    "print(asyncio.run(f()))",
+    "put in its place": "import sys\nclass Loud:\n    def __init__(self, to):\n        self.to = to\n    def write(self, text):\n"
+    "        self.to.write(text.replace('x', 'X'))\n    def flush(self):\n        self.to.flush()\n"
+    "sys.stdout = Loud(sys.stdout)\nprint('x')",
+    "and left there": "import sys\nprint('x'); sys.stdout = sys.stdout.to; print('x')",
+    "errors to output": "import contextlib, sys\nwith contextlib.redirect_stderr(sys.stdout):\n    print('x', file=sys.stderr)",
+    "closed and opened": "import os\nk = os.dup(1); os.close(1)\ntry:\n    os.write(1, b'x')\nexcept OSError as e:\n"
+    "    os.dup2(k, 1); os.close(k); print(e)",
+    "fails in a thread": "import threading\nt = threading.Thread(target=lambda: 1 / 0, name='T'); t.start(); t.join()",
+    "fails in the end": "def f():\n    try:\n        yield\n    finally:\n        print('closed')\ng = f(); next(g); del g",
+    "numpy": "import numpy\nprint(numpy.float64(1) / numpy.float64(0))",
+    "in a terminal": "import os, pty\nprint(pty.spawn(['echo', 'x'], lambda f: os.read(f, 1024)))",
+    "bar": "import sys\nfor n in range(3):\n    sys.stderr.write('\\r%d' % n)\n    sys.stderr.flush()\nprint(file=sys.stderr)",
     "taken apart": "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.detach(), 'utf-8', line_buffering=True)\nprint('x')",
 }
 
