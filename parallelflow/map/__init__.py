@@ -20,7 +20,7 @@ One element's way, from the list to the log:
   results.
 - `chunks` decides how many elements travel together, and `experience` keeps what earlier runs tell about that.
 - `values` turns elements into bytes and back, `stand_ins` modules that are values, `remote_queues`
-  queues of jobs on servers. `shared_memory` is how large ones come to
+  queues of jobs on servers, `vtk_data` what VTK gives. `shared_memory` is how large ones come to
   another process of the same host, and `sharing` knows which engines that are.
 - `running` has the work done on the session's cluster: it is what goes round the scheduler.
 - `kept` takes elements whose results are kept, and keeps those that come.

@@ -22,7 +22,7 @@ from typing import Any
 
 import cloudpickle
 
-from parallelflow.map import shared_memory
+from parallelflow.map import shared_memory, vtk_data
 from parallelflow.texts import tr
 
 # Below this many bytes a buffer of its own costs more (a message frame, two allocations) than a copy into the pickle.
@@ -62,6 +62,11 @@ class _Pickler(cloudpickle.Pickler):
         for kind, reduce in _reducers.items():
             if isinstance(value, kind):
                 return reduce(value, self.lenient)
+        if (
+            type(value).__module__.startswith(vtk_data.HOME)
+            and (reduced := vtk_data.reduce(value)) is not NotImplemented
+        ):
+            return reduced
         return super().reducer_override(value)
 
 
