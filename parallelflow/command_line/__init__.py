@@ -6,10 +6,12 @@
 - `doctor` finds out what is wrong; its checks are in `checks`, which need nothing but Python, `vistrails_checks`,
   `cluster_checks` and `folder_checks`, and `trial` starts engines to see what machines lack.
 - `results` lists and clears what is kept of elements.
+- `convert` makes the Maps of a vistrail parallel, or serial again.
 - `user` reads what a user's VisTrails has been told.
 
 This room imports `parallelflow.cluster`, `parallelflow.results` and the standard library; VisTrails only where it is what is looked
-at, and never Qt; but `explore` starts VisTrails, as it is started in batch mode.
+at, and never Qt; but `explore` starts VisTrails, as it is started in batch mode, and
+`convert` one without packages.
 The cluster room is imported late, so that ``doctor`` works, and Ctrl-C and ``--help`` as well, where it cannot be.
 """
 
@@ -33,6 +35,7 @@ _MODULES = {
     "results": "results",
     "enable": "enable",
     "explore": "explore",
+    "convert": "convert",
 }
 
 

@@ -28,6 +28,10 @@ class Arguments:
     :param tries: whether to start an engine on each machine to see what it lacks
     :param action: to ``results``: ``list`` or ``clear``
     :param workflow: to ``results``: only those of this workflow
+    :param target: to ``convert``: the file to write; ``file`` is the one to read
+    :param serial: to ``convert``: whether Maps become Control Flow's
+    :param versions: to ``convert``: which versions, by tag or number; none means all
+    :param each: to ``convert``: whether to say it version by version
     """
 
     command: str
@@ -42,6 +46,10 @@ class Arguments:
     file: Path | None = None
     exploration: str | None = None
     folder: Path | None = None
+    target: Path | None = None
+    serial: bool = False
+    versions: tuple[str, ...] = ()
+    each: bool = False
 
 
 _EXIT_CODES = """\
@@ -60,6 +68,7 @@ examples:
   python -m parallelflow status            look at it
   python -m parallelflow stop              stop it
   python -m parallelflow results list      see which results of elements are kept
+  python -m parallelflow convert a.vt b.vt make the Maps of a vistrail parallel
 
 {_EXIT_CODES}"""
 
@@ -174,6 +183,21 @@ there is none), and error (why it could not go on, or null).
 {_EXIT_CODES}  1    also where a cell has failed"""
 
 
+_CONVERT = f"""\
+Map, Filter and For of Control Flow become those of Parallel Flow, also in Groups, in every version that has a tag or ends a branch.
+Each gets a new version, to which its tag, its notes and its parameter explorations go; what was there before stays in the history.
+
+examples:
+  python -m parallelflow convert old.vt new.vt
+  python -m parallelflow convert --each old.vt new.vt                say it version by version
+  python -m parallelflow convert --only final --only 27 old.vt new.vt
+  python -m parallelflow convert --serial new.vt old.vt              the other way round
+
+JSON: file, and versions, each with version, tag, new (its new version's number), changed (name, id and groups of each loop), left
+(loops in subworkflows, which stay).
+
+{_EXIT_CODES}"""
+
 _PROFILE = "the IPython profile (default: VisTrails' preference)"
 _PROFILE_TO_USE = "the IPython profile that VisTrails is to use (default: leave it as it is)"
 
@@ -196,6 +220,10 @@ def parse(words: Sequence[str]) -> Arguments:
         tries=getattr(typed, "tries", False),
         action=getattr(typed, "action", ""),
         workflow=getattr(typed, "workflow", None),
+        target=getattr(typed, "target", None),
+        serial=getattr(typed, "serial", False),
+        versions=tuple(getattr(typed, "versions", ())),
+        each=getattr(typed, "each", False),
         file=getattr(typed, "file", None),
         exploration=getattr(typed, "exploration", None),
         folder=getattr(typed, "folder", None),
@@ -252,6 +280,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         type=_path,
         help="where output modules write (default: where VisTrails' preferences say)",
+    )
+    convert = command("convert", "Make the Maps of a vistrail parallel, or serial again", _CONVERT)
+    convert.add_argument("file", metavar="IN.vt", type=_path, help="the vistrail")
+    convert.add_argument("target", metavar="OUT.vt", type=_path, help="the file to write; there must be none yet")
+    convert.add_argument("--serial", action="store_true", help="those of Parallel Flow become Control Flow's")
+    convert.add_argument("--each", action="store_true", help="say version by version what was changed")
+    convert.add_argument(
+        "--only",
+        dest="versions",
+        metavar="VERSION",
+        action="append",
+        default=[],
+        help="only this version: tag or number",
     )
     return parser
 

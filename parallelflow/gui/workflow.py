@@ -14,7 +14,7 @@ from parallelflow.gui.dialog import Message
 from parallelflow.gui.flow import Action, Ask
 from parallelflow.gui.texts import tr, tr_count
 from parallelflow.map import marks
-from parallelflow.map.conversion import Conversion, convert
+from parallelflow.map.conversion import Conversion, carry_explorations, convert, counted
 
 
 def mark_loops(controller: Any, window: QWidget | None, marked: bool) -> Action:
@@ -54,7 +54,9 @@ def convert_loops(controller: Any, window: QWidget | None, parallel: bool) -> Ac
         yield Ask(Message(window, _nothing(parallel, bool(selected)), _left(found)))
         return
     description = tr("Made Maps parallel") if parallel else tr("Made Maps serial")
+    before = controller.current_version
     _add(controller, found.action, description, [found.new_ids.get(each, each) for each in selected])
+    carry_explorations(controller.vistrail, before, found)
     yield Ask(Message(window, said(found, parallel), _left(found)))
 
 
@@ -64,8 +66,7 @@ def said(found: Conversion, parallel: bool) -> str:
     :param found: what was changed
     :param parallel: whether it has become ours
     """
-    names = sorted({each.name for each in found.changes})
-    counts = ", ".join(f"{sum(each.name == name for each in found.changes)} {name}" for name in names)
+    counts = counted(found.changes)
     inside = sum(bool(each.path) for each in found.changes)
     text = tr("Parallel now: {counts}.", counts=counts) if parallel else tr("Serial again: {counts}.", counts=counts)
     if not inside:

@@ -3,19 +3,20 @@
 They have the same names and ports, so that all that is set and connected stays. VisTrails' history knows no change of a module's
 package: what is changed is deleted and added anew, in one action, so that it is one version, which can be undone.
 
-May import VisTrails.
+May import VisTrails, which need not have been started.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vistrails.core.db.action import create_action
-from vistrails.core.modules.module_registry import get_module_registry
-from vistrails.core.packagemanager import get_package_manager
-from vistrails.packages.controlflow import identifier as serial_identifier
+from vistrails.core.modules.module_registry import ModuleRegistryException
+from vistrails.core.utils import VistrailsInternalError
+from vistrails.packages import controlflow
 
 import parallelflow
 
@@ -36,6 +37,17 @@ class Change:
     module_id: int
     path: tuple[str, ...] = ()
     subworkflow: str | None = None
+
+
+def counted(changes: Sequence[Change]) -> str:
+    """Say how many loops there are of each kind, as in '2 Maps, 1 Filter'.
+
+    :param changes: the loops.
+    """
+    counts = Counter(each.name for each in changes)
+    return ", ".join(
+        f"{count} {name}{'s' if count > 1 and name != 'For' else ''}" for name, count in sorted(counts.items())
+    )
 
 
 @dataclass(frozen=True)
@@ -92,23 +104,45 @@ def convert(pipeline: Any, scope: Any, parallel: bool, modules: Collection[int] 
     return Conversion(create_action(operations), changes, [each for each in found if each.subworkflow], new_ids)
 
 
+def carry_explorations(vistrail: Any, version: int, found: Conversion) -> None:
+    """Give a new version the parameter explorations of the one that it was made from.
+
+    :param vistrail: the vistrail.
+    :param version: the version that was converted.
+    :param found: what was changed; its action is in the history.
+    """
+    for exploration in [each for each in vistrail.parameter_explorations if each.action_id == version]:
+        copied = exploration.do_copy(True, vistrail.idScope, {})
+        copied.action_id = found.action.id
+        for function in copied.functions:
+            function.module_id = found.new_ids.get(function.module_id, function.module_id)
+        vistrail.db_add_parameter_exploration(copied)
+
+
 def _packages(parallel: bool) -> frozenset[str]:
     """The identifiers of the package that has the parallel loops, or the serial ones."""
     if parallel:
         return frozenset({parallelflow.IDENTIFIER, *parallelflow.OLD_IDENTIFIERS})
-    package = get_package_manager().get_package(serial_identifier)
-    return frozenset({serial_identifier, *package.old_identifiers})
+    return frozenset({controlflow.identifier, *controlflow.old_identifiers})
 
 
 def _found(modules: Iterable[Any], packages: frozenset[str], path: tuple[str, ...]) -> Iterator[Change]:
     for module in modules:
         if module.is_abstraction():
-            for each in _found(module.pipeline.module_list, packages, path):
+            for each in _found(_inside(module), packages, path):
                 yield Change(each.name, each.module_id, path, module.name)
         elif module.is_group():
             yield from _found(module.pipeline.module_list, packages, (*path, _called(module)))
         elif module.name in LOOPS and module.package in packages:
             yield Change(module.name, module.id, path)
+
+
+def _inside(subworkflow: Any) -> list[Any]:
+    """The modules of a subworkflow; none where VisTrails is not there to say what it is."""
+    try:
+        return subworkflow.pipeline.module_list  # type: ignore[no-any-return]
+    except (ModuleRegistryException, VistrailsInternalError):
+        return []
 
 
 def _called(module: Any) -> str:
@@ -124,6 +158,6 @@ def _change(module: Any, parallel: bool) -> None:
         for inner in module.pipeline.module_list:
             _change(inner, parallel)
     elif module.name in LOOPS and module.package in _packages(not parallel):
-        module.package = parallelflow.IDENTIFIER if parallel else serial_identifier
-        module.version = get_package_manager().get_package(module.package).version
-        module.module_descriptor = get_module_registry().get_descriptor_by_name(module.package, module.name)
+        module.package = parallelflow.IDENTIFIER if parallel else controlflow.identifier
+        module.version = parallelflow.__version__ if parallel else controlflow.version
+        module._module_descriptor = None  # VisTrails looks it up when it is asked for

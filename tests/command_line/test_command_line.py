@@ -301,7 +301,7 @@ def test_what_cannot_be_understood_ends_with_2(words: str, capsys: pytest.Captur
     assert "usage: python -m parallelflow" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["status", "start", "stop", "profiles", "doctor", "enable"])
+@pytest.mark.parametrize("command", ["status", "start", "stop", "profiles", "doctor", "enable", "convert"])
 def test_each_command_shows_examples_and_exit_codes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as error:
         main([command, "--help"])

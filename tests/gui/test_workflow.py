@@ -50,6 +50,6 @@ def test_maps_become_parallel_and_serial_again(play: Callable[..., Seen]) -> Non
     assert sum(seen["run"]["where"]["PythonSource"]) == 2
     assert sum(seen["run"]["where"]["Group"]) == 3
     assert seen["undone"] == [serial, True]
-    assert back == "Serial again: 2 Map. One of them is in a Group."
+    assert back == "Serial again: 2 Maps. One of them is in a Group."
     assert seen["serial"] == serial
     assert "There is no Map, Filter or For of Parallel Flow" in nothing
