@@ -96,17 +96,20 @@ class PlanIdentity:
         about = repr((*seeds, index)).encode()
         return hashlib.blake2b(about, key=key, digest_size=SIZE, person=b"random").digest()
 
+    def holds(self) -> bool:
+        """Whether the files that the plan names are as they were when this was made. If they are not, results may be of what
+        was in them later, and must not be kept."""
+        return self._are_still(self._files)
+
     def is_as_it_was(self, key: bytes) -> bool:
-        """Whether the files that a key was made from are as they were then. If they are not, a result may be of what was
-        in them later, and must not be kept.
+        """Whether the files that an element names are as they were when its key was made.
 
         :param key: what `of_element` returned.
         """
-        return all(
-            file_contents.is_still(path, digest, self._pause)
-            for files in (self._files, self._files_of.get(key, {}))
-            for path, digest in files.items()
-        )
+        return self._are_still(self._files_of.get(key, {}))
+
+    def _are_still(self, files: dict[str, bytes]) -> bool:
+        return all(file_contents.is_still(path, digest, self._pause) for path, digest in files.items())
 
     def why_not(self, loaded: Loaded) -> str | None:
         """Return why results of an engine cannot be kept, a sentence; None if they can.

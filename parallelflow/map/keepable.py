@@ -60,6 +60,7 @@ class Keepable:
         self._seeds = seeds.plain, seeds.numpy
         self._pool = pool
         self._pause = pause
+        self._holds = True
         self._keys: dict[int, bytes | None] = {}
         self._engines: dict[int, str | None] = {}  # why their results cannot be kept, if so
         self._beside: dict[int, dict[str, bytes]] = {}  # files of code that they have loaded and that no key holds
@@ -80,10 +81,11 @@ class Keepable:
         return () if key is None else (key, self._identity.of_random(key, self._seeds, index))
 
     def hear(self, report: Report) -> None:
-        """Take note of what an engine says of the code that it runs.
+        """Look whether what comes now can be kept at all: what an engine says of the code that it runs, and the plan's files.
 
         :param report: what has come of a chunk.
         """
+        self._holds = self._holds and self._identity.holds()  # once for all elements of a chunk
         code = report.outcome.code
         if code is None or report.engine is None:
             return
@@ -113,7 +115,7 @@ class Keepable:
             raise CannotBeKept("its element cannot be known for certain")
         kept = named_files.pack(value, self._pool, self._pause, **how)
         kept.others = {**self._beside[engine], **kept.others}
-        if not self._identity.is_as_it_was(key):
+        if not self._holds or not self._identity.is_as_it_was(key):
             raise CannotBeKept("a file that it was made from has been changed meanwhile")
         if index in outcome.drawn:
             key = self._identity.of_random(key, self._seeds, index)

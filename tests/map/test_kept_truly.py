@@ -142,6 +142,16 @@ def test_a_file_that_changes_while_elements_run_is_not_taken_for_what_it_was(
     assert ran(run(python(changed, held="files"))) == 1
 
 
+def test_a_file_on_another_port_that_changes_meanwhile_is_not_taken_for_what_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("one")
+    flow = python("open(file.name, 'w').write('two')\nresult = value", file="File")
+    flow.specs[0].presets.append(("file", str(file)))
+    assert result(run(flow)) == [1, 2, 3]
+    file.write_text("one")
+    assert ran(run(flow)) == 3
+
+
 def test_results_that_name_files_bring_them(tmp_path: Path) -> None:
     flow = python(
         "result = self.interpreter.filePool.create_file(suffix='.txt')\nopen(result.name, 'w').write(f'of {value}')"
