@@ -27,6 +27,7 @@ from typing import Any
 
 import blas
 import cluster_start
+import explorations
 import plots
 import tables
 
@@ -69,6 +70,8 @@ BOUNDS = {
 
 BLAS_SHARE = 0.9
 
+EXPLORATION_RATIO = 0.55
+
 # The second run of 400 elements of 2 ms and one of 2 s at the end, in seconds.
 UNEVEN = 2.15
 
@@ -87,6 +90,7 @@ def main() -> None:
         results["cases"] = [_case(session, *case, rounds) for case in CASES]
         results["growth"] = _growth(results["cases"])
         results["bytes"] = _bytes_sent(session)
+        results["exploration"] = _exploration(rounds)
         results["memory"] = _memory()
         results["blas"] = _blas(rounds)
         results["uneven"] = _uneven(rounds)
@@ -329,6 +333,15 @@ def _grown(name: str) -> float:
 
 def _verdict(good: bool) -> str:
     return "reached" if good else "NOT reached"
+
+
+def _exploration(rounds: int) -> dict[str, Any]:
+    """How long an exploration takes against VisTrails' own."""
+    times = explorations.measure(rounds)
+    ratio = _spread([ours / own for ours, own in zip(times["ours"], times["own"], strict=True)])
+    print(f"exploration of {times['cells']} cells of {times['work']:g} s: {_show(ratio)} of VisTrails' own time")
+    print(_verdict(ratio["median"] <= EXPLORATION_RATIO))
+    return {**times, "ratio": ratio}
 
 
 def _by_engines(session: Any, rounds: int) -> dict[str, Any]:

@@ -190,6 +190,7 @@ def photograph(application: Any, folder: Path) -> None:
     follow(application, keep)
     for name in ("sweep", "table", "viewshed", "hillshade"):
         keep(f"example-{name}", picture_of_pipeline(_open_example(application, name)))
+    exploration(application, keep)
     for name, dialog in dialogs(window):
         if name in _NOT_IN_THE_GUIDE:
             continue
@@ -231,6 +232,34 @@ def _open_example(application: Any, name: str) -> Any:
     controller.current_pipeline_view.scene().fitToAllViews(True)
     _settle(application)
     return controller
+
+
+def exploration(application: Any, keep: Callable[[str, Any], None]) -> None:
+    """Run the example's parameter exploration on a cluster of its own, and photograph the exploration and its cells."""
+    from vistrails.core.db.locator import FileLocator
+    from vistrails.core.packagemanager import get_package_manager
+    from vistrails.packages.spreadsheet.spreadsheet_controller import spreadsheetController
+
+    from parallelflow.cluster import get_session
+    from parallelflow.gui.controller import controller
+
+    get_package_manager().late_enable_package("spreadsheet")
+    window = application.builderWindow
+    window.open_vistrail_without_prompt(FileLocator(str(ROOT / "examples" / "rates.vt")))
+    view = window.get_current_view()
+    (explored,) = view.controller.vistrail.parameter_explorations
+    view.open_parameter_exploration(explored.id)
+    _settle(application)
+    keep("explore", window.grab())
+    controller().preferences.write({"if_no_engines": "auto"})
+    controller().run_exploration()
+    spreadsheet = spreadsheetController.findSpreadsheetWindow()
+    spreadsheet.resize(860, 640)
+    spreadsheet.tabController.setCurrentIndex(spreadsheet.tabController.count() - 1)
+    _settle(application)
+    keep("exploration", spreadsheet.grab())
+    spreadsheet.hide()
+    get_session().close()
 
 
 def results(folder: Path) -> None:

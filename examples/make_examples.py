@@ -8,7 +8,7 @@ from pathlib import Path
 
 from batch import PACKAGES, vistrails_in
 from building import Vistrail
-from definitions import failing, hillshade, isosurface, plots, sweep, table, viewshed
+from definitions import failing, hillshade, isosurface, plots, rates, sweep, table, viewshed
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = {
@@ -19,6 +19,7 @@ EXAMPLES = {
     "failing": failing.build,
     "isosurface": isosurface.build,
     "plots": plots.build,
+    "rates": rates.build,
 }
 
 

@@ -22,6 +22,9 @@ from parallelflow.map import window
 
 _SPREADSHEET = "org.vistrails.vistrails.spreadsheet"
 
+# Types of ports, of which no value can be pickled. Of others it is found out; to load VTK on an engine for that takes long.
+_NEVER = frozenset({"(org.vistrails.vistrails.vtk:vtkAlgorithmOutput)"})
+
 
 @dataclass
 class Cut:
@@ -46,17 +49,12 @@ def cut(cells: Sequence[Cell]) -> Cut:
     :param cells: all cells; their pipelines have the same modules and connections, VisTrails' variables in them are resolved.
     """
     pipeline = cells[0].pipeline
-    stay = {module.id for module in pipeline.module_list if stays(module, pipeline)}
-    for connection in pipeline.connection_list:
-        if connection.source.name == "self" and connection.destinationId in stay:
-            stay.add(connection.sourceId)
-    own = set(stay)
-    in_client = downstream(pipeline, stay)
-    # A module that is a value of one in VisTrails has to be there.
+    own = {module.id for module in pipeline.module_list if stays(module, pipeline)}
+    in_client = downstream(pipeline, own)
     while more := {
         each.sourceId
         for each in pipeline.connection_list
-        if each.source.name == "self" and each.destinationId in in_client and each.sourceId not in in_client
+        if each.destinationId in in_client and each.sourceId not in in_client and _never_travels(each)
     }:
         own |= more
         in_client = downstream(pipeline, in_client | more)
@@ -83,6 +81,12 @@ def stays(module: Any, pipeline: Any) -> bool:
     if issubclass(module.module_descriptor.module, (OutputModule, JobMixin)):
         return True
     return _is_job_cache(module) or window.module_needs(module, pipeline)
+
+
+def _never_travels(connection: Any) -> bool:
+    """Whether it is known beforehand that a value cannot be sent: a module itself, or a part of VTK's own pipeline."""
+    spec = connection.source.spec
+    return connection.source.name == "self" or (spec is not None and spec.sigstring in _NEVER)
 
 
 def _is_job_cache(module: Any) -> bool:

@@ -23,6 +23,9 @@ from vistrails.db.services.io import serialize as db_serialize
 import parallelflow
 from parallelflow.map.package_code import code_of
 
+# It cannot be loaded where there is no window.
+_SPREADSHEET = "org.vistrails.vistrails.spreadsheet"
+
 
 @dataclass(frozen=True)
 class Package:
@@ -116,6 +119,8 @@ class Needed:
         for identifier in self.identifiers:
             if manager.has_package(identifier):
                 needed.update(manager.all_dependencies(manager.get_package(identifier).identifier))
+        # Packages that offer cells depend on it where it is enabled, and do without where it is not.
+        needed -= {_SPREADSHEET} - self.identifiers.keys()
         return [
             replace(package, code=code_of(f"{package.prefix or ''}{package.codepath}"))
             for package in _enabled_packages()

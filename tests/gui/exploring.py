@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,42 @@ def explore_both_ways(user: User) -> Scenario:
 
 
 vars(explore_both_ways)["packages"] = ("spreadsheet", "controlflow", "ipyparallel_flow")
+
+
+def explore_and_cancel(user: User) -> Scenario:
+    """Nothing to explore; then cells that last, of which one is shown when Cancel is pressed; then all of them, in quick."""
+    never_ask()
+    user.choose(EXPLORE)
+    message = yield from user.dialog("Message")
+    user.click(message.defaultButton())
+    yield from user.gone(message)
+    view = open_exploration(user, two_dimensions(user, seconds=1.0))
+    yield
+    done: list[bool] = []
+
+    def execute() -> None:
+        user.choose(EXPLORE)
+        done.append(True)
+
+    user.later(execute)
+    dialog = yield from user.dialog("PEProgressDialog")
+    yield from user.until(lambda: sheets(), "the first cell", 120)
+    (button,) = dialog.findChildren(_button())
+    user.click(button)
+    begin = time.monotonic()
+    yield from user.until(lambda: done, "the end after Cancel", 60)
+    user.seen["seconds to cancel"] = time.monotonic() - begin
+    user.seen["cells after cancel"] = len(cells_in_log(view))
+    tally(user)
+    yield from execute_on_cluster(user)
+    user.seen["sheets"] = sheets()
+    user.seen["ran"] = [each[:2] for each in tally(user)]
+
+
+def _button() -> Any:
+    from PyQt5.QtWidgets import QPushButton
+
+    return QPushButton
+
+
+vars(explore_and_cancel)["packages"] = ("spreadsheet", "controlflow", "ipyparallel_flow")

@@ -38,3 +38,14 @@ def test_an_exploration_fills_the_same_cells_as_vistrails_own_and_can_be_run_aga
         assert "column 2, row 2, sheet 1 (PythonSource.a = 2, PythonSource.b = 20): two and twenty" in run["said"]
     # Nothing of what cells were given is left for it to take.
     assert seen["normal"] == {"errors": [], "ran": [["0", "0", seen["pid"]]]}
+
+
+def test_without_an_exploration_it_says_so_and_cancel_leaves_the_cells_that_are_there(
+    play: Callable[..., Seen],
+) -> None:
+    seen = play("explore_and_cancel")
+    assert "There is no parameter exploration here" in seen.text("Message")
+    assert 1 <= seen["cells after cancel"] < 6
+    assert seen["ran"] == sorted([str(a), str(b)] for a in (1, 2, 3) for b in (10, 20))
+    *_, last = seen["sheets"].values()
+    assert len(last) == 1 + 5  # its size, and the cells but for the one that fails

@@ -26,8 +26,13 @@ class Trivial(Module):
 class Sleep(Trivial):
     """Sleeps for so many seconds."""
 
+    _output_ports: ClassVar = [OPort("slept", "basic:Float", optional=True)]
+
     def compute(self) -> None:
         time.sleep(self.get_input("seconds"))
+        self.set_output("slept", self.get_input("seconds"))
+        if not self.has_input("i"):
+            return
         self.set_output("o", self.get_input("i"))
 
 
