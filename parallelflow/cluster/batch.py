@@ -40,12 +40,16 @@ class System:
     :param plain: arguments by which the command prints the number alone
     :param submit: the command that takes them
     :param jobs: the command that lists the user's jobs that are not over, a number a line or '' if there is none
+    :param name: arguments by which the command for submitting gives the job a name, ``{name}``
+    :param named: the command that lists those of them that have a name, in the same way
     """
 
     number: str
     plain: tuple[str, ...] = ()
     submit: str = ""
     jobs: tuple[str, ...] = ()
+    name: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
 
 
 SYSTEMS: dict[type, System] = {
@@ -54,13 +58,22 @@ SYSTEMS: dict[type, System] = {
         ("--parsable",),
         "sbatch",
         ("squeue", "--me", "--noheader", "--format=%A"),
+        ("--job-name={name}",),
+        ("squeue", "--me", "--noheader", "--format=%A", "--name={name}"),
     ),
     # Before PBS, of which ipyparallel makes it a kind.
     SGELauncher: System(
         r"^(?:Your job(?:-array)? )?(\d+)(?:\.\d+-\d+:\d+)?(?: \(.*\) has been submitted)?$", ("-terse",), "qsub"
     ),
     # OpenPBS and Torque print '123.server' or, of an array, '123[].server'.
-    PBSLauncher: System(r"^(\d+(?:\[\])?)(?:\.[\w.-]+)?$", jobs=("qselect", "-s", "EHQRSTUW")),
+    PBSLauncher: System(
+        r"^(\d+(?:\[\])?)(?:\.[\w.-]+)?$",
+        (),
+        "qsub",
+        ("qselect", "-s", "EHQRSTUW"),
+        ("-N", "{name}"),
+        ("qselect", "-s", "EHQRSTUW", "-N", "{name}"),
+    ),
     LSFLauncher: System(r"^Job <(\d+)> is submitted\b", jobs=("bjobs", "-noheader", "-o", "jobid")),
     HTCondorLauncher: System(r"\bsubmitted to cluster (\d+)\.?$"),
 }
@@ -69,6 +82,8 @@ SYSTEMS: dict[type, System] = {
 class Batch(BatchSystemLauncher):
     """A batch system whose commands' errors are known."""
 
+    token = ""
+    """What the job's processes carry; its name carries it, too, so that a job is found of which nobody has heard the number."""
     stop_limit = 8.0  # seconds
     engines_left: Callable[[], bool] | None = None
     """Says whether the hub knows none of the job's engines any more, though it knew all; None if nobody can say."""
@@ -83,8 +98,12 @@ class Batch(BatchSystemLauncher):
         system = self._system
         command = list(self.submit_command)
         if system is not None and command and os.path.basename(command[-1]) == system.submit:
-            command += system.plain
+            command += [*system.plain, *self._with_name(system.name)]
         return [*command, self.batch_file]
+
+    def _with_name(self, arguments: Sequence[str]) -> list[str]:
+        # No longer than 15 characters: older PBS allows no more.
+        return [each.format(name=f"pf-{self.token[:12]}") for each in arguments] if self.token else []
 
     def parse_job_id(self, output: str) -> str:
         """The job's number.
@@ -125,6 +144,9 @@ class Batch(BatchSystemLauncher):
         ):
             await asyncio.sleep(0.05)  # a job that is just being submitted has no number yet
         if not self.job_id:
+            # Whoever submitted it may not have lived to hear its number.
+            self.job_id = await in_thread(self._find_by_name)
+        if not self.job_id:
             return
         command = [*self.delete_command, self.job_id]
         try:
@@ -143,16 +165,28 @@ class Batch(BatchSystemLauncher):
         system = self._system
         if system is None or not system.jobs:
             return False
-        command = list(system.jobs)
-        folder = os.path.dirname(self.delete_command[-1]) if self.delete_command else ""
-        if folder:
-            command[0] = os.path.join(folder, command[0])  # where the user said that this system's commands are
         try:
-            listed = self._run_command(command, timeout=_ASK_WITHIN).split()
+            listed = self._listed(system.jobs)
         except CommandFailed:
             return False
         number = self.job_id.partition(".")[0]
         return number not in [each.partition(".")[0] for each in listed]
+
+    def _find_by_name(self) -> str:
+        """The number of the job that has our name; '' if there is none, or this system cannot be asked.
+
+        :raises CommandFailed: if nobody knows
+        """
+        system = self._system
+        command = self._with_name(system.named) if system is not None else []
+        listed = self._listed(command) if command else []
+        return listed[0] if listed else ""
+
+    def _listed(self, command: Sequence[str]) -> list[str]:
+        """The numbers that a command lists."""
+        folder = os.path.dirname(self.delete_command[-1]) if self.delete_command else ""
+        # Where the user said that this system's commands are.
+        return self._run_command([os.path.join(folder, command[0]), *command[1:]], timeout=_ASK_WITHIN).split()
 
     def _run_command(self, command: Sequence[str], **options: Any) -> str:
         return str(run(command, **options).decode("utf-8", "replace"))

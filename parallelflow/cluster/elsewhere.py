@@ -25,5 +25,5 @@ def adapted(kind: Any, token: str) -> Any:
         own = {"token": token, "launcher_class": type(one.__name__, (SSHEngine, one), {})}
         return type(kind.__name__, (SSHEngineSet, kind), own)
     if issubclass(kind, BatchSystemLauncher):
-        return type(kind.__name__, (Batch, kind), {})
+        return type(kind.__name__, (Batch, kind), {"token": token})
     return kind

@@ -14,10 +14,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ipyparallel.cluster.launcher import NotRunning
+
 from parallelflow.texts import tr
 
 from . import threads
-from .errors import StopError
+from .errors import ClusterError, StopError
 from .launchers import Job
 from .record import Entry, Record
 from .started import Started
@@ -99,13 +101,24 @@ class Jobs:
         """A job that is on record.
 
         :param entry: what is on record about it
-        :returns: None if its launcher no longer knows it, so that it is over
+        :returns: None if its launcher says that it does not run any more
+        :raises ClusterError: if nobody can say whether it runs: the profile's configuration has an error in it, for instance
         """
         try:
             return Job(self._profile_dir, entry.token, entry.job or {})
-        except Exception as error:
+        except NotRunning as error:
             log.info("A job that is on record is over: %s", error)
             return None
+        except Exception as error:  # whatever the launcher's class does
+            path = self._profile_dir / "ipcluster_config.py"
+            raise ClusterError(
+                tr(
+                    "A job that is on record cannot be looked after, and may still run: {reason}. Correct {path}; it is tried"
+                    " again by the next VisTrails.",
+                    reason=str(error).rstrip(".") or type(error).__name__,
+                    path=path,
+                )
+            ) from error
 
     def give_up(
         self,

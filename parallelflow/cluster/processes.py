@@ -692,7 +692,10 @@ class ProcessManager:
         for entry in entries:
             started = Started(entry, registered=True, only_shown=True)
             if entry.kind == JOB:
-                started.job = self._jobs.recall(entry)
+                try:
+                    started.job = self._jobs.recall(entry)
+                except ClusterError as error:
+                    log.warning("%s", error)
                 if started.job is None:
                     continue
             with self._lock:
@@ -704,7 +707,7 @@ class ProcessManager:
         :param entries: those that live, as they were on record when it was decided to take them over
         :param let_go: whether they are to run on when this VisTrails exits
         :returns: the processes, without those that another VisTrails has taken over meanwhile; a job that its launcher no
-            longer knows is taken off the record instead
+            longer knows is taken off the record instead, and one that it cannot look after stays there
         :raises ClusterError: if the record cannot be written
         """
         adopted = []
@@ -715,7 +718,12 @@ class ProcessManager:
             if known is not None:
                 started.popen, started.job = known.popen, known.job
             elif entry.kind == JOB:
-                started.job = self._jobs.recall(entry)
+                try:
+                    started.job = self._jobs.recall(entry)
+                except ClusterError as error:
+                    log.warning("%s", error)
+                    self.record.put(replace(entry, stuck=str(error)))  # it stays on record, and is tried again later
+                    continue
                 if started.job is None:
                     end([Root(entry.token, None)], self.settings.stop_timeout)
                     self.record.remove(entry.token)

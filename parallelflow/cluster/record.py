@@ -9,10 +9,14 @@ those that run. Nothing but starting needs the record to be written.
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import json
 import logging
 import os
 import socket
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -110,6 +114,9 @@ def _entry(content: dict[str, Any]) -> Entry:
 def locked(path: Path, wait: Wait, what: str) -> Iterator[None]:
     """Hold a lock file, which only one process and one thread can do at a time.
 
+    A thread that holds it already, and was interrupted by a signal whose handler asks for it, goes on: nobody else has it.
+    On a file system without locks, the lock is one of this machine only.
+
     :param path: the lock file; it is made and stays
     :param wait: how long to wait for whoever holds it
     :param what: what is waited for, as the progress text and in the error's sentence
@@ -117,16 +124,23 @@ def locked(path: Path, wait: Wait, what: str) -> Iterator[None]:
     :raises NotWritten: if it cannot be opened
     :raises Cancelled: if the caller of the wait called it off
     """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, profile.PRIVATE_FILE)
-    except OSError as error:
-        raise _cannot_be_written(path, error) from error
+    holder = threading.get_ident(), path
+    if holder in _held:
+        yield
+        return
+    descriptor = _open(path, path)
     try:
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except BlockingIOError:
+            except OSError as error:
+                if error.errno in _WITHOUT_LOCKS:
+                    os.close(descriptor)
+                    descriptor = _open(_on_this_machine(path), path)
+                    continue
+                if error.errno not in _TAKEN:
+                    raise _cannot_be_written(path, error) from error
                 if wait.over:
                     raise ClusterError(
                         tr(
@@ -137,12 +151,37 @@ def locked(path: Path, wait: Wait, what: str) -> Iterator[None]:
                         )
                     ) from None
                 wait.pause(what, 0.0)
+        _held.add(holder)
         try:
             yield
         finally:
+            _held.discard(holder)
             fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
+
+
+# Who holds which lock file in this process.
+_held: set[tuple[int, Path]] = set()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_held.clear)
+
+_TAKEN = frozenset((errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES))
+# Network file systems without a lock manager, and those that know no locks at all.
+_WITHOUT_LOCKS = frozenset((errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP))
+
+
+def _open(path: Path, meant: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), profile.PRIVATE_FILE)
+    except OSError as error:
+        raise _cannot_be_written(meant, error) from error
+
+
+def _on_this_machine(path: Path) -> Path:
+    """A lock file for the same among the temporary files, which are on this machine's own disk."""
+    name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:16]
+    return Path(tempfile.gettempdir(), f"parallelflow-{os.getuid()}-{name}.lock")
 
 
 class NotWritten(ClusterError):

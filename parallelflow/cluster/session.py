@@ -96,6 +96,20 @@ class Session:
         self._roster: Roster | None = None
         self._leftovers = Leftovers(lambda: self._settings(), lambda: self._questions, lambda: self._guard.arm())
 
+    def _settings_to_stop(self) -> Settings:
+        """The preferences, for what ends or lets go: where one is not allowed, those from before, for that must not fail of it."""
+        try:
+            return self._settings()
+        except SettingsError as error:
+            log.warning("%s", error)
+            return self._manager.settings if self._manager is not None else Settings()
+
+    def _settings_are_allowed(self) -> bool:
+        with suppress(SettingsError):
+            self._settings()
+            return True
+        return False
+
     # What there is
 
     @property
@@ -264,7 +278,7 @@ class Session:
             self._disconnect()
         folder = self._open()
         self._leftovers.settle(self.processes, wait)
-        patience = self._settings().connect_timeout
+        patience = (self._settings_to_stop() if to_stop else self._settings()).connect_timeout
         try:
             connection = wait.call(
                 lambda: connect(folder, patience),
@@ -578,14 +592,14 @@ class Session:
         :param ids: their numbers at the hub; unknown ones are ignored
         :raises ClusterError: if there is no controller, or one still lives after the time limit
         """
-        wait = self._wait(self._settings().start_timeout)
+        wait = self._wait(self._settings_to_stop().start_timeout)
         with self._locked(wait):
             connection = self._connect(wait)
             if connection is None:
                 raise ControllerLost(tr("There is no controller any more, so engines have no numbers."))
             chosen = {n: identity for n, identity in hub.engines_of(connection).items() if n in set(ids)}
             manager = self.processes
-            manager.settings = self._settings()
+            manager.settings = self._settings_to_stop()
             whole = [s for s in manager.alive() if s.uuids and s.uuids <= set(chosen.values())]
             single = {identity for started in whole if started.job is None for identity in started.uuids}
             limit = manager.settings.stop_timeout
@@ -612,15 +626,18 @@ class Session:
 
         :raises ClusterError: if something still lives after the time limit
         """
-        wait = self._wait(self._settings().start_timeout)
+        wait = self._wait(self._settings_to_stop().start_timeout)
         with self._locked(wait):
-            self._leftovers.settle(self.processes, wait)
-            self._stop_ours(self.processes.started)
+            try:
+                self._leftovers.settle(self.processes, wait)
+            except SettingsError as error:  # nobody knows which profile it would be, or what becomes of what was left
+                log.warning("%s", error)
+            if self._manager is not None:
+                self._stop_ours(self._manager.started)
 
     def _stop_ours(self, which: Sequence[Started]) -> None:
         manager = self.processes
-        with suppress(SettingsError):  # stopping must not fail because of a preference
-            manager.settings = self._settings()
+        manager.settings = self._settings_to_stop()
         limit = manager.settings.stop_timeout
         begin = time.monotonic()
         connection = self._connection
@@ -657,11 +674,11 @@ class Session:
 
         :raises ClusterError: if there is none, or something still lives after the time limit
         """
-        wait = self._wait(self._settings().start_timeout)
+        wait = self._wait(self._settings_to_stop().start_timeout)
         with self._locked(wait):
             connection = self._connect(wait, to_stop=True)
             manager = self.processes
-            manager.settings = self._settings()
+            manager.settings = self._settings_to_stop()
             if connection is None and not manager.started:
                 raise ControllerLost(
                     tr(
@@ -703,7 +720,7 @@ class Session:
 
         :raises ClusterError: if another action on the cluster takes too long
         """
-        with self._locked(self._wait(self._settings().start_timeout)):
+        with self._locked(self._wait(self._settings_to_stop().start_timeout)):
             self._disconnect()
 
     def let_go(self) -> None:
@@ -711,9 +728,10 @@ class Session:
 
         :raises ClusterError: if another action on the cluster takes too long, or the record cannot be written
         """
-        with self._locked(self._wait(self._settings().start_timeout)):
+        with self._locked(self._wait(self._settings_to_stop().start_timeout)):
             try:
-                self.processes.let_go()
+                if self._manager is not None or self._settings_are_allowed():
+                    self.processes.let_go()
             finally:
                 self._disconnect()
                 self._reset()
@@ -724,7 +742,7 @@ class Session:
         :returns: what it was
         :raises ClusterError: as for :meth:`let_go`
         """
-        with self._locked(self._wait(self._settings().start_timeout)):
+        with self._locked(self._wait(self._settings_to_stop().start_timeout)):
             return [_process_state(Started(entry)) for entry in self.processes.forget_stuck()]
 
     def take_back(self) -> int:

@@ -34,6 +34,9 @@ _INTERRUPT_AT = 0.1
 _KILL_AT = 0.3
 _KILL_NANNIES_AT = 0.45
 
+_SHORTEST = 0.1  # seconds that ending may take, whatever is left of a time limit
+_DIES_WITHIN = 0.5  # seconds from SIGKILL, after a time limit, until what still lives cannot be ended
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -202,12 +205,14 @@ def end(
     until last, because it tells the hub that its engine is gone, unless the hub goes too: then it would wait for it.
 
     :param roots: the trees
-    :param limit: seconds that all of it may take
+    :param limit: seconds that all of it may take; where they are over, what lives is killed at once
     :param pause: called between two looks instead of a short sleep
     :param hub_stays: whether the hub is to hear that engines are gone
     :returns: what still lives at the end of the time, normally nothing
     """
     start = time.monotonic()
+    limit = max(limit, _SHORTEST)
+    killed: float | None = None  # when the last one was, after the time
     seen: dict[int, psutil.Process] = {}
     nannies: dict[int, bool] = {}
     told: set[tuple[int, int]] = set()
@@ -226,7 +231,7 @@ def end(
             seen.setdefault(process.pid, process)
         alive = [process for process in seen.values() if lives(process)]
         elapsed = (time.monotonic() - start) / limit
-        if not alive or elapsed > 1:
+        if not alive or (killed is not None and time.monotonic() > killed + _DIES_WITHIN):
             return alive
         leaders = {root.identity.pid for root in roots if root.identity is not None} & led
         for process in alive:
@@ -241,6 +246,8 @@ def end(
                 if (process.pid, signal.SIGKILL) not in told:
                     log.info("Process %d does not end by itself; killing it", process.pid)
                 tell(process, signal.SIGKILL)
+        if elapsed > 1 and killed is None:
+            killed = time.monotonic()
         if pause is None:
             time.sleep(0.05)
         else:

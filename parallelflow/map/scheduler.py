@@ -218,7 +218,8 @@ class Scheduler:
 
     def _next_chunk(self, each: Engine) -> Chunk | None:
         state = self._state
-        return state.supply.next_chunk(each.uuid, state.crew.uuids, bool(state.pending), self._weigh_first)
+        crew = state.crew
+        return state.supply.next_chunk(each.uuid, crew.size, lambda: crew.uuids, bool(state.pending), self._weigh_first)
 
     def _weigh_first(self, index: int) -> None:
         """Elements may be larger than they were in the earlier run, after which the first chunk goes."""

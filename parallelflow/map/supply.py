@@ -76,19 +76,26 @@ class Supply:
             self._rests.sort(key=min)
 
     def next_chunk(
-        self, uuid: str, engines: Sequence[str], has_pending: bool, first: Callable[[int], None]
+        self,
+        uuid: str,
+        engines: int,
+        uuids: Callable[[], Iterable[str]],
+        has_pending: bool,
+        first: Callable[[int], None],
     ) -> Chunk | None:
         """Return the next chunk for an engine, None if there is none for it.
 
         :param uuid: the engine's.
-        :param engines: the uuids of all that can have chunks.
+        :param engines: how many can have chunks.
+        :param uuids: returns their uuids; called only where a chunk is not to go to this one, for that costs more the more there
+            are.
         :param has_pending: whether others are on their way.
         :param first: called with the first element before the size of the first chunk is decided.
         """
         for place, chunk in enumerate(self._again):
             if not chunk.is_needed(self.limit) or (chunk.alone and has_pending):
                 continue
-            if uuid not in chunk.avoid or chunk.avoid.issuperset(engines):
+            if uuid not in chunk.avoid or chunk.avoid.issuperset(uuids()):
                 del self._again[place]
                 return chunk
         while self._long:
@@ -96,7 +103,7 @@ class Supply:
             self._policy.handed_out(1)
             if self.needed([index]):
                 return Chunk([index], is_long=True)
-        size = max(1, len(engines))
+        size = max(1, engines)
         while self._rests:
             rest = self.needed(self._rests.pop(0))
             if rest:

@@ -38,8 +38,9 @@ print(job.pid if "--parsable" in sys.argv else f"Submitted batch job {{job.pid}}
 """
 # Lists, as Slurm's does, the jobs that are not over.
 _LIST = """#!{python}
-import os, pathlib
-for number in pathlib.Path({output!r} + ".jobs").read_text().split():
+import os, pathlib, sys
+path = pathlib.Path({output!r} + ".jobs")
+for number in path.read_text().split() if path.exists() and not any("--name" in each for each in sys.argv) else ():
     try:
         os.killpg(int(number), 0)
         print(number)
@@ -280,6 +281,51 @@ def test_what_a_vistrails_was_submitting_when_it_was_killed_is_cancelled_by_the_
     assert (slurm / "cancelled").read_text() == "4711\n"
     assert ours() == []
     assert Record(profile).read() == []
+
+
+def test_a_job_whose_number_nobody_has_heard_is_found_by_its_name(
+    slurm: Path, profile: Path, make_session: Make
+) -> None:
+    script = "from parallelflow.cluster import *\nSession(lambda: Settings(profile='test', engines=1)).client()\n"
+    # It is in the queue by now, but the command has not said so.
+    said = slurm / "submitted"
+    (slurm / "sbatch").write_text(f"#!/bin/sh\necho $@ > {said}.new\nmv {said}.new {said}\nexec sleep 600\n")
+    popen = subprocess.Popen([sys.executable, "-c", script])
+    until(said.exists)
+    popen.kill()
+    popen.wait()
+    (name,) = [each for each in said.read_text().split() if each.startswith("--job-name=")]
+    (entry,) = [entry for entry in Record(profile).read() if entry.job is not None]
+    assert name == f"--job-name=pf-{entry.token[:12]}"
+    asked = name.replace("--job-name", "--name")
+    (slurm / "squeue").write_text(f'#!/bin/sh\ncase "$*" in *{asked}*) echo 4712;; esac\n')
+    (slurm / "scancel").write_text(f"#!/bin/sh\necho $1 >> {slurm / 'cancelled'}\n")
+    make_session(profile="test", after_crash="stop").connect()
+    assert (slurm / "cancelled").read_text() == "4712\n"
+    assert Record(profile).read() == []
+    assert ours() == []
+
+
+def test_a_job_that_cannot_be_looked_after_stays_on_record(slurm: Path, profile: Path, make_session: Make) -> None:
+    first = make_session(profile="test", engines=1)
+    first.client()
+    first.let_go()
+    config = profile / "ipcluster_config.py"
+    text = config.read_text()
+    config.write_text("c.Cluster.engine_launcher_class = 'pigeon'\n")
+    second = make_session(profile="test", at_exit="leave")
+    second.connect()
+    (entry,) = [entry for entry in Record(profile).read() if entry.job is not None]
+    assert "may still run" in entry.stuck
+    assert "pigeon" in entry.stuck
+    second.close()
+    config.write_text(text)
+    third = make_session(profile="test")
+    third.connect()
+    third.stop_started()
+    assert len((slurm / "cancelled").read_text().splitlines()) == 1
+    assert Record(profile).read() == []
+    until(lambda: ours() == [])
 
 
 def test_a_launcher_class_that_does_not_exist_gets_a_sentence(profile: Path, make_session: Make) -> None:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from helpers import listener_at, ours, until
 
-from parallelflow.cluster import ControllerLost, Session, Settings
+from parallelflow.cluster import ControllerLost, Session, Settings, SettingsError
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster import session as session_module
 from parallelflow.cluster.record import Record
@@ -305,3 +305,29 @@ def test_processes_whose_stop_was_interrupted_are_still_ours(own_session: Sessio
         own_session.processes.stop(pause=interrupt)
     assert {started.entry.token for started in own_session.processes.started} == before
     own_session.close()  # and what it leaves, the fixture tells
+
+
+def test_a_preference_that_is_not_allowed_keeps_nobody_from_stopping_or_letting_go(
+    profile: Path, make_session: Make
+) -> None:
+    preferences: dict[str, object] = {"profile": "test", "engines": 1}
+    session, other = make_session(), make_session()
+    for each in (session, other):
+        each._settings = lambda: Settings.from_mapping(preferences)
+    session.client()
+    preferences["stop_timeout"] = "never"
+    with pytest.raises(SettingsError):
+        session.start_engines(1)
+    session.disconnect()
+    session.let_go()
+    assert ours()
+    preferences["stop_timeout"] = 10
+    other.connect()
+    preferences["stop_timeout"] = "never"
+    other.stop_started()
+    assert ours() == []
+    fresh = make_session()
+    fresh._settings = lambda: Settings.from_mapping(preferences)
+    fresh.disconnect()
+    fresh.let_go()
+    fresh.stop_started()  # there is nothing

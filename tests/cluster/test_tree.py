@@ -62,6 +62,19 @@ def test_a_process_that_does_not_obey_is_killed_in_time(start: Start) -> None:
     assert end([root], 3) == []
 
 
+@pytest.mark.parametrize("limit", [-1.0, 0.0, 1e-6])
+def test_where_the_time_is_over_it_is_killed_at_once(start: Start, limit: float) -> None:
+    root, pid = start(_DEAF)
+    assert end([root], limit) == []
+    assert not lives(psutil.Process(pid))
+
+
+def test_what_is_waited_for_may_take_longer_than_the_time(start: Start) -> None:
+    root, pid = start(_DEAF)
+    assert end([root], 0.2, pause=lambda: time.sleep(0.4)) == []
+    assert not lives(psutil.Process(pid))
+
+
 def test_a_stopped_process_ends(start: Start) -> None:
     root, pid = start()
     deaf, deaf_pid = start(_DEAF)

@@ -15,9 +15,13 @@ __all__ = ["simulation"]  # the fixture
 SHORT, LONG = 0.002, 2.0
 
 
+def nobody_asks() -> list[str]:
+    raise AssertionError("a chunk must not cost more the more engines there are")
+
+
 def handed_out(supply: Supply) -> list[list[int]]:
     chunks = []
-    while (chunk := supply.next_chunk("a", ["a", "b"], False, lambda _: None)) is not None:
+    while (chunk := supply.next_chunk("a", 2, nobody_asks, False, lambda _: None)) is not None:
         chunks.append(list(chunk.indices))
     return chunks
 
