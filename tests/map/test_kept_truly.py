@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -14,6 +15,7 @@ from vistrails.core.modules.basic_modules import PathObject
 from workflows import Flow
 
 from parallelflow.map import kept
+from parallelflow.map.marks import KEY
 
 pytestmark = pytest.mark.usefixtures("parity")
 
@@ -246,3 +248,25 @@ def test_what_a_run_has_noted_of_engines_holds_for_it_alone() -> None:
         assert ran(run(flow)) == 3
     for flow in (one, other):
         assert ran(run(flow)) == 0
+
+
+def test_a_modules_own_loop_keeps_what_vistrails_would_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = SimpleNamespace(keep_results="all", results_limit=1)
+    monkeypatch.setattr(kept, "get_session", lambda: SimpleNamespace(settings=settings))
+
+    def looping(source: str, numbers: str) -> Flow:
+        flow = Flow()
+        given = flow.python(f"o = {numbers}", {}, {"o": "[Integer]"})
+        ports = {"value": "Integer", "tally": "String"}
+        loop = flow.python(source, ports, {"result": "Variant"}, presets={"tally": ""}, annotations={KEY: ""})
+        flow.connect(given, "o", loop, "value")
+        holds = flow.parity("Lists")
+        flow.connect(loop, "result", holds, "other")
+        return flow
+
+    cached = LONG + NOTES + "result = value * 2"
+    drawing = LONG + NOTES + "import random\nresult = random.random()"
+    assert ran(run(looping(cached, "[1, 2, 3]"))) == 3
+    assert ran(run(looping(cached, "[3, 4, 1]"))) == 1
+    for source in (cached.removeprefix("cache_this()\n"), drawing):
+        assert [ran(run(looping(source, "[5, 5]"))), ran(run(looping(source, "[5, 5]")))] == [2, 2]
