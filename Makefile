@@ -100,8 +100,12 @@ check: setup  ## lint, formatting, types
 bench: setup  ## measure speed and size against the serial Map and others; OUT=docs/figures renews the guide's
 	@$(BIN)/python benchmarks/run.py --out "$(OUT)"
 
-soak: setup  ## start, map, kill something, map, stop: a hundred times; not part of the tests
-	@$(BIN)/python benchmarks/soak.py
+# How often; and what the rounds follow from, as an earlier run on machines has printed it.
+ROUNDS ?= $(if $(HOSTS),200,100)
+SEED ?=
+
+soak: setup  ## start, map, kill something, map, stop: ROUNDS=100 times; with HOSTS=1, as root, on three machines with real SSH and Slurm
+	@$(BIN)/python benchmarks/$(if $(HOSTS),soak_hosts,soak).py --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 pictures: setup  ## make the guide's screenshots anew, from the real program
 	@$(BIN)/python docs/make_screenshots.py

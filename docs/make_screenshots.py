@@ -54,6 +54,7 @@ def made_up() -> Any:
                 id=number,
                 uuid=f"uuid-{number}",
                 host=host,
+                here=host == _HERE,
                 pid=21811 + 7 * number if host == _HERE else 3120 + 13 * number,
                 ours=host == _HERE,
                 state="busy" if busy else "idle",
@@ -64,7 +65,7 @@ def made_up() -> Any:
                 since=_NOW - 3600 * 3 + 400 * number,
             )
         )
-    controller = ControllerState(f"tcp://{_HERE}:36119", _HERE, 21790, VISTRAILS, _NOW - 3600 * 3 - 2)
+    controller = ControllerState(f"tcp://{_HERE}:36119", _HERE, 21790, VISTRAILS, _NOW - 3600 * 3 - 2, here=True)
     ours = [ProcessState("controller", 21790, _HERE, _NOW - 3600 * 3 - 2)]
     ours += [ProcessState("engine", e.pid or 0, e.host, e.since) for e in engines if e.ours]
     cluster = ClusterState("default", controller, None, tuple(engines), tuple(ours))

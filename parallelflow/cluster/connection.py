@@ -87,6 +87,8 @@ class Connection:
         self.here = here
         self.encrypted = bool(info.get("curve_serverkey"))
         self.url = str(internals.addresses(client)["registration"])
+        self.registration = int(info["registration"]) if str(info.get("registration", "")).isdigit() else 0
+        """The hub's TCP port on the controller's machine, to which its engines are connected."""
         self.fingerprint = profile.fingerprint(info)
         """Tells this controller from every other one, and does not give its key away."""
         self._lost: str | None = None

@@ -180,6 +180,16 @@ def listening_ports(process: psutil.Process) -> set[int]:
     return {entry.laddr.port for entry in method("tcp") if entry.status == psutil.CONN_LISTEN}
 
 
+def connected_ports(process: psutil.Process) -> set[int]:
+    """The TCP ports at the other end of a process's connections.
+
+    :param process: a process of this machine
+    :raises psutil.Error: if it is gone, or not ours to look at
+    """
+    method = getattr(process, "net_connections", None) or process.connections
+    return {entry.raddr.port for entry in method("tcp") if entry.raddr}
+
+
 def _parent(process: psutil.Process) -> int:
     with suppress(psutil.Error):
         return int(process.ppid())

@@ -3,6 +3,9 @@
 The hub counts tasks, in one request for all engines. An engine tells its host and process id itself, once, over its control
 channel, which a busy engine answers too: no task is needed. Engines on this machine are then measured from outside; others
 are asked now and then, some at a time. Nothing waits for an engine.
+
+Machines are not told apart by their names, which may change, and which two may share: an engine runs on this one if the process
+that it says it is does so here, and is connected to the engine's controller.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import zmq
 
 from . import internals
 from .connection import Connection
+from .ports import connected_ports
 from .started import Started
 from .state import EngineState
 from .tree import Identity, descendants
@@ -41,6 +45,7 @@ class _Known:
     pid: int | None = None
     asked: float = 0.0
     answered: float = 0.0
+    looked: float = 0.0  # `answered` when its process was looked for here
     question: Any = None
     process: psutil.Process | None = None
     identity: Identity | None = None
@@ -110,23 +115,36 @@ class Roster:
             known = self._known.setdefault(uuid, _Known(uuid, time.time()))
             mine = ours[uuid].entry if uuid in ours else None
             if known.process is None and mine is not None and mine.identity is not None:
-                known.host, known.pid, known.first_seen = mine.host, mine.pid, mine.started
+                known.pid, known.first_seen = mine.pid, mine.started
                 known.process = mine.identity.process()
                 known.identity = mine.identity if known.process is not None else None
         return engines
 
     def _find_local(self) -> None:
-        here = socket.gethostname()
+        claims: dict[int, list[_Known]] = {}
         for known in self._known.values():
-            if known.process is None and known.pid is not None and known.host == here:
-                with suppress(psutil.Error):
-                    process = psutil.Process(known.pid)
-                    # The process id may be from a container that has this machine's name, or be another process's by now.
-                    if process.create_time() > known.answered + _CLOCK or not _looks_like_an_engine(process):
-                        continue
-                    known.process = process
-                    known.identity = Identity(known.pid, process.create_time())
-                    known.first_seen = min(known.first_seen, known.identity.create_time)
+            if known.pid is not None:
+                claims.setdefault(known.pid, []).append(known)
+        for pid, claimants in claims.items():
+            if any(known.process is not None for known in claimants):
+                continue  # those that are left run on other machines, or in containers
+            if len(claimants) == 1 and claimants[0].answered > claimants[0].looked:
+                self._find(claimants[0], pid)
+
+    def _find(self, known: _Known, pid: int) -> None:
+        """Find the process of an engine, if it runs on this machine."""
+        known.looked = known.answered
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            # A process of this machine that has the process id of an engine elsewhere is not that engine.
+            if (
+                process.create_time() <= known.answered + _CLOCK
+                and _looks_like_an_engine(process)
+                and self._connection.registration in connected_ports(process)
+            ):
+                known.process = process
+                known.identity = Identity(pid, process.create_time())
+                known.first_seen = min(known.first_seen, known.identity.create_time)
 
     def _send(self, stream: str, kind: str, content: dict[str, Any], uuid: str | None = None) -> Any:
         try:
@@ -208,10 +226,12 @@ class Roster:
             state = "stopped"
         elif known.question is not None and time.time() - known.asked > _SILENT:
             state = "silent"
+        here = known.process is not None
         return EngineState(
             id=number,
             uuid=uuid,
-            host=known.host,
+            host=socket.gethostname() if here else known.host,
+            here=here,
             pid=known.pid,
             ours=ours,
             state=state,

@@ -578,6 +578,7 @@ class Session:
         return ControllerState(
             url=connection.url,
             host=connection.location,
+            here=connection.here,
             pid=identity.pid if identity is not None else None,
             started_by=started_by,
             since=identity.create_time if identity is not None else None,

@@ -17,7 +17,7 @@ class EngineState:
 
     :param id: its number at the hub
     :param uuid: its identity at the hub
-    :param host: the machine it runs on; '' if it has not told yet
+    :param host: the name of the machine it runs on; '' if it has not told yet
     :param pid: process id there, or None if it has not told yet
     :param ours: whether this VisTrails started it or took it over
     :param state: ``idle``, ``busy``, ``stopped`` (by SIGSTOP) or ``silent`` (it does not answer)
@@ -26,6 +26,7 @@ class EngineState:
     :param cpu_percent: CPU time per time since the last look, of it and its descendants; 100 is one core; None if unknown
     :param memory: bytes of memory of it and its descendants, or None if unknown
     :param since: when it was started or first seen, in seconds since the epoch
+    :param here: whether it runs on this machine, whatever the two are called
     """
 
     id: int
@@ -39,6 +40,7 @@ class EngineState:
     cpu_percent: float | None = None
     memory: int | None = None
     since: float | None = None
+    here: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,12 @@ class ControllerState:
     """The controller that we are connected to.
 
     :param url: the hub's address
-    :param host: the machine it runs on
+    :param host: the name of the machine it runs on
     :param pid: process id there, or None if unknown
     :param started_by: one of the constants of this module
     :param since: when it was started, in seconds since the epoch, or None if unknown
     :param encrypted: whether its traffic is encrypted
+    :param here: whether it is known to run on this machine
     """
 
     url: str
@@ -59,6 +62,7 @@ class ControllerState:
     started_by: str = OTHERS
     since: float | None = None
     encrypted: bool = False
+    here: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,9 +116,9 @@ class ClusterState:
         return self.controller is not None and self.lost is None
 
     @property
-    def hosts(self) -> frozenset[str]:
-        """The machines that engines run on, as far as they are known."""
-        return frozenset(engine.host for engine in self.engines if engine.host)
+    def hosts(self) -> frozenset[tuple[str, bool]]:
+        """The machines that engines run on, as far as they are known: their names, and whether it is this one."""
+        return frozenset((engine.host, engine.here) for engine in self.engines if engine.host)
 
 
 @dataclass(frozen=True)
@@ -123,9 +127,11 @@ class ProfileState:
 
     :param name: its name
     :param running: whether a controller answers; None while nobody knows, and if its machine does not tell
-    :param location: the machine that the controller runs on, if one does or may
+    :param location: the name of the machine that the controller runs on, if one does or may
+    :param here: whether that is this machine
     """
 
     name: str
     running: bool | None = None
     location: str = ""
+    here: bool = False

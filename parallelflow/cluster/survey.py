@@ -81,8 +81,8 @@ def _state(name: str, places: Sequence[_Place]) -> ProfileState:
     for answer in (True, None):
         for place in places:
             if place.running is answer:
-                return ProfileState(name, answer, place.location)
-    return ProfileState(name, False, places[0].location if places else "")
+                return ProfileState(name, answer, place.location, place.here)
+    return ProfileState(name, False, places[0].location, places[0].here) if places else ProfileState(name, False)
 
 
 def _all_at_once(looks: Sequence[Callable[[], object]], timeout: float) -> None:

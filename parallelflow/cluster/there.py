@@ -1,8 +1,8 @@
 """Runs on another machine, in that machine's Python: starts a job's engines, watches them and ends them, as it is told.
 
-This file's text is sent there, see `login`; so it imports the standard library and psutil only, and nothing of ours. A request is a
-line of JSON on standard input, and an answer one on standard output, behind a mark by which it is told from what a login
-prints. It ends with its standard input; engines go on then.
+This file's text is sent there, see `login`; so it imports the standard library only, psutil where that Python has it, and nothing
+of ours. A request is a line of JSON on standard input, and an answer one on standard output, behind a mark by which it is told from
+what a login prints. It ends with its standard input; engines go on then.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
+
+try:
+    import psutil
+except ImportError:  # not the Python that engines run in, or one that lacks what they need
+    psutil = None
 
 MARK = "parallelflow:"
 """What stands before an answer."""
@@ -120,16 +126,12 @@ class There:
 
         :param engines: process id and log, by name
         """
-        import psutil
-
         for name, (pid, log) in engines.items():
             process = None
-            try:
-                found = psutil.Process(pid)
+            with contextlib.suppress(*_GONE):
+                found = Process(pid)
                 if self._token in self._tokens(found):
                     process = found
-            except psutil.Error:
-                pass
             self._engines[name] = (process, log)
         return {"done": True}
 
@@ -158,7 +160,7 @@ class There:
                 status = process.poll()
                 if status is None:
                     continue
-            elif process is not None and process.is_running() and process.status() != "zombie":
+            elif process is not None and _lives(process):
                 continue
             del self._engines[name]
             ended = True
@@ -170,21 +172,15 @@ class There:
         return str(process.environ().get(self._variable, "")).split("/")
 
     def _left(self) -> list[Any]:
-        import psutil
-
         found = []
-        for process in psutil.process_iter():
-            try:
+        for process in processes():
+            with contextlib.suppress(*_GONE):
                 tokens = self._tokens(process)
-                if self._token in tokens and self._besides not in tokens and process.status() != psutil.STATUS_ZOMBIE:
+                if self._token in tokens and self._besides not in tokens and process.status() != "zombie":
                     found.append(process)
-            except (psutil.Error, OSError):
-                pass
         return found
 
     def _end(self, limit: float) -> list[int]:
-        import psutil
-
         begin, signals = time.monotonic(), [(0.3, signal.SIGKILL), (0.0, signal.SIGTERM)]
         while left := self._left():
             elapsed = (time.monotonic() - begin) / limit
@@ -193,13 +189,66 @@ class There:
             if signals and elapsed >= signals[-1][0]:
                 number = signals.pop()[1]
                 for process in left:
-                    with contextlib.suppress(psutil.Error):
+                    with contextlib.suppress(*_GONE):
                         process.send_signal(number)
             for process, _ in self._engines.values():
                 if isinstance(process, subprocess.Popen):
                     process.poll()
             time.sleep(0.05)
         return []
+
+
+class _Process:
+    """What is needed here of psutil's class of that name, by Linux's files.
+
+    :param pid: the process id
+    """
+
+    def __init__(self, pid: int):
+        self.pid = pid
+        self._begun = self._stat()[19]
+
+    def _stat(self) -> list[str]:
+        with open(f"/proc/{self.pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()  # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+
+    def status(self) -> str:
+        return "zombie" if self._stat()[0] in "ZX" else "running"
+
+    def is_running(self) -> bool:
+        try:
+            return self._stat()[19] == self._begun
+        except OSError:
+            return False
+
+    def environ(self) -> dict[str, str]:
+        with open(f"/proc/{self.pid}/environ", "rb") as file:
+            return dict(entry.split("=", 1) for entry in os.fsdecode(file.read()).split("\0") if "=" in entry)
+
+    def send_signal(self, number: int) -> None:
+        if self.is_running():
+            os.kill(self.pid, number)
+
+
+Process: Any = _Process if psutil is None else psutil.Process
+_GONE: tuple[type[Exception], ...] = (OSError,) if psutil is None else (OSError, psutil.Error)
+
+
+def _lives(process: Any) -> bool:
+    with contextlib.suppress(*_GONE):
+        return bool(process.is_running() and process.status() != "zombie")
+    return False
+
+
+def processes() -> Iterator[Any]:
+    """All processes of this machine."""
+    if psutil is not None:
+        yield from psutil.process_iter()
+        return
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else []:
+        with contextlib.suppress(OSError):
+            if name.isdigit():
+                yield _Process(int(name))
 
 
 def write(path: str, content: bytes) -> None:

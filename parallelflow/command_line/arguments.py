@@ -77,10 +77,11 @@ examples:
   python -m parallelflow status
   python -m parallelflow status --profile hpc --json
 
-JSON: profile, connected, lost, controller (url, host, pid, started_by, since, encrypted), engines (id, uuid, host, pid,
-ours, state, tasks_done, tasks_queued, cpu_percent, memory, since), unassigned (tasks that wait for an engine), processes
+JSON: profile, connected, lost, controller (url, host, pid, started_by, since, encrypted, here: whether that is this
+machine), engines (id, uuid, host, pid, ours, state, tasks_done, tasks_queued, cpu_percent, memory, since, here), unassigned (tasks
+that wait for an engine), processes
 (what of it is on record as started by Parallel Flow: kind, pid, host, since, log_path, stuck (why it could not be stopped, or
-null), and fate: "left running", "of a running VisTrails", "of a crashed VisTrails" or "could not be stopped"). Times are in
+null), and fate: "left running", "of a running VisTrails", "of a VisTrails that is gone" or "could not be stopped"). Times are in
 seconds since 1970, memory is in bytes, what is not known is null.
 
 {_EXIT_CODES}  1    also where no cluster is running"""
@@ -100,8 +101,8 @@ machines on which none could be started, though on others some were).
 {_EXIT_CODES}"""
 
 _STOP = f"""\
-Stops what "start" has started, and what VisTrails has left running, or left behind when it crashed. With --all, also engines
-and a controller that were started in any other way, such as by ipcluster or by a VisTrails that is still running.
+Stops what "start" has started, and what VisTrails has left running, or left behind when it crashed or was killed. With --all,
+also engines and a controller that were started in any other way, such as by ipcluster or by a VisTrails that is still running.
 
 examples:
   python -m parallelflow stop

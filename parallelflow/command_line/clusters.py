@@ -34,7 +34,7 @@ _BETWEEN_LOOKS = 0.2  # seconds; an engine's share of a core is what it used bet
 # What becomes of processes that are on record.
 LEFT_RUNNING = "left running"
 OF_RUNNING = "of a running VisTrails"
-OF_CRASHED = "of a crashed VisTrails"
+OF_CRASHED = "of a VisTrails that is gone"
 STUCK = "could not be stopped"
 
 _STARTED_BY = {

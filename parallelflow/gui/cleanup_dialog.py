@@ -48,7 +48,7 @@ def process_table(found: Sequence[ProcessState | Orphan]) -> QTreeView:
         what = kind(process.kind)
         if isinstance(process, ProcessState) and process.let_go:
             what = tr("{what}, left running earlier", what=what)
-        texts = [what, str(process.pid or ""), host(process.host), moment(process.since)]
+        texts = [what, str(process.pid or ""), host(process.host, True), moment(process.since)]
         if isinstance(process, Orphan) and by_profile:
             texts.append(process.profile)
         row = [QStandardItem(text) for text in texts]

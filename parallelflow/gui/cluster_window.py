@@ -269,7 +269,7 @@ def _controller(cluster: ClusterState | None) -> str:
     if cluster is None or cluster.controller is None:
         return "-"
     controller = cluster.controller
-    text = tr("{url} on {host}", url=controller.url, host=texts.host(controller.host))
+    text = tr("{url} on {host}", url=controller.url, host=texts.host(controller.host, controller.here))
     if controller.pid is not None:
         text = tr("{controller}, process {pid}", controller=text, pid=controller.pid)
     return tr("{controller}, encrypted", controller=text) if controller.encrypted else text

@@ -29,8 +29,14 @@ class _Host:
     """One group of rows."""
 
     name: str
+    here: bool
     number: int
     engines: list[EngineState] = field(default_factory=list)
+
+    @property
+    def key(self) -> tuple[str, bool]:
+        """Tells it from other hosts."""
+        return self.name, self.here
 
 
 @dataclass(frozen=True)
@@ -187,24 +193,24 @@ class EngineModel(QAbstractItemModel):
         :param progress: the Map that runs now
         """
         self._elements = _by_engine(progress)
-        groups: dict[str, list[EngineState]] = {}
+        groups: dict[tuple[str, bool], list[EngineState]] = {}
         for engine in engines:
-            groups.setdefault(engine.host, []).append(engine)
+            groups.setdefault((engine.host, engine.here), []).append(engine)
         for row in reversed(range(len(self._hosts))):
-            if self._hosts[row].name not in groups:
+            if self._hosts[row].key not in groups:
                 self.beginRemoveRows(QModelIndex(), row, row)
                 del self._by_number[self._hosts.pop(row).number]
                 self.endRemoveRows()
-        for name in sorted(groups):
-            host = next((host for host in self._hosts if host.name == name), None)
+        for key in sorted(groups):
+            host = next((host for host in self._hosts if host.key == key), None)
             if host is None:
-                host = self._add_host(name)
-            self._show_host(host, groups[name])
+                host = self._add_host(*key)
+            self._show_host(host, groups[key])
 
-    def _add_host(self, name: str) -> _Host:
-        row = sum(host.name < name for host in self._hosts)
+    def _add_host(self, name: str, here: bool) -> _Host:
+        row = sum(host.key < (name, here) for host in self._hosts)
         self._last_number += 1
-        host = _Host(name, self._last_number)
+        host = _Host(name, here, self._last_number)
         self.beginInsertRows(QModelIndex(), row, row)
         self._hosts.insert(row, host)
         self._by_number[host.number] = host
@@ -305,7 +311,7 @@ class EngineModel(QAbstractItemModel):
             return host.name
         if role == Qt.ItemDataRole.DisplayRole:
             if column == 0:
-                return texts.host(host.name)
+                return texts.host(host.name, host.here)
             return self._columns[column].host(host.engines)
         return None
 

@@ -97,10 +97,11 @@ class ProfileDialog(Dialog):
     @staticmethod
     def _cluster(profile: ProfileState) -> str:
         if profile.running is None and profile.location:
-            return tr("{host} does not tell", host=host(profile.location))
+            return tr("{host} does not tell", host=host(profile.location, profile.here))
         if profile.running is None:
             return tr("looking…")
-        return tr("running on {host}", host=host(profile.location)) if profile.running else tr("not running")
+        where = host(profile.location, profile.here)
+        return tr("running on {host}", host=where) if profile.running else tr("not running")
 
     def _select(self, name: str) -> None:
         if name in self._names:

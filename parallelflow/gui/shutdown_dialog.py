@@ -41,17 +41,18 @@ def _controller(cluster: ClusterState) -> str:
         ours = next((process for process in cluster.processes if process.kind == "controller"), None)
         if ours is None:
             return tr("none that answers")
-        return tr("process {pid} on {host}, which does not answer", pid=ours.pid, host=host(ours.host))
+        return tr("process {pid} on {host}, which does not answer", pid=ours.pid, host=host(ours.host, True))
+    where = host(controller.host, controller.here)
     if controller.pid is None:
-        return tr("on {host}", host=host(controller.host))
-    return tr("on {host}, process {pid}", host=host(controller.host), pid=controller.pid)
+        return tr("on {host}", host=where)
+    return tr("on {host}, process {pid}", host=where, pid=controller.pid)
 
 
 def _engines(cluster: ClusterState) -> str:
     if not cluster.connected:
         return summary([process for process in cluster.processes if process.kind != "controller"]) or tr("no engines")
-    counts = Counter(engine.host for engine in cluster.engines)
-    lines = [tr("{host}: {engines}", host=host(name), engines=engines(n)) for name, n in sorted(counts.items())]
+    counts = Counter((engine.host, engine.here) for engine in cluster.engines)
+    lines = [tr("{host}: {engines}", host=host(*name), engines=engines(n)) for name, n in sorted(counts.items())]
     if len(lines) > _MOST_LINES:
         rest = len(lines) - _MOST_LINES + 1
         lines[_MOST_LINES - 1 :] = [tr_count("and %Ln more hosts", "and %Ln more host", rest)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 
 from PyQt5.QtWidgets import QCheckBox, QFormLayout, QSpinBox, QWidget
@@ -33,8 +32,7 @@ class StartState:
     @property
     def engines_here(self) -> int:
         """How many engines this machine has."""
-        here = socket.gethostname()
-        return sum(1 for engine in self.cluster.engines if engine.host in ("", here))
+        return sum(1 for engine in self.cluster.engines if engine.here or not engine.host)
 
     @property
     def suggestion(self) -> int:
@@ -52,7 +50,7 @@ def running(cluster: ClusterState) -> str:
         return tr("Nothing yet; a controller is started as well.")
     controller = tr(
         "a controller on {host}, started by {starter}",
-        host=host(cluster.controller.host),
+        host=host(cluster.controller.host, cluster.controller.here),
         starter=starter(cluster.controller.started_by),
     )
     found = len(cluster.engines)

@@ -13,7 +13,6 @@ module has Qt translate: errors of the cluster, for instance, come here as sente
 
 from __future__ import annotations
 
-import socket
 import time
 
 from PyQt5.QtCore import QCoreApplication, QDateTime, QLocale
@@ -149,14 +148,15 @@ def engine_state(state: str) -> str:
     }.get(state, state)
 
 
-def host(name: str) -> str:
+def host(name: str, here: bool) -> str:
     """Return a machine's name; of this one, that it is this one.
 
     :param name: its name, or '' if it is not known yet
+    :param here: whether it is this one
     """
     if not name:
         return tr("not known yet")
-    return tr("{host} (this machine)", host=name) if name == socket.gethostname() else name
+    return tr("{host} (this machine)", host=name) if here else name
 
 
 def moment(epoch: float | None) -> str:

@@ -44,7 +44,7 @@ def test_the_table_tells_who_where_and_how_much(healthy_cluster: Session) -> Non
     state = healthy_cluster.state()
     assert state.connected
     assert state.lost is None
-    assert state.hosts == {socket.gethostname()}
+    assert state.hosts == {(socket.gethostname(), True)}
     assert state.controller is not None
     assert state.controller.started_by == "this VisTrails"
     assert not state.controller.encrypted

@@ -181,7 +181,9 @@ def test_what_a_crash_left_is_shown_as_it_is_and_stopped_even_if_it_hangs(profil
     assert "started by a VisTrails that is gone" in out
     assert "1 controller and 1 engine" in out
     assert say("doctor --profile test")[0] == 0
-    assert [each["fate"] for each in answer("status --profile test")[1]["processes"]] == ["of a crashed VisTrails"] * 2
+    assert [each["fate"] for each in answer("status --profile test")[1]["processes"]] == [
+        "of a VisTrails that is gone"
+    ] * 2
     assert Record(profile).path.read_text() == before  # so that VisTrails asks about them
     suspend_controller(profile)
     assert answer("stop --profile test") == (0, {"profile": "test", "stopped": 2})

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import psutil
@@ -283,15 +283,55 @@ class Machines:
                     found[process] = name
         return found
 
-    def left(self) -> list[str]:
+    def daemons(self, machine: Machine, name: str) -> list[psutil.Process]:
+        """The machine's own processes of a program, such as sshd, without what they do for somebody who has logged in.
+
+        :param name: the program's
+        """
+        return [
+            process
+            for process, place in self._running().items()
+            if place == machine.name and process.name() == name and (process in self._own or name != "sshd")
+        ]
+
+    def start_daemon(self, machine: Machine, command: Sequence[str]) -> None:
+        """Start one of the machine's own daemons again, unless it runs, and wait until it does.
+
+        :param command: the command line; it puts itself into the background
+        """
+        name = Path(command[0]).name
+        before = self._running()
+        if any(
+            process.name() == name and process in self._own for process in before if before[process] == machine.name
+        ):
+            return
+        machine.run(["sh", "-c", 'exec "$@" >/run/daemon.log 2>&1', "sh", *command])
+
+        def runs() -> bool:
+            new = {p: place for p, place in self._running().items() if p not in before and place == machine.name}
+            found = {
+                process: place
+                for process, place in new.items()
+                if process.name() == name and process.ppid() in (0, machine.init.pid)
+            }
+            self._own.update(found)
+            return bool(found)
+
+        until(runs)
+
+    def left(self, but: Collection[int] = ()) -> list[str]:
         """What runs on the machines besides their own daemons: on which machine, and what.
 
         The ends of logins do not count, which a daemon keeps for long when the network broke.
+
+        :param but: the process ids of what may run
         """
         return [
             f"{name}: {' '.join(_command_line(process))[:120]}"
             for process, name in self._running().items()
-            if process not in self._own and not " ".join(_command_line(process)).startswith("sshd: ")
+            if process not in self._own
+            and process.pid not in but
+            and not " ".join(_command_line(process)).startswith("sshd: ")
         ] + [f"job {number}" for number in self.jobs()]
 
     def clean(self) -> None:
@@ -305,7 +345,7 @@ class Machines:
             self.head.try_to(["scancel", number])
         empty = (
             "find /home/me /home/us -mindepth 1 -maxdepth 1 ! -name .ssh -exec rm -rf {} +;"
-            " find /tmp -mindepth 1 -maxdepth 1 '(' -user me -o -user us ')' -exec rm -rf {} +"
+            " find /tmp /dev/shm -mindepth 1 -maxdepth 1 '(' -user me -o -user us ')' -exec rm -rf {} +"
         )
         for machine in self.all:
             machine.run(["sh", "-c", empty])

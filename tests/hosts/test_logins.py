@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 from helpers import until
@@ -113,6 +114,36 @@ def test_two_machines_behind_one_address_are_two(hosts: Machines) -> None:
         assert [len(machine.engines()) for machine in hosts.all] == [0, 0, 0]
     finally:
         hosts.head.end(gateway)
+
+
+def test_a_python_that_has_nothing_installed_over_there_is_said_so_and_ends_what_others_run(hosts: Machines) -> None:
+    bare = f'#!/bin/sh\nexec {sys.base_prefix}/bin/python3 -I -S "$@"\n'
+    hosts.node1.write("/home/me/bare", bare, "me", 0o755)
+    python = 'c.SSHEngineSetLauncher.remote_python = "/home/me/bare"\n'
+    ssh_profile(hosts.head, "me", {"node1": 2}, python)
+    started = hosts.head.flow("start", "-n", "2", user="me")
+    assert started.returncode == 1
+    assert started.stderr.startswith("2 of 2 engines did not start. SSHEngineSetLauncher ended. The log ends with:")
+    assert "No module named 'ipyparallel'" in started.stderr
+    # They had ended: nothing is left that could not be stopped.
+    assert "Could not be stopped" not in hosts.head.flow("status", user="me").stdout
+    assert "Nothing that was left running" in parallelflow(hosts.head, "stop")
+    # Where engines are run by another Python than that, it ends them, and what they have left.
+    command = f"c.SSHEngineSetLauncher.engine_cmd = [{sys.executable!r}, '-m', 'ipyparallel.engine']\n"
+    ssh_profile(hosts.head, "me", {"node1": 2}, python + command)
+    parallelflow(hosts.head, "start", "-n", "2")
+    hosts.head.python(
+        f"""
+        from parallelflow.cluster import Session, Settings
+        session = Session(lambda: Settings(profile="office"))
+        session.client(start=False)[:].execute({STRAY!r}, block=True)
+        session.let_go()
+        """,
+        "me",
+    )
+    assert len(hosts.node1.processes("sleep 3600")) == 2
+    assert "stopped" in parallelflow(hosts.head, "stop")
+    assert hosts.node1.processes() == []
 
 
 _RELAY = """
