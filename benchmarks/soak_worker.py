@@ -80,7 +80,12 @@ def main() -> None:
     os.dup2(2, 1)
     from vistrails.core import application
 
-    app = application.init({"batch": True, "installBundles": False, "errorLog": False}, args=[])
+    options = {"batch": True, "installBundles": False, "loadPackages": False, "errorLog": False}
+    app = application.init(options, args=[])
+    from vistrails.tests.utils import enable_package
+
+    for package in ("org.vistrails.vistrails.control_flow", "org.vistrails.parallelflow"):
+        enable_package(package)
     answers.write("{}\n")
     for line in sys.stdin:
         try:

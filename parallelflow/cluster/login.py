@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 _CONNECT_WITHIN = 10  # seconds that ssh may take to reach a machine
 _LINES = 15
 _LOOK_EVERY = 0.1  # seconds
+_CLOSE_WITHIN = 5.0  # seconds that somebody may still wait for an answer
 
 # After the user's own options, which ssh gives precedence. Nothing asks for a password; a machine that has gone is noticed.
 _OPTIONS = ("BatchMode=yes", f"ConnectTimeout={_CONNECT_WITHIN}", "ServerAliveInterval=15", "ServerAliveCountMax=4")
@@ -257,5 +258,10 @@ class Login:
         self._off = False
 
     def close(self) -> None:
-        """End the connection."""
-        self._give_up(self._process)
+        """End the connection, as soon as whoever asks something has an answer."""
+        waited = self._lock.acquire(timeout=_CLOSE_WITHIN)
+        try:
+            self._give_up(self._process)
+        finally:
+            if waited:
+                self._lock.release()

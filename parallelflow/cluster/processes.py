@@ -77,7 +77,7 @@ class ProcessManager:
         self._stopping: Counter[str] = Counter()  # tokens, and how many want that
         self._died: list[Started] = []
         self._unswept: list[Started] = []
-        self._again: dict[str, futures.Future[None]] = {}  # attempts to stop what could not be stopped before, by token
+        self._again: dict[str, futures.Future[None]] = {}  # attempts to end jobs in the background, by token
         self._lock = threading.RLock()
         self._owner = own_identity()
         self.one_each = False
@@ -131,13 +131,15 @@ class ProcessManager:
                 del self._started[started.entry.token]
             self._died = (self._died + dead)[-_KEEP_DIED:]
             self._unswept += dead
+            for started in dead:
+                if started.job is not None and started.entry.token not in self._again:
+                    started.job.died = True
+                    # At once, for its number may become another job's.
+                    self._again[started.entry.token] = threads.start(partial(self._bury, started), "parallelflow-job")
         self.logs.trim(self.started)
         for started in dead:
             if started.job is not None:
                 log.warning("%s ended", started.job.name)
-                started.job.died = True
-                # At once, for its number may become another job's.
-                threads.start(partial(self._bury, started), "parallelflow-job")
             else:
                 log.warning("The %s with process id %d %s", started.entry.kind, started.entry.pid, started.ending)
 
@@ -162,6 +164,9 @@ class ProcessManager:
             self._mark(error.stuck, [started])
         except ClusterError as error:
             log.warning("%s", error)
+        finally:
+            with self._lock:
+                self._again.pop(started.entry.token, None)
 
     def try_again(self) -> None:
         """Stop in the background what could not be stopped before."""
@@ -520,7 +525,7 @@ class ProcessManager:
         """
         with self._lock:
             chosen = list(which) if which is not None else self.started
-            again = [self._again[s.entry.token] for s in chosen if s.entry.token in self._again]
+            again = [self._again[s.entry.token] for s in [*chosen, *self._unswept] if s.entry.token in self._again]
         if again:  # two must not do it at once
             futures.wait(again, self.settings.stop_timeout)
         with self._lock:

@@ -50,6 +50,8 @@ def prefer(machine: Machine, user: str, **preferences: object) -> None:
         tree = ElementTree.parse(path)
         place = tree.find("packages/package[@name='ipyparallel_flow']/configuration")
         for name, value in {preferences!r}.items():
+            for old in place.findall(f"key[@name='{{name}}']"):
+                place.remove(old)
             key = ElementTree.SubElement(place, "key", {{"name": name}})
             kind = type(value).__name__ if isinstance(value, int | float) else "str"
             ElementTree.SubElement(key, kind, {{"value": str(value)}})

@@ -39,7 +39,6 @@ def test_a_start_and_a_stop_log_in_once_on_each_machine_however_slow_that_is(hos
 
 def test_a_machine_that_is_gone_prevents_nothing(hosts: Machines) -> None:
     ssh_profile(hosts.head, "me", {"node1": 1, "node2": 1})
-    prefer(hosts.head, "me", stop_timeout=4)
     parallelflow(hosts.head, "start", "-n", "2")
     hosts.node2.network(up=False)
     stopped = hosts.head.flow("stop", user="me")
@@ -54,6 +53,7 @@ def test_a_machine_that_is_gone_prevents_nothing(hosts: Machines) -> None:
     assert "No engine was started on node2: 'ssh node2'" in started.stdout
     # It is back: what is left there is stopped without being asked for.
     hosts.node2.network(up=True)
+    prefer(hosts.head, "me", stop_timeout=60)  # a limit only
     parallelflow(hosts.head, "stop")
     assert hosts.node2.engines() == []
     assert "nothing" in parallelflow(hosts.head, "forget")
@@ -95,6 +95,16 @@ def test_what_elements_have_started_is_ended_with_all_engines_of_a_machine(hosts
         engine.kill()
     parallelflow(hosts.head, "stop")
     assert [machine.processes() for machine in (hosts.node1, hosts.node2)] == [[], []]
+
+
+def test_engines_that_have_ended_are_not_said_to_be_left(hosts: Machines) -> None:
+    ssh_profile(hosts.head, "me", {"node1": 2})
+    parallelflow(hosts.head, "start", "-n", "2")
+    for engine in hosts.node1.processes("ipyparallel.engine"):
+        engine.kill()
+    # The job is found to have ended, and swept, while it is to be stopped.
+    assert "stopped" in parallelflow(hosts.head, "stop")
+    assert "Nothing that was left running" in parallelflow(hosts.head, "stop")
 
 
 def test_two_machines_behind_one_address_are_two(hosts: Machines) -> None:
@@ -200,4 +210,5 @@ def test_a_start_that_reaches_no_machine_says_which_and_why(hosts: Machines, nam
         for machine in (hosts.node1, hosts.node2):
             machine.run(["mv", "/home/me/.ssh/away", "/home/me/.ssh/authorized_keys"])
     assert started.returncode == 1
-    assert re.search(r"(?s)'ssh node1' ended with exit status 255.*Permission denied", started.stderr)
+    assert re.search(r"(?s)'ssh node1' ended with exit status 255.* It said:\n.*Permission denied", started.stderr)
+    assert "The log ends with" not in started.stderr  # there is none

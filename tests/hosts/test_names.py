@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from helpers import until
 from machines import Machines
 from setups import CONTROLLER, slurm_profile
 
@@ -32,8 +36,41 @@ def test_a_machine_that_gets_another_name_is_still_this_one(renamed: Machines) -
     assert "Left running by Parallel Flow" in status
     flow(renamed, "doctor")
     assert "2 running now" in flow(renamed, "start", "-n", "1")
+    # The engines that were started under the two names are on one machine.
+    assert "Engines:         2 on 1 host" in flow(renamed, "status")
     assert "3 processes stopped" in flow(renamed, "stop")
     assert renamed.head.processes() == []
+
+
+def test_another_machine_of_the_same_name_is_another_one(renamed: Machines) -> None:
+    renamed.head.run(["ipython", "profile", "create", "--parallel"], "me")
+    renamed.head.write(f"{FOLDER}/ipcontroller_config.py", CONTROLLER, "me")
+    flow(renamed, "start", "-n", "1")
+    (mine,) = state(renamed)
+    node = renamed.node1
+    node.run(["hostname", "head"])
+    node.write(
+        ".ipython/engine.json", renamed.head.run(["cat", f"{FOLDER}/security/ipcontroller-engine.json"], "me"), "me"
+    )
+    # Their process ids are the same, too, as they may be where machines are copies of one another.
+    engine = f"exec setsid {sys.executable} -m ipyparallel.engine --file=/home/me/.ipython/engine.json"
+    as_me = f"setpriv --reuid=me --regid=me --init-groups sh -c '{engine}' >/dev/null 2>&1 </dev/null &"
+    node.run(["sh", "-c", f"echo {mine['pid'] - 1} >/proc/sys/kernel/ns_last_pid; HOME=/home/me {as_me}"])
+    try:
+        until(lambda: len(state(renamed)) == 2)
+        engines = state(renamed)
+        assert [(each["host"], each["here"]) for each in engines] == [("head", True), ("head", False)]
+        assert "Engines:         2 on 2 hosts" in flow(renamed, "status")
+    finally:
+        node.run(["hostname", "node1"])
+        flow(renamed, "stop")
+    until(lambda: not node.processes())
+
+
+def state(hosts: Machines) -> list[dict[str, Any]]:
+    """The engines that head's cluster has."""
+    engines: list[dict[str, Any]] = json.loads(flow(hosts, "status", "--json"))["engines"]
+    return engines
 
 
 def test_a_machine_that_others_call_otherwise_reaches_its_own_controller(hosts: Machines) -> None:
