@@ -8,7 +8,7 @@ from pathlib import Path
 
 from batch import PACKAGES, vistrails_in
 from building import Vistrail
-from definitions import failing, hillshade, isosurface, plots, rates, sweep, table, viewshed
+from definitions import failing, hillshade, isosurface, plots, rates, sweep, table, tolerances, viewshed
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = {
@@ -16,6 +16,7 @@ EXAMPLES = {
     "sweep": sweep.build,
     "table": table.build,
     "viewshed": viewshed.build,
+    "tolerances": tolerances.build,
     "failing": failing.build,
     "isosurface": isosurface.build,
     "plots": plots.build,

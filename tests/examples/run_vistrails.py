@@ -50,6 +50,15 @@ def one(controller: Any, tag: str, aliases: dict[str, Any]) -> dict[str, Any]:
             label: {port: plain(value) for port, value in ports.items() if port != "self"}
             for label, ports in run.outputs.items()
         },
+        "cached": {
+            label: [
+                inner.cached
+                for loop in getattr(execution, "loop_execs", ())
+                for iteration in loop.loop_iterations
+                for inner in iteration.item_execs
+            ]
+            for label, execution in run.executions.items()
+        },
     }
 
 

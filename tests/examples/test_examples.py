@@ -17,7 +17,7 @@ from host import vistrails_window
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("examples")]
 
-NAMES = ["failing", "hillshade", "isosurface", "plots", "sweep", "table", "viewshed"]
+NAMES = ["failing", "hillshade", "isosurface", "plots", "sweep", "table", "tolerances", "viewshed"]
 PACKAGES = ["controlflow", "pythonCalc", "ipyparallel_flow", "matplotlib", "vtk"]
 OURS = "org.vistrails.parallelflow"
 
@@ -147,6 +147,18 @@ def test_a_failure_can_be_kept_as_a_value(outcome: dict[str, Any]) -> None:
     run = outcome["runs"]["failing: Failures as values"]
     assert run["errors"] == {}
     assert run["outputs"]["Map over the numbers"]["Result"] == [1, 2, 3, "-16: math domain error", 5, 6]
+
+
+def test_of_a_list_that_has_changed_only_what_is_new_runs(outcome: dict[str, Any]) -> None:
+    # The versions run in the order of their names.
+    runs = [outcome["runs"][f"tolerances: {tag}"] for tag in ("Another tolerance", "Parallel")]
+    label = "Map over the tolerances"
+    first, second = (run["outputs"][label]["Result"] for run in runs)
+    assert first[:3] == second[1:]
+    assert [tolerance for tolerance, _, _ in [*second, first[3]]] == [1e-5, 1e-6, 1e-7, 1e-8, 1e-9]
+    gaps = [gap for _, _, gap in [*second, first[3]]]
+    assert gaps == sorted(gaps, reverse=True)  # the finer the tolerance, the better the orbit closes
+    assert [run["cached"][label] for run in runs] == [[0, 0, 0, 0], [0, 1, 1, 1]]
 
 
 def test_the_command_line_in_the_guide_runs_an_example(clean_home: Path) -> None:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import BuiltinMethodType, FunctionType
+from types import BuiltinMethodType, FunctionType, SimpleNamespace
 from typing import Any
 
 import numpy
@@ -41,8 +41,15 @@ from vistrails.core.vistrail.job import Workflow as JobWorkflow
 from vistrails.core.vistrail.vistrail import Vistrail
 from workflows import CONTROL, OURS, SUFFIXES, Flow
 
+from parallelflow.map import kept
+from parallelflow.map.provenance import COMPUTED_KEY
+
 # Notes that only ours makes; see `parallelflow.map.provenance`.
-OUR_NOTES = ("parallel_engine", "parallel_host")
+OUR_NOTES = ("parallel_engine", "parallel_host", "parallel_computed")
+
+# With this in the environment each workflow runs twice with our Map, which keeps every element that can be kept, however short:
+# what is compared is the second run, whose elements are taken from the first.
+KEPT = "PARITY_KEPT" in os.environ
 
 PACKAGES = {"serial": CONTROL, "ours": OURS}
 
@@ -80,6 +87,7 @@ class Seen:
     :ivar outputs: by module: the values on its output ports.
     :ivar log: the log's workflow execution, as nested `Executed`, or None without a log.
     :ivar tallies: how many lines modules have written into the tally file, by text.
+    :ivar taken: how many elements were taken from kept results.
     """
 
     side: str
@@ -100,6 +108,7 @@ class Seen:
     tallies: Counter[str] = field(default_factory=Counter)
     started: datetime.datetime | None = None
     ended: datetime.datetime | None = None
+    taken: int = 0
 
 
 @dataclass
@@ -365,6 +374,8 @@ def differences(serial: Seen, ours: Seen) -> list[str]:
     if serial.errors:
         # An element after the one that failed may have run.
         executed |= {number: False for number, done in serial.executed.items() if not done and number in executed}
+    if ours.taken:  # as what VisTrails has cached
+        executed |= {number: True for number, done in serial.executed.items() if done and number in executed}
     found += _mapping("executed of module", serial.executed, executed, value_difference)
     for name in ("suspended", "view"):
         found += _mapping(f"{name} of module", getattr(serial, name), getattr(ours, name), value_difference)
@@ -374,13 +385,17 @@ def differences(serial: Seen, ours: Seen) -> list[str]:
         ours.outputs,
         lambda a, b: "; ".join(_mapping("port", a, b, value_difference)) or None,
     )
-    if serial.hooks != ours.hooks and not serial.errors:
+    if ours.taken:  # what did not run has counted, printed and noted nothing
+        assert not ours.hooks - serial.hooks
+        if not (serial.errors or serial.raised):
+            assert not ours.tallies - serial.tallies
+    elif serial.hooks != ours.hooks and not serial.errors:
         found.append(f"executions told: {dict(serial.hooks)} / {dict(ours.hooks)}")
-    if serial.tallies != ours.tallies and not (serial.errors or serial.raised):
+    if serial.tallies != ours.tallies and not (serial.errors or serial.raised or ours.taken):
         found.append(f"executions counted: {dict(serial.tallies)} / {dict(ours.tallies)}")
-    if serial.printed != ours.printed and not (serial.errors or serial.raised):
+    if serial.printed != ours.printed and not (serial.errors or serial.raised or ours.taken):
         found.append(f"printed: {serial.printed!r} / {ours.printed!r}")
-    if _bare_jobs(serial.jobs) != _bare_jobs(ours.jobs):
+    if _bare_jobs(serial.jobs) != _bare_jobs(ours.jobs) and not ours.taken:
         found.append(f"jobs: {serial.jobs} / {ours.jobs}")
     if (serial.log is None) != (ours.log is None):
         found.append("log: only one has it")
@@ -431,7 +446,10 @@ def log_differences(serial: Executed, ours: Executed, failed: bool = False, path
     here = f"{path}/{serial.kind} {serial.name or serial.number}"
     found = []
     # VisTrails notes on a loop's object whether it was completed, but keeps it nowhere.
-    names = ("kind", "name", "number", "cached", "ended", *(("completed",) if serial.kind != "loop" else ()))
+    names = ["kind", "name", "number", "cached", "ended", *(("completed",) if serial.kind != "loop" else ())]
+    was_taken = _was_taken(ours)
+    if was_taken:
+        names.remove("cached")
     for name in names:
         a, b = getattr(serial, name), getattr(ours, name)
         if a != b:
@@ -442,6 +460,8 @@ def log_differences(serial: Executed, ours: Executed, failed: bool = False, path
         and not (serial.error and (ours.error or "").startswith(serial.error))
     ):
         found.append(f"log, {here}: error {serial.error!r} / {ours.error!r}")
+    if was_taken:
+        return found
     notes = [[(key, "" if key == _TRACE else value) for key, value in each.annotations] for each in (serial, ours)]
     if notes[0] != notes[1]:
         found.append(f"log, {here}: annotations {notes[0]} / {notes[1]}")
@@ -456,6 +476,12 @@ def log_differences(serial: Executed, ours: Executed, failed: bool = False, path
     for a, b in zip(serial.inner, theirs, strict=False):
         found += log_differences(a, b, failed, here)
     return found
+
+
+def _was_taken(execution: Executed) -> bool:
+    """Whether it is of an element that was taken from kept results, so that nothing is known of what was in it."""
+    notes = getattr(execution.raw, "annotations", ())
+    return execution.cached == 1 and any(note.key == COMPUTED_KEY for note in notes)
 
 
 def value_difference(serial: Any, ours: Any, path: str = "") -> str | None:
@@ -640,9 +666,37 @@ def both(flow: Flow | Callable[[str], Flow], how: str = "logged", **more: Any) -
     """Run a workflow with either Map, each in an interpreter of its own."""
     pair = []
     for side in PACKAGES:
+        if KEPT and side == "ours":
+            with _all_kept() as taken:
+                for _ in range(2):
+                    taken.clear()
+                    seen = Stage(side, how).run(flow(side) if callable(flow) else flow, **more)
+            seen.taken = sum(each.taken for each in taken)
+            pair.append(seen)
+            continue
         made = flow(side) if callable(flow) else flow
         pair.append(Stage(side, how).run(made, **more))
     return pair[0], pair[1]
+
+
+@contextlib.contextmanager
+def _all_kept() -> Iterator[list[kept.Results]]:
+    """Keep every element that can be kept, in a store of its own; gives what each Map has kept."""
+    made: list[kept.Results] = []
+    plain = kept.of_map, kept.get_session, kept.folder, kept.SHORTEST, kept.READING
+
+    def of_map(*arguments: Any) -> kept.Results:
+        made.append(plain[0](*arguments))
+        return made[-1]
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = SimpleNamespace(keep_results=kept.ALL, results_limit=1)
+        kept.of_map, kept.get_session = of_map, lambda: SimpleNamespace(settings=settings)  # type: ignore[assignment]
+        kept.folder, kept.SHORTEST, kept.READING = lambda: Path(folder) / "results", 0.0, math.inf
+        try:
+            yield made
+        finally:
+            kept.of_map, kept.get_session, kept.folder, kept.SHORTEST, kept.READING = plain
 
 
 def assert_same(
