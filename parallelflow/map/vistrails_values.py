@@ -6,6 +6,7 @@ May import VisTrails and, of the map room, `digests`, `file_contents` and `stand
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -18,6 +19,9 @@ from vistrails.core.modules.vistrails_module import Module
 
 from parallelflow.map import file_contents, stand_ins
 from parallelflow.map.digests import Digester, Stream, Unknown
+
+# How VisTrails' file pool begins the names that it makes up; what follows is the suffix that it was asked for.
+_MADE_UP = re.compile(r"^(vt_tmp|tmp)[a-z0-9_]{8}")
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ class ValueDigester(Digester):
 
     def _name_of_file(self, name: str) -> Any:
         if self.pool and os.path.abspath(name).startswith(os.path.join(self.pool, "")):
-            return "pool", os.path.splitext(name)[1]
+            inside = os.path.relpath(os.path.abspath(name), self.pool)
+            return "pool", tuple(_MADE_UP.sub("", part) for part in inside.split(os.sep))
         return name
 
     def _module(self, module: Module, stream: Stream) -> None:

@@ -484,6 +484,17 @@ def test_a_file_of_the_pool_has_no_name(identity_of: Any, tmp_path: Path) -> Non
         Path(file.name).write_text("same")
     assert known.of_element([one]) == known.of_element([other])
     assert known.of_element([one]) != known.of_element([pool.create_file(suffix=".txt")])
+    # A name that a module has given counts: its consumer may go by it.
+    folders = [Path(pool.create_directory().name) for _ in range(2)]
+    for folder in folders:
+        for name in ("a.txt", "b.txt"):
+            (folder / name).write_text("same")
+    first, second = (
+        [known.of_element([PathObject(str(folder / name))]) for name in ("a.txt", "b.txt")] for folder in folders
+    )
+    assert first == second
+    assert first[0] != first[1]
+    assert known.of_element([PathObject(str(folders[0]))]) == known.of_element([PathObject(str(folders[1]))])
     outside = [tmp_path / "one.txt", tmp_path / "other.txt"]
     for path in outside:
         path.write_text("same")
