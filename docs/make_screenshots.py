@@ -87,6 +87,15 @@ def kept_results() -> list[Any]:
     ]
 
 
+def said_of_conversion() -> str:
+    """What is said when two Maps, one of them in a Group, and a Filter have become parallel."""
+    from parallelflow.gui.workflow import said
+    from parallelflow.map.conversion import Change, Conversion
+
+    changes = [Change("Map", 5), Change("Map", 2, ("Scan",)), Change("Filter", 6)]
+    return said(Conversion(None, changes, [], {}), True)
+
+
 def dialogs(parent: Any = None) -> Iterator[tuple[str, Any]]:
     """Make each of our dialogs and windows, with its name."""
     from parallelflow.cluster.questions import Orphan
@@ -152,6 +161,7 @@ def dialogs(parent: Any = None) -> Iterator[tuple[str, Any]]:
         ),
     )
     yield "preferences", PreferencesDialog(parent, Settings(), ["default", "hpc", "lab"], 8)
+    yield "converted", Message(parent, said_of_conversion())
     yield "results", ResultsDialog(parent, kept_results(), "/home/ada/.vistrails/parallelflow/results")
     orphans = [
         Orphan("controller", 18022, _HERE, _NOW - 86400, "default"),
@@ -189,7 +199,7 @@ def photograph(application: Any, folder: Path) -> None:
     window = application.builderWindow
     window.resize(1000, 640)
     follow(application, keep)
-    for name in ("sweep", "table", "viewshed", "hillshade"):
+    for name in ("sweep", "table", "viewshed", "loops", "hillshade"):
         keep(f"example-{name}", picture_of_pipeline(_open_example(application, name)))
     exploration(application, keep)
     for name, dialog in dialogs(window):

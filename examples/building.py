@@ -129,6 +129,12 @@ class Vistrail:
             texts = [str(part) for part in text] if isinstance(text, tuple) else [str(text)]
             self._controller.update_function(module, port, texts, aliases=[alias] if alias else [])
 
+    def mark(self, number: int) -> None:
+        """Mark a module, so that its loops run in parallel."""
+        from parallelflow.map.marks import KEY
+
+        self._controller.add_annotation((KEY, "parallel"), number)
+
     def move(self, number: int, place: tuple[float, float]) -> None:
         """Move a module to another place."""
         x, y = place

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from batch import PACKAGES, vistrails_in
 from building import Vistrail
-from definitions import failing, hillshade, isosurface, plots, rates, sweep, table, tolerances, viewshed
+from definitions import failing, hillshade, isosurface, loops, plots, rates, sweep, table, tolerances, viewshed
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = {
@@ -21,6 +21,7 @@ EXAMPLES = {
     "isosurface": isosurface.build,
     "plots": plots.build,
     "rates": rates.build,
+    "loops": loops.build,
 }
 
 

@@ -18,8 +18,8 @@ from parallelflow.map.marks import is_marked
 
 COLOUR = QColor(30, 110, 200)
 
-_SIZE = 6.0  # an arrow's width and height; they stand in the margin that VisTrails leaves beside a module's name
-_MARGIN = 3.0
+_SIZE = 9.0  # an arrow's width and height; they stand in the margin that VisTrails leaves beside a module's name
+_MARGIN = 4.0
 
 
 def _followed_by_mark(paint: Callable[..., None]) -> Callable[..., None]:
