@@ -6,11 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from host import vistrails_window
+from parallelflow.cluster.errors import ClusterError
+from parallelflow.command_line import explore as explore_module
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Three columns and two rows, of which one cell fails; each writes a file.
 MAKE = """
 import sys
+import zipfile
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from batch import vistrails_in
@@ -89,13 +94,22 @@ def test_it_prints_a_table_writes_files_and_saves_the_log(sums: Path, clean_home
     assert answer["cells"][5]["parameters"] == {"sum.a": "3", "sum.b": "20"}
     assert all(cell["engine"] is not None and cell["host"] for cell in answer["cells"])
     assert _logged(sums / "sums.vt") == 12
-    unknown = explore(sums, "sums.vt", "--exploration", "seven")
-    assert unknown.stderr.strip() == "There is no parameter exploration 'seven' in this vistrail. It has: six sums."
+
+
+def test_an_exploration_that_is_not_there_is_named_with_those_that_are() -> None:
+    known = [SimpleNamespace(id=1, name="six sums"), SimpleNamespace(id=2, name="")]
+    controller = SimpleNamespace(vistrail=SimpleNamespace(parameter_explorations=known))
+    assert [explore_module._find(controller, wanted).id for wanted in ("six sums", "1", "2")] == [1, 1, 2]
+    with pytest.raises(ClusterError, match=r"no parameter exploration 'seven' .* It has: six sums, 2\.$"):
+        explore_module._find(controller, "seven")
+    with pytest.raises(ClusterError, match=r"2 parameter explorations .* Say which"):
+        explore_module._find(controller, None)
+    known.clear()
+    with pytest.raises(ClusterError, match=r"no parameter exploration in this vistrail"):
+        explore_module._find(controller, None)
 
 
 def _logged(path: Path) -> int:
     """How many cells' executions, with their parameters, a vistrail's log has."""
-    import zipfile
-
     with zipfile.ZipFile(path) as archive:
         return archive.read("log").decode().count('key="exploration_parameters"')
