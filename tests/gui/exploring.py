@@ -164,6 +164,7 @@ def explore_both_ways(user: User) -> Scenario:
             "said": user.messages()[-1],
             "view": states_in_view(view),
         }
+    user.seen["needed by a table"] = _needed("org.vistrails.vistrails.tabledata", "BuildTable")
     user.seen["sheets"] = sheets()
     user.seen["pid"] = str(os.getpid())
     results: list[Any] = []
@@ -172,7 +173,18 @@ def explore_both_ways(user: User) -> Scenario:
     user.seen["normal"] = {"errors": [str(each) for each in results[0].errors.values()], "ran": tally(user)}
 
 
-vars(explore_both_ways)["packages"] = ("spreadsheet", "controlflow", "ipyparallel_flow")
+def _needed(package: str, name: str) -> list[str]:
+    """The packages that an engine has to load for a module."""
+    from vistrails.core.vistrail.controller import VistrailController
+    from vistrails.db.domain import IdScope
+
+    from parallelflow.map.needs import Needed
+
+    module = VistrailController.create_module_static(IdScope(), package, name)
+    return [each.identifier for each in Needed([module], []).packages()]
+
+
+vars(explore_both_ways)["packages"] = ("spreadsheet", "tabledata", "controlflow", "ipyparallel_flow")
 
 
 def explore_and_cancel(user: User) -> Scenario:
