@@ -188,9 +188,9 @@ class Results:
             if entry is None or (read := self._found.read(key, self.turn)) is None:
                 continue
             try:
-                host, iterations, suffixes, others = pickle.loads(read[0])
-                contents = len(suffixes)
-                kept = Kept(read[1][contents:], list(map(bytes, read[1][:contents])), suffixes, others)
+                host, iterations, pool_files, others = pickle.loads(read[0])
+                contents = len(pool_files)
+                kept = Kept(read[1][contents:], list(map(bytes, read[1][:contents])), pool_files, others)
                 value = named_files.unpack(kept, self._pool, self._unpacker.unpack, self.turn)
             except AbortExecution:
                 raise
@@ -245,7 +245,7 @@ class Results:
         executions = [self._executions(record) for record in records]
         try:
             key, kept = self._keepable.kept(report, index, value, without=(Module,))
-            note = pickle.dumps((_plain(report.outcome.host), executions, kept.suffixes, kept.others), protocol=5)
+            note = pickle.dumps((_plain(report.outcome.host), executions, kept.files, kept.others), protocol=5)
         except AbortExecution:
             raise
         except Exception as error:  # it cannot be kept or travel, or a module has noted on its execution what cannot

@@ -2,7 +2,7 @@
 they are as they were.
 
 Loading this teaches `values` to leave a place for a file of the pool. May import VisTrails and, of the map room, `digests`,
-`file_contents` and `values`.
+`file_contents`, `values` and `vistrails_values`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from vistrails.core.modules.basic_modules import PathObject
 
 from parallelflow.map import file_contents, values
 from parallelflow.map.digests import Unknown
+from parallelflow.map.vistrails_values import made_up_name
 
 # A result with files of more bytes than these in the pool is not kept.
 MOST_BYTES = 256 * 1024**2
@@ -34,19 +35,33 @@ class CannotBeKept(Exception):
     """A result cannot be kept because of what it names; `str()` says why."""
 
 
+@dataclass(frozen=True)
+class PoolFile:
+    """How a file or folder of the pool is called.
+
+    :ivar is_folder: whether it is a folder; its content is a tar file then.
+    :ivar name: the name that a module has given it, '' if the pool has made one up.
+    :ivar suffix: what a name that was made up ends in.
+    """
+
+    is_folder: bool
+    name: str
+    suffix: str
+
+
 @dataclass
 class Kept:
     """A result that can be kept.
 
     :ivar packed: the result, as `values.pack` made it.
     :ivar contents: the content of each file that is kept with it.
-    :ivar suffixes: what the names of these end in; None for a folder, whose content is a tar file.
+    :ivar files: how these are called.
     :ivar others: other files and folders that it names, with digests of what is in them.
     """
 
     packed: values.Packed
     contents: list[bytes] = field(default_factory=list)
-    suffixes: list[str | None] = field(default_factory=list)
+    files: list[PoolFile] = field(default_factory=list)
     others: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -92,10 +107,13 @@ def pack(value: Any, pool: str, pause: Callable[[], None] = lambda: None, **how:
         raise CannotBeKept("a text in it names a file of the pool, which has another name in each session")
     left = MOST_BYTES
     for path in named.inside:
-        content, suffix = _content(path, left, pause)
+        content = _content(path, left, pause)
         left -= len(content)
+        name = os.path.basename(path)
+        given = made_up_name.sub("", name)
+        is_made_up = given != name
         kept.contents.append(content)
-        kept.suffixes.append(suffix)
+        kept.files.append(PoolFile(os.path.isdir(path), "" if is_made_up else name, given if is_made_up else ""))
     for name in named.others:
         kept.others[name] = _digest(name, pause)
     return kept
@@ -122,7 +140,7 @@ def unpack(
             raise CannotBeKept(f"{name!r} is not as it was")
     before, _put_back_as = (
         _put_back_as,
-        [_put(*each, pool, pause) for each in zip(kept.contents, kept.suffixes, strict=True)],
+        [_put(*each, pool, pause) for each in zip(kept.contents, kept.files, strict=True)],
     )
     try:
         return unpacked(kept.packed)
@@ -130,7 +148,7 @@ def unpack(
         _put_back_as = before
 
 
-def _content(path: str, left: int, pause: Callable[[], None]) -> tuple[bytes, str | None]:
+def _content(path: str, left: int, pause: Callable[[], None]) -> bytes:
     try:
         if os.path.isdir(path):
             written = io.BytesIO()
@@ -141,7 +159,7 @@ def _content(path: str, left: int, pause: Callable[[], None]) -> tuple[bytes, st
                         if left < 0:
                             raise CannotBeKept("its files in the pool are too large")
                 archive.add(path, arcname=".")
-            return written.getvalue(), None
+            return written.getvalue()
         if os.path.getsize(path) > left:
             raise CannotBeKept("its files in the pool are too large")
         with open(path, "rb") as file:
@@ -149,23 +167,27 @@ def _content(path: str, left: int, pause: Callable[[], None]) -> tuple[bytes, st
             while piece := file.read(_PIECE):
                 pieces.append(piece)
                 pause()
-        return b"".join(pieces), os.path.splitext(path)[1]
+        return b"".join(pieces)
     except (OSError, tarfile.TarError) as error:
         raise CannotBeKept(f"a file of the pool cannot be read: {error}") from error
 
 
-def _put(content: bytes, suffix: str | None, pool: Any, pause: Callable[[], None]) -> str:
-    if suffix is None:
-        folder: str = pool.create_directory().name
+def _put(content: bytes, file: PoolFile, pool: Any, pause: Callable[[], None]) -> str:
+    if file.name:
+        path = os.path.join(pool.create_directory().name, file.name)
+        if file.is_folder:
+            os.mkdir(path)
+    else:
+        path = (pool.create_directory if file.is_folder else pool.create_file)(suffix=file.suffix).name
+    if file.is_folder:
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-            archive.extractall(folder, **_TRUSTED)  # it is the user's own, and the store has checked it
-        return folder
-    name: str = pool.create_file(suffix=suffix).name
-    with open(name, "wb") as file:
+            archive.extractall(path, **_TRUSTED)  # it is the user's own, and the store has checked it
+        return path
+    with open(path, "wb") as opened:
         for start in range(0, len(content), _PIECE):
-            file.write(memoryview(content)[start : start + _PIECE])
+            opened.write(memoryview(content)[start : start + _PIECE])
             pause()
-    return name
+    return path
 
 
 def _digest(name: str, pause: Callable[[], None]) -> bytes:
@@ -194,10 +216,12 @@ def _put_back(number: int, is_vistrails: bool) -> Any:
 
 
 def _reduce_file(file: Any, lenient: bool) -> Any:
-    name = getattr(file, "name", None)
+    name = vars(file).get("name")
     if _named is None or not isinstance(name, str) or not name:
         return NotImplemented
     number = _named.place_of(name)
+    if number is not None and type(file) is not PathObject:
+        raise TypeError("a file of the pool that is more than a file")
     return NotImplemented if number is None else (_put_back, (number, True))
 
 

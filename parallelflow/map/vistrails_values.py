@@ -21,7 +21,7 @@ from parallelflow.map import file_contents, stand_ins
 from parallelflow.map.digests import Digester, Stream, Unknown
 
 # How VisTrails' file pool begins the names that it makes up; what follows is the suffix that it was asked for.
-_MADE_UP = re.compile(r"^(vt_tmp|tmp)[a-z0-9_]{8}")
+made_up_name = re.compile(r"^(vt_tmp|tmp)[a-z0-9_]{8}")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class ValueDigester(Digester):
     def _name_of_file(self, name: str) -> Any:
         if self.pool and os.path.abspath(name).startswith(os.path.join(self.pool, "")):
             inside = os.path.relpath(os.path.abspath(name), self.pool)
-            return "pool", tuple(_MADE_UP.sub("", part) for part in inside.split(os.sep))
+            return "pool", tuple(made_up_name.sub("", part) for part in inside.split(os.sep))
         return name
 
     def _module(self, module: Module, stream: Stream) -> None:

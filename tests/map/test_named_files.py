@@ -33,7 +33,7 @@ def pools(vistrails: Any) -> Any:
 def sent(kept: Kept) -> Kept:
     """The same in another session."""
     packed = [bytes(part) for part in kept.packed]
-    return pickle.loads(pickle.dumps(Kept(packed, kept.contents, kept.suffixes, kept.others)))
+    return pickle.loads(pickle.dumps(Kept(packed, kept.contents, kept.files, kept.others)))
 
 
 def test_files_of_the_pool_are_put_into_the_new_one(pools: Any) -> None:
@@ -43,7 +43,16 @@ def test_files_of_the_pool_are_put_into_the_new_one(pools: Any) -> None:
     Path(folder.name, "inner").mkdir()
     Path(folder.name, "inner", "file").write_text("inside")
     Path(folder.name, "link").symlink_to("inner/file")
-    value = {"file": file, "twice": [file, Path(file.name)], "folder": folder, "number": 1}
+    given = Path(folder.name, "inner", "given.csv")
+    given.write_text("named")
+    value = {
+        "file": file,
+        "twice": [file, Path(file.name)],
+        "folder": folder,
+        "number": 1,
+        "given": given,
+        "inner": given.parent,
+    }
     kept = sent(named_files.pack(value, old.directory))
     old.cleanup()
     again = named_files.unpack(kept, new)
@@ -56,6 +65,9 @@ def test_files_of_the_pool_are_put_into_the_new_one(pools: Any) -> None:
     assert again["twice"][1] == Path(again["file"].name)
     assert Path(again["folder"].name, "inner", "file").read_text() == "inside"
     assert Path(again["folder"].name, "link").is_symlink()
+    assert (again["given"].name, again["given"].read_text()) == ("given.csv", "named")  # a consumer may go by the name
+    assert (again["inner"].name, sorted(os.listdir(again["inner"]))) == ("inner", ["file", "given.csv"])
+    assert not Path(again["file"].name).name.endswith(Path(file.name).name)
     other = named_files.unpack(kept, new)
     assert other["file"].name != again["file"].name  # whoever changes one does not change the other
 
