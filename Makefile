@@ -24,7 +24,7 @@ IN_PARALLEL = --numprocesses $(WORKERS) --dist loadgroup
 LONG = slow or cluster or window or machines or host or kills
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo vistrails test test-fast test-all examples-check coverage check bench soak pictures mouse docs clean
+.PHONY: help setup demo vistrails test test-fast test-all test-kept examples-check coverage check bench soak pictures mouse docs clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,6 +49,9 @@ test: setup  ## run all tests
 
 test-fast: setup  ## run the tests that take less than a minute all together; what one runs while writing
 	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest $(IN_PARALLEL) -m "not ($(LONG))"
+
+test-kept: setup  ## run the tests that compare with the serial Map once more, with every element taken from kept results
+	@PARITY_KEPT=1 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest $(IN_PARALLEL) tests/map -k parity
 
 # The versions of Python that `make test-all` looks for: on the path, and where pyenv keeps them.
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13

@@ -377,8 +377,11 @@ def differences(serial: Seen, ours: Seen) -> list[str]:
     if ours.taken:  # as what VisTrails has cached
         executed |= {number: True for number, done in serial.executed.items() if done and number in executed}
     found += _mapping("executed of module", serial.executed, executed, value_difference)
-    for name in ("suspended", "view"):
-        found += _mapping(f"{name} of module", getattr(serial, name), getattr(ours, name), value_difference)
+    found += _mapping("suspended of module", serial.suspended, ours.suspended, value_difference)
+    view = dict(ours.view)
+    if ours.taken:
+        view |= {number: "success" for number, shown in view.items() if shown == "persistent"}
+    found += _mapping("view of module", serial.view, view, value_difference)
     found += _mapping(
         "outputs of module",
         serial.outputs,
