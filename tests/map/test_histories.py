@@ -272,3 +272,18 @@ Histories.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 test_whatever_happens_each_element_is_there_once_or_there_is_an_error = Histories.TestCase
+
+
+def test_engines_are_told_to_break_off_also_if_whoever_takes_the_last_reports_raises(simulation: Simulation) -> None:
+    world = simulation.world
+    world.costs.update({0: 500.0, 1: 500.0})
+    engines = [world.join(), world.join()]
+    rounds = simulation.scheduler(range(2)).rounds()
+    while not all(engine.ran for engine in engines):
+        next(rounds)
+    world.move(2.0)
+    next(rounds)
+    simulation.outcomes.raises = True
+    with pytest.raises(ZeroDivisionError):
+        rounds.close()
+    assert simulation.threads  # goes on with those that have not reported
