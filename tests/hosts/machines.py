@@ -279,6 +279,8 @@ class Machines:
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
                 name = namespaces.get(os.readlink(f"/proc/{process.pid}/ns/pid"))
+                if process.name() == "slurmscriptd":  # comes and goes with Slurm's controller
+                    continue
                 if name is not None and process.status() != psutil.STATUS_ZOMBIE:
                     found[process] = name
         return found
