@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from vistrails.core.modules.module_registry import get_module_registry
 from vistrails.core.packagemanager import get_package_manager
 from workflows import Flow
 
+from parallelflow.cluster import Session
 from parallelflow.cluster import session as session_module
 
 CHANGING = """
@@ -46,9 +48,10 @@ def forget() -> None:
 
 
 def test_a_package_of_the_users_that_changes_while_engines_go_on_is_not_run_as_it_was(
-    vistrails: Any, vistrails_folder: Path, own_session: Any, monkeypatch: pytest.MonkeyPatch
+    vistrails: Any, vistrails_folder: Path, make_session: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "_session", own_session)
+    session = make_session(engines=1)  # of two, one may begin when the package has changed, and run all
+    monkeypatch.setattr(session_module, "_session", session)
 
     def run(side: str) -> tuple[Any, list[str]]:
         flow = Flow()
@@ -67,7 +70,7 @@ def test_a_package_of_the_users_that_changes_while_engines_go_on_is_not_run_as_i
     assert result is None
     assert "has loaded other code of the VisTrails package 'changing_package'" in message
     assert "'userpackages.changing_package.init' has changed in between. Start engines anew" in message
-    own_session.stop_started()
+    session.stop_started()
     assert run("ours") == ([3, 6, 9], [])
     forget()
 
