@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
+from vistrails.core.modules.basic_modules import CodeRunnerMixin
 from vistrails.core.modules.output_modules import OutputModule
 from vistrails.core.vistrail.job import JobMixin
 from vistrails.core.vistrail.module_control_param import ModuleControlParam
@@ -21,6 +23,9 @@ from parallelflow.explorations.cells import Cell, called
 from parallelflow.map import window
 
 _SPREADSHEET = "org.vistrails.vistrails.spreadsheet"
+
+# By which call a PythonSource has VisTrails cache it.
+_CACHES = "cache_this("
 
 # Types of ports, of which no value can be pickled. Of others it is found out; to load VTK on an engine for that takes long.
 _NEVER = frozenset({"(org.vistrails.vistrails.vtk:vtkAlgorithmOutput)"})
@@ -85,8 +90,8 @@ def stays(module: Any, pipeline: Any) -> bool:
 
 def _never_travels(connection: Any) -> bool:
     """Whether it is known beforehand that a value cannot be sent: a module itself, or a part of VTK's own pipeline."""
-    spec = connection.source.spec
-    return connection.source.name == "self" or (spec is not None and spec.sigstring in _NEVER)
+    # What is stored with it: VisTrails looks a port's type up only before it executes a pipeline.
+    return connection.source.name == "self" or connection.source.db_signature in _NEVER
 
 
 def _is_job_cache(module: Any) -> bool:
@@ -158,4 +163,11 @@ def _not_cacheable(modules: Iterable[Any]) -> set[int]:
 def _is_cacheable(module: Any) -> bool:
     if module.is_group() or module.is_abstraction():
         return all(map(_is_cacheable, module.pipeline.module_list))
+    if issubclass(module.module_descriptor.module, CodeRunnerMixin):
+        # Its code says so while it runs.
+        texts = [
+            each.strValue for function in module.functions for each in function.params if function.name == "source"
+        ]
+        if any(_CACHES in unquote(text) for text in texts):
+            return True
     return bool(module.summon().is_cacheable())

@@ -6,7 +6,8 @@ May import VisTrails, the cluster room and the map room; never Qt.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from parallelflow.cluster.errors import ClusterError, ControllerLost
@@ -210,14 +211,20 @@ class Exploring:
     def _show_next(self) -> None:
         """Execute the next cell, of which engines have done their part."""
         cell, ready, where = self.cells[self.shown], self._ready.pop(self.shown), self._where
-        common = [Executed(each, None, host(), False) for each in self._common.values()] if cell.index == 0 else []
+        common = [Executed(each, None, host(), False) for each in self._common.values()]
+        if cell.index > 0:  # as VisTrails writes what it takes from its cache
+            now = datetime.now()
+            common = [
+                replace(each, record=replace(each.record, cached=1, started=now, ended=now, annotations=[], inner=[]))
+                for each in common
+            ]
         filling = Filling(
             self._client.interpreter,
             cell.pipeline,
             where.engines,
             set(where.wanted),
             ready.computed,
-            set(self._common) if cell.index == 0 else set(),
+            set(self._common),
             [*common, *ready.executed],
         )
         printed.show(ready.text)

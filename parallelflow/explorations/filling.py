@@ -57,7 +57,7 @@ class Filling:
     :param engines: the modules that run on engines.
     :param wanted: those of them that VisTrails has to be given.
     :param computed: what became of the cell on an engine.
-    :param common: modules that have been computed in VisTrails just before, for this cell and others.
+    :param common: modules that have been computed in VisTrails before, for all cells.
     :param executed: what goes into the cell's log.
     """
 
@@ -110,7 +110,8 @@ class Filling:
             elif errors and (module_id in self._wanted or any(each.module_id == module_id for each in errors)):
                 self._take_over(module, errors)
         for module_id in self._common & self._objects.keys():
-            self._take_over(self._objects[module_id], [])
+            if self._objects[module_id].upToDate:
+                self._take_over(self._objects[module_id], [])
 
     def _errors_of(self, module_id: int) -> list[CellError]:
         """The errors of a module and of those upstream of it."""
