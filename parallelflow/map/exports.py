@@ -1,7 +1,8 @@
 """Exports of a run: VisTrails' OPM graph, in which it has a place for the elements of its own Map only.
 
-VisTrails tells it by its package's identifier. So the workflow that a graph is made of has the serial Map where ours is; they have
-the same ports, and their loops read the same in the log. (Its PROV document asks nothing of the sort.)
+VisTrails tells it by its package's identifier. So the workflow that a graph is made of has the serial Map where ours is, and the
+serial Filter and For; they have the same ports, and their loops read the same in the log. (Its PROV document asks nothing of
+the sort.)
 
 May import VisTrails.
 """
@@ -16,6 +17,9 @@ from vistrails.core.packagemanager import get_package_manager
 from vistrails.packages.controlflow import identifier as serial_identifier
 
 import parallelflow
+
+# Of our modules that Control Flow has, too.
+_NAMES = frozenset({"Map", "Filter", "For"})
 
 _create_opm = vistrails.db.services.opm.create_opm
 
@@ -56,6 +60,6 @@ def _maps(workflow: Any, packages: set[str]) -> list[Any]:
         inner = getattr(module, "db_workflow", None)
         if inner is not None:
             found += _maps(inner, packages)
-        elif module.db_name == "Map" and module.db_package in packages:
+        elif module.db_name in _NAMES and module.db_package in packages:
             found.append(module)
     return found

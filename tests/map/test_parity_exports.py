@@ -65,6 +65,16 @@ def _two_maps() -> Flow:
     return flow
 
 
+def _loops() -> Flow:
+    flow = Flow()
+    keeps = flow.python("o = i > 1", {"i": "Integer"}, {"o": "Boolean"})
+    filtered = flow.map(keeps, "i", "o", "[1, 2, 3]", kind="Filter")
+    flow.connect(filtered, "Result", flow.parity("Holds"), "list")
+    presets = {"InputPort": "value", "OutputPort": "value", "LowerBound": "2", "HigherBound": "4"}
+    flow.connect(flow.loop(flow.parity("Counts"), presets), "Result", flow.parity("Holds"), "list")
+    return flow
+
+
 def _failing() -> Flow:
     flow = Flow()
     flow.map(flow.parity("Fails"), "value", "value", "['fine', 'exception']")
@@ -88,6 +98,7 @@ FLOWS: dict[str, Callable[[], Flow]] = {
     "a group": _group,
     "a map in a group": _map_in_a_group,
     "two maps": _two_maps,
+    "filter and for": _loops,
     "one that failed": _failing,
     "one that was suspended": _suspended,
     "no map": _no_map,
