@@ -18,7 +18,7 @@ PARALLEL = "Make selected Maps parallel"
 SERIAL = "Make them serial again"
 
 
-def _open(user: User, vistrail: Vistrail, name: str) -> Any:
+def open_vistrail(user: User, vistrail: Vistrail, name: str) -> Any:
     """Open a vistrail in the window, and return VisTrails' controller of it."""
     from vistrails.core.db.locator import FileLocator
 
@@ -105,7 +105,7 @@ def mark_loops(user: User) -> Scenario:
     never_ask()
     vistrail = Vistrail()
     looping(vistrail)
-    controller = _open(user, vistrail, "loops")
+    controller = open_vistrail(user, vistrail, "loops")
     yield
     select(controller)
     user.choose(MARK)
@@ -193,7 +193,7 @@ def convert_maps(user: User) -> Scenario:
     out = vistrail.add("StandardOutput", (0, 0))
     vistrail.connect(the_map, "Result", out, "value")
     vistrail.add_source((2, 1), "", "o = a * 2", {"a": "Float"}, {"o": "Float"})
-    controller = _open(user, vistrail, "maps")
+    controller = open_vistrail(user, vistrail, "maps")
     yield
     scene = controller.current_pipeline_scene
     scene.clearSelection()

@@ -17,6 +17,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import editing
 import scenarios
 from driver import Scenario, User, run
 
@@ -174,6 +175,7 @@ def session(user: Hand) -> Scenario:
     yield from user.press_button(dialog, "reject")
     yield from user.gone(dialog)
     yield from run_a_map(user, window)
+    yield from change_loops(user)
     yield from user.pick("Cleanup started processes")
     dialog = yield from user.meet("CleanupDialog", "cleanup")
     yield from user.press_button(dialog, "leave")
@@ -260,6 +262,46 @@ def drop_a_map(user: Hand) -> Scenario:
     yield from user.until(lambda: controller.current_pipeline and controller.current_pipeline.module_list, "the module")
     yield from user.photograph("dropped")
     yield from user.xdotool("key", "ctrl+z")
+
+
+def change_loops(user: Hand) -> Scenario:
+    """Mark a module that loops, undo it, and make a Map parallel, by clicks in the pipeline and in the menu."""
+    vistrail = editing.Vistrail()
+    editing.looping(vistrail)
+    vistrail.add("Map", (2, 1), "", editing.CONTROL_FLOW, InputPort="['a']", OutputPort="o", InputList="[1, 2]")
+    controller = editing.open_vistrail(user, vistrail, "loops")
+    user.builder.qactions["pipeline"].trigger()
+    yield from user.moment(1)
+    controller.current_pipeline_scene.fitToAllViews(True)
+    yield from hit_module(user, controller, "Round")
+    yield from user.pick(editing.MARK)
+    yield from user.until(lambda: marked(controller), "the mark")
+    yield from user.photograph("marked")
+    yield from user.xdotool("key", "ctrl+z")
+    yield from user.until(lambda: not marked(controller), "the end of the mark")
+    yield from user.photograph("mark-undone")
+    yield from hit_module(user, controller, "Map")
+    yield from user.pick(editing.PARALLEL)
+    yield from user.okay("made-parallel")
+    yield from user.pick(editing.SERIAL)
+    yield from user.okay("made-serial")
+    controller.set_changed(False)
+
+
+def marked(controller: Any) -> bool:
+    """Whether a module is marked."""
+    from parallelflow.map.marks import is_marked
+
+    return any(is_marked(module) for module in controller.current_pipeline.module_list)
+
+
+def hit_module(user: Hand, controller: Any, name: str) -> Generator[None, None, None]:
+    """Click a module in the pipeline, left of its name."""
+    view = controller.current_pipeline_view
+    (item,) = (each for each in view.scene().modules.values() if each.module.name == name)
+    place = item.sceneBoundingRect()
+    yield from user.hit(view.viewport(), view.mapFromScene(place.left() + place.width() / 4, place.center().y()))
+    yield from user.until(item.isSelected, "the selection")
 
 
 def save_and_open(user: Hand) -> Scenario:
