@@ -376,7 +376,7 @@ def main(pictures: Path) -> int:
             _wait_for(lambda: Path(f"/tmp/.X11-unix/X{number}").exists())
             started.append(subprocess.Popen(["openbox"], env=environment, stderr=subprocess.DEVNULL))
             inside = [sys.executable, __file__, "--inside", home]
-            status = subprocess.run(inside, env=environment, timeout=300, check=False).returncode
+            status = subprocess.run(inside, env=environment, timeout=420, check=False).returncode
         finally:
             for process in reversed(started):
                 process.terminate()
