@@ -5,7 +5,7 @@ May import the map room.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from parallelflow.map import named_files
@@ -72,13 +72,15 @@ class Keepable:
                 self._key(index)
             self._pause()
 
-    def keys(self, index: int) -> Sequence[bytes]:
+    def keys(self, index: int) -> Iterator[bytes]:
         """Return the keys by which an element's result may have been kept.
 
         :param index: the element's.
         """
         key = self._key(index)
-        return () if key is None else (key, self._identity.of_random(key, self._seeds, index))
+        if key is not None:
+            yield key
+            yield self._identity.of_random(key, self._seeds, index)
 
     def hear(self, report: Report) -> None:
         """Look whether what comes now can be kept at all: what an engine says of the code that it runs, and the plan's files.
