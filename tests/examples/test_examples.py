@@ -53,7 +53,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_every_example_is_tested() -> None:
-    # The exploration of `rates` is run by `test_rates`.
+    # What `rates` is for is its parameter exploration; it has one version only.
     assert sorted(path.stem for path in EXAMPLES.glob("*.vt")) == sorted([*NAMES, "rates"])
 
 
