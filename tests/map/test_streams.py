@@ -243,8 +243,9 @@ def test_a_child_that_never_stops_printing_keeps_nobody_waiting(parity: Any, tmp
         contextlib.redirect_stdout(nowhere),
     ):  # what comes between Maps is shown as well
         try:
-            for index in range(8):
-                seen = mapped(source if not index else "print('x')", 4)
+            # Where the child gets no time in a moment that counts, it is taken to have stopped.
+            while len(shown) < 2 or (shown[-1] > 2 * 2**20 and len(shown) < 40):
+                seen = mapped("print('x')" if shown else source, 4)
                 assert not seen.errors
                 shown.append(len(seen.printed))
                 del seen  # a failure must not write it all into a report
