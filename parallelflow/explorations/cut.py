@@ -91,7 +91,7 @@ def stays(module: Any, pipeline: Any) -> bool:
 def _never_travels(connection: Any) -> bool:
     """Whether it is known beforehand that a value cannot be sent: a module itself, or a part of VTK's own pipeline."""
     # What is stored with it: VisTrails looks a port's type up only before it executes a pipeline.
-    return connection.source.name == "self" or connection.source.db_signature in _NEVER
+    return connection.source.name in ("self", "Instance") or connection.source.db_signature in _NEVER
 
 
 def _is_job_cache(module: Any) -> bool:
