@@ -71,7 +71,7 @@ def read(
     """
     try:
         outcome: ChunkOutcome = values.unpack(answer)
-    except Exception as error:  # whatever the results' classes do
+    except values.RAISED_BY_CLASSES as error:  # whatever the results' classes do
         outcome = _rest(answer, indices, source, where, version_there, error)
     untold = outcome.untold(indices)
     if untold is not None:
@@ -92,7 +92,7 @@ def _rest(
     source: Source,
     where: str,
     version_there: Callable[[str], str],
-    error: Exception,
+    error: BaseException,
 ) -> ChunkOutcome:
     """Return what can be read of an outcome, up to the element whose result cannot."""
     why, found = values.describe_error(error), unreadable.read(answer)

@@ -311,7 +311,7 @@ class Digester:
             reduced: Any = value.__reduce_ex__(4) if reduce is None else reduce(value)
         except RecursionError:
             raise
-        except Exception as error:  # any class may raise anything
+        except (Exception, SystemExit) as error:  # any class may raise anything
             raise Unknown(f"a value of type {kind.__name__} cannot be pickled") from error
         if isinstance(reduced, str):
             self._name(value, getattr(value, "__module__", None) or "", reduced, stream)

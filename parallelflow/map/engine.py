@@ -151,7 +151,7 @@ def _make_ready(digest: str, version: str, environment: bytes, packed: Sequence[
         engine_vistrails.have_a_folder()
     try:
         content: Content = values.unpack(shared_memory.mapped(kept))
-    except Exception as error:  # whatever the values' classes do
+    except values.RAISED_BY_CLASSES as error:  # whatever the values' classes do
         why = values.describe_error(error)
         raise Refused(f"{unreadable.in_plan(shared_memory.mapped(kept))} cannot be read there: {why}") from error
     missing = [name for name in content.files if not os.path.exists(name)]

@@ -66,7 +66,7 @@ class Frame(ABC):
         self._enter(run_info)
         try:
             elements = values.unpack(packed)
-        except Exception as error:  # whatever the elements' classes do
+        except values.RAISED_BY_CLASSES as error:  # whatever the elements' classes do
             raise CannotRead(values.describe_error(error)) from error
         streams = of_elements()
         self._begun: list[tuple[int, float]] = []

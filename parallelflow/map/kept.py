@@ -194,7 +194,7 @@ class Results:
                 value = named_files.unpack(kept, self._pool, self._unpacker.unpack, self.turn)
             except AbortExecution:
                 raise
-            except Exception as error:  # whatever the classes of values do
+            except values.RAISED_BY_CLASSES as error:
                 _log.info("a kept result cannot be used, and its element runs: %s", error)
                 continue
             outcome = outcomes.get(host[0])

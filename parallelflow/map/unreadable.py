@@ -14,6 +14,8 @@ import importlib
 import importlib.metadata
 import io
 import pickle
+import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
@@ -24,6 +26,9 @@ from parallelflow.map.outcomes import ChunkOutcome
 
 # How many objects of a value are looked at.
 _MOST = 100_000
+
+# What the standard library and its types are named by.
+_PYTHON = "Python"
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class _Unpickler(_InPython):
     def find_class(self, module: str, name: str) -> Any:
         try:
             return super().find_class(module, name)
-        except Exception:  # whatever importing it does
+        except values.RAISED_BY_CLASSES:  # whatever importing it does
             return _Missing(f"{module}.{name}")
 
     def _reduce(self) -> None:
@@ -97,8 +102,8 @@ class _Unpickler(_InPython):
         state, made = self.stack[-1], self.stack[-2]
         try:
             _InPython.load_build(self)
-        except Exception:
-            self.stack[-2:] = [_Missing(_name(type(made)), [state])]
+        except values.RAISED_BY_CLASSES:  # only the state has left the stack
+            self.stack[-1] = _Missing(_name(type(made)), [state])
 
     dispatch[pickle.REDUCE[0]] = _reduce
     dispatch[pickle.NEWOBJ[0]] = _newobj
@@ -109,7 +114,7 @@ class _Unpickler(_InPython):
 def _made(function: Any, arguments: Any, keywords: Any) -> Any:
     try:
         return function(*arguments, **keywords)
-    except Exception:
+    except values.RAISED_BY_CLASSES:
         return _Missing(_name(function), arguments)
 
 
@@ -128,7 +133,7 @@ def in_plan(packed: Sequence[Any]) -> str:
 
     :param packed: what the client sent.
     """
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(*values.RAISED_BY_CLASSES):
         content = _load(packed)
         if hasattr(content, "function"):
             return "the function"
@@ -164,8 +169,8 @@ def read(packed: Sequence[Any]) -> Unreadable:
         for index, value in sorted(outcome.values.items()):
             missing = _missing_in(value)
             if missing is not None:
-                return Unreadable(outcome, index, _type_name(value, missing), missing.name.split(".")[0])
-    except Exception:  # it is no outcome at all
+                return Unreadable(outcome, index, _type_name(value, missing), _package(missing.name))
+    except values.RAISED_BY_CLASSES:  # it is no outcome at all
         return Unreadable(None, None, "", "")
     return Unreadable(None, None, "", "")
 
@@ -185,14 +190,21 @@ def _missing_in(value: Any) -> _Missing | None:
     return None
 
 
+def _package(name: str) -> str:
+    package = name.split(".")[0]
+    return _PYTHON if package in sys.stdlib_module_names else package
+
+
 def version_of(package: str) -> str:
     """Return which version of a Python package there is in this process; `engine` asks this of an engine, too.
 
-    :param package: the name by which it is imported.
+    :param package: the name by which it is imported, or "Python" for Python itself.
     """
+    if package == _PYTHON:
+        return platform.python_version()
     try:
         module = importlib.import_module(package)
-    except Exception:  # whatever importing it does
+    except values.RAISED_BY_CLASSES:  # whatever importing it does
         return "none"
     version = getattr(module, "__version__", None)
     if version is None:

@@ -32,6 +32,9 @@ SMALLEST_BUFFER = 16 * 1024
 # carry memory views at all.
 MOST_BUFFERS = 48
 
+# What pickling and unpickling may raise: a class may do there whatever it likes, and end the program, too.
+RAISED_BY_CLASSES = (Exception, SystemExit)
+
 # The pickle's bytes, then its out-of-band buffers. Behind the pickle, where nothing of Python looks, stands a byte for each
 # buffer, which says whether it may be written to.
 Packed = list[Any]
@@ -153,12 +156,12 @@ def pack(value: Any, without: tuple[type, ...] = ()) -> Packed:
 
     try:
         return _with_buffers(_dumps(value, keep_in_pickle, without=without), buffers)
-    except Exception as error:  # any class may raise anything from its own __reduce__
+    except RAISED_BY_CLASSES as error:  # from a __reduce__ of theirs
         first = error
     buffers.clear()
     try:
         return _with_buffers(_dumps(value, keep_in_pickle, True, without), buffers)
-    except Exception:
+    except RAISED_BY_CLASSES:
         raise CannotTravel(value, first) from first
 
 
@@ -191,7 +194,7 @@ def why_not(value: Any, given: Sequence[Any]) -> str | None:
     pickler.persistent_id = lambda each: "known" if id(each) in known else None
     try:
         pickler.dump(value)
-    except Exception as error:
+    except RAISED_BY_CLASSES as error:
         return str(CannotTravel(value, error))
     return None
 
@@ -201,7 +204,7 @@ def unpack(packed: Sequence[Any]) -> Any:
 
     :param packed: the pickle's bytes and its buffers, as bytes-like objects.
     :returns: an equal value; its arrays can be written to if the originals could.
-    :raises Exception: what unpickling raises, above all ImportError and AttributeError for a class that is not there.
+    :raises: one of `RAISED_BY_CLASSES`, above all ImportError and AttributeError for a class that is not there.
     """
     return pickle.loads(packed[0], buffers=buffers_of(packed))
 
@@ -286,7 +289,7 @@ def short(value: Any, longest: int = 60) -> str:
     """
     try:
         text = _Short(longest).repr(value)
-    except Exception:  # a message about a broken value must not break
+    except RAISED_BY_CLASSES:  # a message about a broken value must not break
         text = f"<{type(value).__name__}>"
     text = " ".join(text.split())
     return text if len(text) <= longest else text[: longest - 1] + "…"
@@ -354,7 +357,7 @@ def describe_error(error: BaseException, longest: int = 2000) -> str:
     name = type(error).__name__
     try:
         text = str(error)
-    except Exception:  # a message about an error must not break
+    except RAISED_BY_CLASSES:  # a message about an error must not break
         return name
     text = text if len(text) <= longest else f"{text[:longest]}…"
     return f"{name}: {text}" if text else name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -105,6 +106,30 @@ class FailsIn:
 
     def __reduce__(self) -> Any:
         return fail_outside, (self.process,)
+
+
+class TakesNoState:
+    """Can be pickled, and made anew, but not have its state back."""
+
+    def __init__(self) -> None:
+        self.state = 1
+
+    def __setstate__(self, state: Any) -> None:
+        raise ValueError("no state")
+
+
+class EndsWhenMade:
+    """Ends the program that unpickles it."""
+
+    def __reduce__(self) -> Any:
+        return sys.exit, (3,)
+
+
+class EndsWhenPickled:
+    """Ends the program that pickles it."""
+
+    def __reduce__(self) -> Any:
+        sys.exit(4)
 
 
 class NoMemory:

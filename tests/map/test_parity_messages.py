@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 import types
 from typing import Any
@@ -92,6 +93,36 @@ def test_a_result_that_fails_in_vistrails_only() -> None:
     text = _said(seen, mapped)
     assert "ValueError: not in this process" in text
     assert "element 3 (3)" in text
+
+
+@pytest.mark.parametrize(
+    ("result", "why"),
+    [
+        ("TakesNoState()", "of type parity_values.TakesNoState, cannot be read in VisTrails: ValueError: no state"),
+        ("[EndsWhenMade()]", "of type list, with a sys.exit inside, cannot be read in VisTrails: SystemExit: 3"),
+        ("EndsWhenPickled()", "a value of type EndsWhenPickled cannot be pickled: SystemExit: 4"),
+    ],
+)
+def test_whatever_a_results_class_does_is_its_elements_failure(result: str, why: str) -> None:
+    seen, mapped = _ours(f"o = i\nif i == 1:\n    from parity_values import *\n    o = {result}", "[0, 1]")
+    text = _said(seen, mapped)
+    assert why in text
+    assert "This was element 1 (1) on engine" in text
+    if result == "[EndsWhenMade()]":
+        python = platform.python_version()
+        assert text.count(f"Of Python, the engine has {python}, and VisTrails has {python}.") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "why"), [("EndsWhenMade", "SystemExit: 3"), ("EndsWhenPickled", "cannot be pickled: SystemExit: 4")]
+)
+def test_an_element_whose_class_ends_the_program_is_a_failure(value: str, why: str) -> None:
+    flow = Flow()
+    made = flow.python(f"import parity_values\no = [1, parity_values.{value}()]", {}, {"o": "List"})
+    mapped = flow.map(flow.python("o = 1", {"i": "Variant"}, {"o": "Integer"}), "i", "o", (made, "o"))
+    text = _said(Stage("ours").run(flow), mapped)
+    assert why in text
+    assert "element 1" in text.lower()
 
 
 @pytest.mark.parametrize(
