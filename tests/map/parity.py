@@ -380,7 +380,11 @@ def differences(serial: Seen, ours: Seen) -> list[str]:
     found += _mapping("suspended of module", serial.suspended, ours.suspended, value_difference)
     view = dict(ours.view)
     if ours.taken:
-        view |= {number: "success" for number, shown in view.items() if shown == "persistent"}
+        view |= {
+            number: "success"
+            for number, shown in view.items()
+            if (serial.view.get(number), shown) == ("success", "persistent")
+        }
     found += _mapping("view of module", serial.view, view, value_difference)
     found += _mapping(
         "outputs of module",
