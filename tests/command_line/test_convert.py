@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def run(folder: Path, *words: str) -> tuple[int, str, str]:
     """The exit code and what was said on both streams."""
     command = [sys.executable, "-m", "parallelflow", "convert", *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=800)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -79,7 +79,7 @@ def test_vistrails_that_was_never_started_starts_with_the_package(
     assert "as its first start would" in capsys.readouterr().out
     folder = clean_home / ".vistrails"
     result = subprocess.run(
-        [sys.executable, "-c", _LOOK, str(folder)], capture_output=True, text=True, timeout=250, check=True
+        [sys.executable, "-c", _LOOK, str(folder)], capture_output=True, text=True, timeout=800, check=True
     )
     profile, enabled = json.loads(result.stdout.split("SEEN")[1])
     assert profile == "hpc"

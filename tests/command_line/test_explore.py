@@ -52,7 +52,7 @@ def explore(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=800,
         check=False,
     )
 
@@ -61,7 +61,7 @@ def explore(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def sums(tmp_path: Path) -> Path:
     """A folder with a vistrail that has an exploration."""
     subprocess.run(
-        [sys.executable, "-c", MAKE, str(ROOT / "examples")], cwd=tmp_path, timeout=200, check=True, capture_output=True
+        [sys.executable, "-c", MAKE, str(ROOT / "examples")], cwd=tmp_path, timeout=800, check=True, capture_output=True
     )
     return tmp_path
 

@@ -19,7 +19,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
         job = folder / "job.json"
         job.write_text(json.dumps({"vistrails": vistrails, "packages": packages, **more}), encoding="utf-8")
         process = run_python(
-            [str(Path(__file__).with_name("run_vistrails.py")), str(job)], folder, limit=240, path=path
+            [str(Path(__file__).with_name("run_vistrails.py")), str(job)], folder, limit=800, path=path
         )
         result = folder / "outcome.json"
         assert result.is_file(), process.stdout[-5000:]

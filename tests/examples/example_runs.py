@@ -14,7 +14,7 @@ EXAMPLES = ROOT / "examples"
 
 
 def run_python(
-    arguments: list[str], home: Path, limit: float = 120, path: str = ""
+    arguments: list[str], home: Path, limit: float = 600, path: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with its home in a folder, with ``examples`` on the path.
 
@@ -25,7 +25,7 @@ def run_python(
     return run([sys.executable, *arguments], home, limit, PYTHONPATH=path)
 
 
-def run(command: list[str], home: Path, limit: float = 120, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(command: list[str], home: Path, limit: float = 600, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command with its home in a folder, which is also where it runs.
 
     :param limit: seconds that it may take

@@ -44,7 +44,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What VisTrails' window shows of all examples."""
     folder = tmp_path_factory.mktemp("w")
     files = [str(EXAMPLES / f"{name}.vt") for name in NAMES]
-    process = run_python([str(Path(__file__).with_name("open_in_window.py")), str(folder), *files], folder, limit=240)
+    process = run_python([str(Path(__file__).with_name("open_in_window.py")), str(folder), *files], folder, limit=800)
     result = folder / "shown.json"
     assert result.is_file(), process.stdout[-5000:]
     content: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))

@@ -59,7 +59,7 @@ def player(clean_home: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=240,
+            timeout=800,
             check=False,
         )
         result = clean_home / "seen.json"

@@ -33,7 +33,7 @@ def run(clone: Path) -> Run:
             env={**os.environ, **variables},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
 

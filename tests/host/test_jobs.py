@@ -58,7 +58,7 @@ def python(folder: Path, code: str, *arguments: str) -> Any:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert (folder / "results").exists(), process.stdout[-5000:]
@@ -157,7 +157,7 @@ def test_an_exploration_runs_in_batch_mode_and_says_which_cell_failed(exploratio
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     ).stdout
     assert (tmp_path / "ran").exists(), said

@@ -41,7 +41,7 @@ def run(folder: Path, arguments: list[str], **variables: str) -> Any:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=240,
+        timeout=800,
         check=False,
     )
     assert (folder / "results").exists(), process.stdout[-5000:]

@@ -40,7 +40,7 @@ def in_a_process(folder: Path, *arguments: str) -> Any:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert (folder / "results").exists(), process.stdout[-5000:]
@@ -81,7 +81,7 @@ def test_files_that_are_named_are_opened(tmp_path: Path) -> None:
         cwd=environment.ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     ).stdout.splitlines()
     python, _, files = said[-1].partition(" -m host.vistrails_window ")

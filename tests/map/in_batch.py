@@ -101,7 +101,7 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str], t
         os.close(theirs)
         reader.start()
     try:
-        process.wait(140)
+        process.wait(400)
     finally:
         process.kill()
         for reader, (ours, _) in zip(readers, ends, strict=True):
