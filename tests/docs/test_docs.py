@@ -19,7 +19,7 @@ PAGES = [CLONE / "README.rst", *sorted(DOCS.glob("*.rst")), *sorted((CLONE / "ex
 def test_the_guide_builds_without_a_warning(tmp_path: Path) -> None:
     # As `make docs` does it.
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", DOCS, tmp_path / "html"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     reference = (tmp_path / "html" / "reference.html").read_text(encoding="utf-8")
     names = _public_names()

@@ -39,6 +39,7 @@ def test_a_map_shows_progress_and_can_be_cancelled_and_run_again(play: Callable[
         ("InputList", False),
         ("InputPort", True),
         ("OutputPort", True),
+        ("KeepResults", True),
         ("Result", False),
     ]
     assert all(documentation.endswith(".") for name, documentation, _ in seen["ports"] if name != "self")

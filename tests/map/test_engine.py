@@ -16,7 +16,7 @@ from workflows import OURS, Flow
 
 import parallelflow
 from parallelflow.cluster import Session
-from parallelflow.map import crew, engine, execution, needs, plan, values
+from parallelflow.map import configuration, crew, engine, execution, needs, plan, values
 from parallelflow.map.outcomes import PlanMissing, PlanReady, PlanRefused
 
 
@@ -184,6 +184,7 @@ def test_a_refusal_fails_the_map_with_the_engine_and_its_host(
 ) -> None:
     missing = needs.Package("org.example.nowhere", "nowhere", "nowhere_at_all.", "3.1")
     monkeypatch.setattr(needs.Needed, "packages", lambda self: [missing])
+    monkeypatch.setattr(configuration, "of_package", lambda codepath: {})  # there is no such package here either
     with pytest.raises(
         Exception, match=r"Engine \d+ on \S+ cannot run this Map: it lacks the VisTrails package 'nowhere'"
     ):
