@@ -33,6 +33,6 @@ def test_everything_but_the_gui_is_imported_without_qt() -> None:
     # VisTrails must be started before modules of packages are imported.
     first = "import vistrails.core.application as a; a.init({'batch': True, 'installBundles': False}, args=[])\n"
     done = subprocess.run(
-        [sys.executable, "-c", first + BLOCKED, *others], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", first + BLOCKED, *others], capture_output=True, text=True, check=False, timeout=800
     )
     assert done.returncode == 0, done.stderr

@@ -57,7 +57,7 @@ def test_another_machine_of_the_same_name_is_another_one(renamed: Machines) -> N
     as_me = f"setpriv --reuid=me --regid=me --init-groups sh -c '{engine}' >/dev/null 2>&1 </dev/null &"
     node.run(["sh", "-c", f"echo {mine['pid'] - 1} >/proc/sys/kernel/ns_last_pid; HOME=/home/me {as_me}"])
     try:
-        until(lambda: len(state(renamed)) == 2)
+        until(lambda: len(state(renamed)) == 2, 120)
         engines = state(renamed)
         assert [(each["host"], each["here"]) for each in engines] == [("head", True), ("head", False)]
         assert "Engines:         2 on 2 hosts" in flow(renamed, "status")
