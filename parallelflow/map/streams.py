@@ -190,6 +190,8 @@ class Streams:
         """
 
         def handle_with_the_kernels_streams(stream: Any, identity: Any, message: Any) -> Any:
+            if self._leads_here and _is_ours(message):
+                return handle(stream, identity, message)
             self._lead_to_others()
             for text in self._kernels:
                 if hasattr(text, "set_parent"):  # whose text it is; the kernel has told ours instead
