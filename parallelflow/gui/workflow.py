@@ -71,7 +71,8 @@ def said(found: Conversion, parallel: bool) -> str:
     text = tr("Parallel now: {counts}.", counts=counts) if parallel else tr("Serial again: {counts}.", counts=counts)
     if not inside:
         return text
-    return f"{text} {tr_count('%Ln of them are in Groups.', 'One of them is in a Group.', inside)}"
+    more = tr_count("%Ln of them are in Groups.", "One of them is in a Group.", inside)
+    return f"{text} {more}"
 
 
 def _nothing(parallel: bool, selected: bool) -> str:

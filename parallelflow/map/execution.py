@@ -72,6 +72,7 @@ class Execution:
         self.failure: Failure | None = None
         self.failed_on: tuple[int | None, str] = None, ""  # the engine, if it is known, and its host
         self.started = 0.0
+        self.fraction = 0.0  # of the elements: how many are done
         self.said_busy = False
         self.going_on: set[int] = set()  # engines on which something goes on that elements have started
 
@@ -226,9 +227,9 @@ class Execution:
                 raise MapError(tr("{sentence} No element was run.", sentence=sentence))
             self.warn(sentence)
 
-    def _pause(self, fraction: float = 0.0) -> None:
+    def _pause(self) -> None:
         """Give the window its turn."""
-        self.module.logging.update_progress(self.module, fraction)
+        self.module.logging.update_progress(self.module, self.fraction)
 
     def _starting(self, text: str, fraction: float) -> None:
         progress.tell(text)
@@ -249,7 +250,8 @@ class Execution:
                 self.said_busy = True
                 where = tr("Packages > Parallel Flow > Show information on the cluster shows them.")
                 self.warn(f"{busy}. {where}")
-        self._pause((scheduler.done + self.kept.taken) / len(self.elements))
+        self.fraction = (scheduler.done + self.kept.taken) / len(self.elements)
+        self._pause()
 
     def _publish(self, done: int, under_way: tuple[ChunkProgress, ...] = ()) -> None:
         """Say how far it has come."""
