@@ -28,12 +28,10 @@ _NOT_FOR_VISTRAILS = ("PYTEST_CURRENT_TEST",)
 class Said:
     """What VisTrails has said.
 
-    :ivar status: its exit status.
     :ivar output: standard output, as bytes.
     :ivar errors: standard error, as bytes.
     """
 
-    status: int
     output: bytes
     errors: bytes
 
@@ -46,7 +44,7 @@ class Said:
 def run_in_batch(
     flow: Flow, side: str, home: Path, variables: Mapping[str, str] | None = None, terminal: bool = True
 ) -> Said:
-    """Run a workflow with the serial Map or with ours.
+    """Run a workflow with the serial Map or with ours; none of its modules may fail.
 
     :param side: "serial" or "ours".
     :param home: VisTrails' home, with its settings.
@@ -107,4 +105,7 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str], t
         for reader, (ours, _) in zip(readers, ends, strict=True):
             reader.join(30)
             os.close(ours)
-    return Said(process.returncode, bytes(texts[0]), bytes(texts[1]))
+    errors = texts[1].decode("utf-8", "backslashreplace")
+    # The end: whatever the workflow prints may be long.
+    assert process.returncode == 0, f"VisTrails ended with {process.returncode}: {errors[-5000:]}"
+    return Said(bytes(texts[0]), bytes(texts[1]))

@@ -88,9 +88,8 @@ def test_an_element_finds_the_process_that_it_finds_in_the_serial_map(
     cases = {name: code for name, code in CASES.items() if not kept or "environment" in name or name == "matplotlib"}
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    serial, said = run_cases(cases, "serial", clean_home, variables=variables)
-    ours, said_by_ours = run_cases(cases, "ours", clean_home, variables=variables)
-    assert (said.status, said_by_ours.status) == (0, 0), (said.errors, said_by_ours.errors)
+    serial = run_cases(cases, "serial", clean_home, variables=variables)
+    ours = run_cases(cases, "ours", clean_home, variables=variables)
     if not kept:
         # On an engine it takes one without a window; its children are not told so.
         assert ours.pop("matplotlib") == ("agg\nNone\n", "")
