@@ -183,6 +183,7 @@ class SSHEngineSet(SSHEngineSetLauncher):
 
     def _start(self, n: int) -> list[str]:
         self._place(n)
+        placed = list(self.launchers)
         machines = self._machines()
         if not machines:
             raise LauncherError(tr("c.SSHEngineSetLauncher.engines names no machines to start engines on"))
@@ -212,13 +213,15 @@ class SSHEngineSet(SSHEngineSetLauncher):
             )
             for engine in engines:
                 if engine.pid <= 0:
+                    placed.remove(engine.identifier)
                     self.launchers.pop(engine.identifier, None)
         for sentence in self.lacking:
             log.warning("%s", sentence)
-        started = list(self.launchers)
-        self.n = len(started)
-        self.notify_start(started)
-        return started
+        # Those that have ended at once, too, which are no longer among the launchers.
+        self.n = len(placed)
+        if self.state != "after":
+            self.notify_start(placed)
+        return placed
 
     def _place(self, n: int) -> None:
         """Make the launchers of the engines, as ipyparallel does."""

@@ -95,7 +95,7 @@ class Machine:
             *("sh", "-c", 'cd; exec "$@"', "sh", *command),
         ]
 
-    def run(self, command: Sequence[str], user: str = "root", timeout: float = 90, **environment: str) -> str:
+    def run(self, command: Sequence[str], user: str = "root", timeout: float = 300, **environment: str) -> str:
         """Run a command over there, and return what it printed; it must not fail."""
         done = self.try_to(command, user, timeout, **environment)
         assert done.returncode == 0, (
@@ -104,7 +104,7 @@ class Machine:
         return done.stdout
 
     def try_to(
-        self, command: Sequence[str], user: str = "root", timeout: float = 90, **environment: str
+        self, command: Sequence[str], user: str = "root", timeout: float = 300, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command over there."""
         line = self.command(command, user, **environment)
@@ -123,11 +123,11 @@ class Machine:
                 ) from None
         return subprocess.CompletedProcess(line, process.returncode, said, complained)
 
-    def python(self, program: str, user: str, timeout: float = 90, **environment: str) -> str:
+    def python(self, program: str, user: str, timeout: float = 300, **environment: str) -> str:
         """Run a Python program over there, and return what it printed; it must not fail."""
         return self.run([sys.executable, "-c", textwrap.dedent(program)], user, timeout, **environment)
 
-    def flow(self, *arguments: str, user: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+    def flow(self, *arguments: str, user: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run ``python -m parallelflow`` over there."""
         return self.try_to([sys.executable, "-m", "parallelflow", *arguments], user, timeout)
 

@@ -48,10 +48,11 @@ def test_another_machine_of_the_same_name_is_another_one(renamed: Machines) -> N
     flow(renamed, "start", "-n", "1")
     (mine,) = state(renamed)
     node = renamed.node1
+    # By its name the engine would take the controller to be on its own machine.
+    connection = json.loads(renamed.head.run(["cat", f"{FOLDER}/security/ipcontroller-engine.json"], "me"))
+    connection["location"] = node.run(["getent", "hosts", "head"]).split()[0]
+    node.write(".ipython/engine.json", json.dumps(connection), "me")
     node.run(["hostname", "head"])
-    node.write(
-        ".ipython/engine.json", renamed.head.run(["cat", f"{FOLDER}/security/ipcontroller-engine.json"], "me"), "me"
-    )
     # Their process ids are the same, too, as they may be where machines are copies of one another.
     engine = f"exec setsid {sys.executable} -m ipyparallel.engine --file=/home/me/.ipython/engine.json"
     as_me = f"setpriv --reuid=me --regid=me --init-groups sh -c '{engine}' >/dev/null 2>&1 </dev/null &"
