@@ -132,12 +132,13 @@ class Exploring:
         client, plan = self._client, self._plan
         try:
             session = get_session()
-            connected.wait_for_engines(session, lambda text, fraction: client.tell(text))
-            connection = session.connection
-            if connection is None:  # closed by somebody else in this very moment
-                raise ControllerLost(tr("The connection to the cluster was closed. Run the exploration again."))
             left: list[int] = [cell.index for cell in self.cells]
             while left:
+                # Again for those after a cell that has killed the engines.
+                connected.wait_for_engines(session, lambda text, fraction: client.tell(text))
+                connection = session.connection
+                if connection is None:  # closed by somebody else in this very moment
+                    raise ControllerLost(tr("The connection to the cluster was closed. Run the exploration again."))
                 work = Work(plan.packed, plan.digest, environment(), run_info, left)
                 running.run(session, connection, work, self, self, self._tick, self._breaking_off, self._going_on)
                 # One that fails ends the scheduler's run.
