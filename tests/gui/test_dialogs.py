@@ -17,7 +17,7 @@ from parallelflow.cluster import errors
 pytestmark = pytest.mark.window
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ["", "cluster", "results", "map", "gui", "ipyparallel_flow"]  # command lines are in English
+ROOMS = ["", "cluster", "results", "map", "explorations", "gui", "ipyparallel_flow"]  # command lines are in English
 SOURCES = [path for room in ROOMS for path in (ROOT / "parallelflow" / room).glob("*.py")]
 
 
@@ -26,7 +26,7 @@ def extracted(clean_home: Path) -> Path:
     """What translators get, made as `parallelflow.gui.texts` says."""
     path = clean_home / "parallelflow.ts"
     command = [sys.executable, "-m", "PyQt5.pylupdate_main", "-tr-function", "tr", "-tr-function", "tr_count"]
-    subprocess.run([*command, *map(str, SOURCES), "-ts", str(path)], check=True, timeout=60)
+    subprocess.run([*command, *map(str, SOURCES), "-ts", str(path)], check=True, timeout=300)
     return path
 
 
