@@ -27,9 +27,6 @@ _SPREADSHEET = "org.vistrails.vistrails.spreadsheet"
 # By which call a PythonSource has VisTrails cache it.
 _CACHES = "cache_this("
 
-# Types of ports, of which no value can be pickled. Of others it is found out; to load VTK on an engine for that takes long.
-_NEVER = frozenset({"(org.vistrails.vistrails.vtk:vtkAlgorithmOutput)"})
-
 
 @dataclass
 class Cut:
@@ -90,8 +87,7 @@ def stays(module: Any, pipeline: Any) -> bool:
 
 def _never_travels(connection: Any) -> bool:
     """Whether it is known beforehand that a value cannot be sent: a module itself, or a part of VTK's own pipeline."""
-    # What is stored with it: VisTrails looks a port's type up only before it executes a pipeline.
-    return connection.source.name in ("self", "Instance") or connection.source.db_signature in _NEVER
+    return connection.source.name in ("self", "Instance")
 
 
 def _is_job_cache(module: Any) -> bool:

@@ -121,10 +121,13 @@ class ReadyCells(Ready):
         return computed
 
     def _connect(self, module_id: int, module: Any) -> None:
-        """Let values arrive on ports of a module that come from outside of the plan."""
+        """Let values arrive on ports of a module that come from outside of the plan, and have it compute those that go there."""
         from vistrails.core.modules.vistrails_module import ModuleConnector
 
         from parallelflow.map.short_way import GivenValue
+
+        for port in self.content.wanted.get(module_id, ()):
+            module.enable_output_port(port)
 
         for connector in self.content.given.get(module_id, ()):
             source = GivenValue(connector.value, connector.depth, connector.origin)

@@ -18,6 +18,14 @@ def debian_package() -> Path:
     return debian.fetch(environment.CACHE)
 
 
+@pytest.fixture(scope="module")
+def examples(debian_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of VisTrails' examples, which Debian's package brings."""
+    folder = tmp_path_factory.mktemp("deb")
+    debian.unpack(debian_package, folder)
+    return folder / "usr" / "share" / "doc" / "vistrails" / "examples"
+
+
 @pytest.fixture
 def unpacked(debian_package: Path, tmp_path: Path) -> Path:
     """A fresh folder with Debian's VisTrails, before any repair."""

@@ -7,10 +7,12 @@ packages to enable, and what to run, as pairs of a file and a version's name (""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,30 @@ _LOOK = 200
 
 def main(job: Path) -> None:
     """Do the job and end this process."""
+    in_window(job, _run_version)
+
+
+def _run_version(application: Any, file: str, tag: str, folder: Path) -> dict[str, Any]:
+    window = application.builderWindow
+    if _open != [file]:
+        open_vistrail(window, file)
+        _open[:] = [file]
+    errors, cells = run(application, window.get_current_controller(), tag, folder)
+    return {"errors": errors, "cells": cells}
+
+
+_open: list[str] = []
+
+
+def in_window(
+    job: Path, do: Callable[[Any, str, Any, Path], dict[str, Any]], finish: Callable[[], None] = lambda: None
+) -> None:
+    """Open the window, do what a job asks for, and end this process.
+
+    :param do: runs one thing; takes VisTrails' application, the file, what of it, and a folder for pictures, and returns what the
+        line of it says
+    :param finish: called in the end
+    """
     told = json.loads(job.read_text(encoding="utf-8"))
     outcomes = job.with_name("outcomes")
 
@@ -31,18 +57,14 @@ def main(job: Path) -> None:
         try:
             watch_for_dialogs(application)
             enable(told["packages"])
-            open_file, window = "", application.builderWindow
-            for number, (file, tag) in enumerate(told["runs"]):
-                note(begun=[file, tag])
-                if file != open_file:
-                    open_vistrail(window, file)
-                    open_file = file
-                folder = Path(told["pictures"]) / str(number)
-                errors, cells = run(application, window.get_current_controller(), tag, folder)
-                note(ended=[file, tag], errors=errors, cells=cells)
+            for number, (file, which) in enumerate(told["runs"]):
+                note(begun=[file, which])
+                note(ended=[file, which], **do(application, file, which, Path(told["pictures"]) / str(number)))
         except BaseException:
             note(failure=traceback.format_exc())
         finally:
+            with contextlib.suppress(Exception):
+                finish()
             os._exit(0)  # Python's own exit may end in a segmentation fault after a window was open
 
     from PyQt5 import QtCore

@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,9 @@ from pathlib import Path
 import dead_internet
 import pytest
 from screen import screen
+from window_runs import places, run_each
 
-from host import debian, environment
+from host import environment
 
 # In one process of pytest: what is shared here takes long.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example_vistrails")]
@@ -36,9 +36,6 @@ PACKAGES = (
     *("spreadsheet", "tabledata", "controlflow", "dialogs", "URL", "pythonCalc", "matplotlib", "vtk", "CLTools", "sql"),
     *("sklearn", "persistence", "mongodb", "tej", "persistent_archive", "gmaps", "ImageMagick", "pipelineEdit"),
 )
-
-# How often anything must be heard of a version that runs, in seconds.
-PATIENCE = 240
 
 Version = tuple[str, str]  # a file below the examples' folder, and a tag; "" is the latest version
 
@@ -65,14 +62,6 @@ class Outcome:
 
     errors: dict[str, str]
     pictures: list[Path]
-
-
-@pytest.fixture(scope="module")
-def examples(debian_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of VisTrails' examples, which Debian's package brings."""
-    folder = tmp_path_factory.mktemp("deb")
-    debian.unpack(debian_package, folder)
-    return folder / "usr" / "share" / "doc" / "vistrails" / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -104,69 +93,18 @@ os._exit(0)
 
 def every_version(examples: Path, folder: Path) -> list[Version]:
     """Each tagged version of each example, or its latest one if it has none."""
-    subprocess.run(
-        [sys.executable, "-c", LIST, str(examples)], cwd=folder, timeout=300, check=True, env=_places(folder)
-    )
+    subprocess.run([sys.executable, "-c", LIST, str(examples)], cwd=folder, timeout=300, check=True, env=places(folder))
     return [(file, tag) for file, tag in json.loads((folder / "versions").read_text())]
 
 
-def _places(folder: Path) -> dict[str, str]:
-    return {**os.environ, "HOME": str(folder), "TMPDIR": str(folder)}
-
-
 def run_all(versions: list[Version], examples: Path, folder: Path, variables: dict[str, str]) -> dict[Version, Outcome]:
-    """Run versions one after the other; one that ends the process, or hangs, fails alone."""
-    left, found, starts = list(versions), dict[Version, Outcome](), 0
-    while left:
-        starts += 1
-        place = folder / str(starts)
-        place.mkdir()
-        job = place / "job.json"
-        told = {"settings": str(place / "settings"), "pictures": str(place / "pictures"), "packages": PACKAGES}
-        job.write_text(json.dumps({**told, "runs": [[str(examples / file), tag] for file, tag in left]}))
-        how, said = _run(job, {**_places(place), "QT_QPA_PLATFORM": "xcb", **variables})
-        lines = [json.loads(line) for line in _read(job).splitlines()]
-        ended = [line for line in lines if "ended" in line]
-        for version, line in zip(left, ended, strict=False):
-            found[version] = Outcome(line["errors"], [Path(cell) for cell in line["cells"]])
-        begun = len([line for line in lines if "begun" in line])
-        assert begun, f"VisTrails did not start: {how}\n{said[-5000:]}\n{lines}"
-        if begun > len(ended):
-            found[left[len(ended)]] = Outcome({"the process": how}, [])
-        left = left[begun:]
-    return found
-
-
-def _run(job: Path, variables: dict[str, str]) -> tuple[str, str]:
-    """Run a job to its end, however that comes; how it ended, and what was printed."""
-    log = job.with_name("log")
-    with open(log, "w", encoding="utf-8") as printed:
-        process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(SCRIPT), str(job)],
-            cwd=job.parent,
-            env=variables,
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-        )
-        size, heard = 0, time.monotonic()
-        while True:
-            try:
-                how = f"it ended with {process.wait(timeout=1)}"
-                break
-            except subprocess.TimeoutExpired:
-                if (now := len(_read(job))) != size:
-                    size, heard = now, time.monotonic()
-                elif time.monotonic() > heard + PATIENCE:
-                    process.kill()
-                    process.wait()
-                    how = f"nothing was heard for {PATIENCE} s"
-                    break
-    return how, log.read_text(encoding="utf-8", errors="replace")
-
-
-def _read(job: Path) -> str:
-    outcomes = job.with_name("outcomes")
-    return outcomes.read_text(encoding="utf-8") if outcomes.exists() else ""
+    """Run versions one after the other."""
+    return {
+        version: Outcome({"the process": said}, [])
+        if isinstance(said, str)
+        else Outcome(said["errors"], [Path(cell) for cell in said["cells"]])
+        for version, said in run_each(versions, examples, folder, SCRIPT, PACKAGES, variables).items()
+    }
 
 
 @pytest.mark.skipif(not ALL, reason="make examples-check runs all; here, one of each kind")

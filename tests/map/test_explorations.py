@@ -232,6 +232,16 @@ def test_variables_groups_subworkflows_and_loops_are_as_in_vistrails(explorer: E
     assert ours.failed == own.failed == []
 
 
+def test_outputs_that_go_to_vistrails_are_computed_as_connected_ones(explorer: Explorer) -> None:
+    flow = Flow()
+    code = "o = a if 'o' in self.outputPorts else 'not connected'\np = 'p' in self.outputPorts"
+    source = flow.python(code, {"a": "Integer"}, {"o": "Variant", "p": "Variant"}, presets={"a": "0"})
+    flow.connect(source, "o", flow.parity("Keeps"), "value")
+    own, ours = explorer.both(flow, {(source, "a"): [1, 2]})
+    assert ours.kept == own.kept == [{"value": 1}, {"value": 2}]
+    assert there(ours.log) == {"PythonSource"}
+
+
 def test_what_cannot_travel_is_computed_in_vistrails_from_what_engines_have_computed(explorer: Explorer) -> None:
     flow = Flow()
     adds = flow.python(explorer.adds(), {"a": "Integer", "b": "Integer"}, {"o": "Integer"}, presets={"b": "1"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -116,6 +117,38 @@ def test_arrays_of_numbers_arrive_as_what_they_are(kind: str) -> None:
     assert type(arrived) is type(array)
     assert arrived.GetName() == "speed"
     assert [arrived.GetTuple(number) for number in range(2)] == [(1, 2, 3), (4, 5, 6)]
+
+
+def test_of_a_filters_output_the_data_travels_and_goes_with_what_it_is_connected_to() -> None:
+    from vistrails.packages.vtk.vtk_wrapper.wrapper import VTKInstanceWrapper
+    from vtkmodules.vtkFiltersCore import vtkElevationFilter
+    from vtkmodules.vtkFiltersSources import vtkSphereSource
+
+    sphere, elevation, gone = vtkSphereSource(), vtkElevationFilter(), list[str]()
+    sphere.SetThetaResolution(11)
+    elevation.SetInputConnection(sphere.GetOutputPort())
+    arrived = values.unpack(values.pack([VTKInstanceWrapper(elevation.GetOutputPort())]))[0]
+    arrived.GetProducer().AddObserver("DeleteEvent", lambda *_: gone.append("data"))
+    shows = vtkElevationFilter()
+    shows.SetInputConnection(arrived.vtkInstance)
+    del arrived
+    gc.collect()
+    shows.Update()
+    elevation.Update()
+    assert shows.GetInput().GetNumberOfPoints() == elevation.GetOutput().GetNumberOfPoints() > 0
+    assert shows.GetInput().GetPointData().GetScalars().GetName() == "Elevation"
+    assert not gone
+    del shows
+    gc.collect()
+    assert gone == ["data"]
+
+
+def test_the_output_of_a_filter_that_gives_nothing_cannot_travel() -> None:
+    from vtkmodules.vtkFiltersCore import vtkElevationFilter
+
+    elevation = vtkElevationFilter()
+    with pytest.raises(values.CannotTravel, match="vtkElevationFilter of VTK gives nothing on its output 0"):
+        values.pack(elevation.GetOutputPort())
 
 
 _START = """
