@@ -1,17 +1,23 @@
 """VisTrails' configuration, as it is when a Map runs: it travels with the run, so that engines that are there already follow.
 
 What the command line of batch mode says (``--output-directory``, ``--output-settings``) is in the *temporary* configuration,
-preferences are in the *persistent* one. Of both only that travels which is not VisTrails' default.
+preferences are in the *persistent* one. Of both only that travels which is not VisTrails' default. Packages have preferences of
+their own; of these only that travels which is not the package's default.
 
 May import VisTrails.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+
+from parallelflow import IDENTIFIER
 
 # What an engine's VisTrails has of its own: it has no window, its folders may be others, and it never asks.
 _OF_THE_PROCESS = frozenset(
@@ -40,11 +46,13 @@ class Configuration:
     :ivar temporary: what differs from VisTrails' defaults in this session.
     :ivar persistent: what differs from them in the preferences.
     :ivar umask: which permissions new files do not get.
+    :ivar packages: what differs from their defaults in the preferences of packages, by their codepaths.
     """
 
     temporary: Values
     persistent: Values
     umask: int
+    packages: dict[str, Values] = field(default_factory=dict)
 
 
 def current() -> Configuration:
@@ -52,7 +60,16 @@ def current() -> Configuration:
     umask = os.umask(0o077)  # there is no other way to learn it
     os.umask(umask)
     temporary, persistent = ({**_values(each)} for each in _both())
-    return Configuration(_without_defaults(temporary), _without_defaults(persistent), umask)
+    packages = {}
+    for package, values in _of_packages():
+        defaults = _defaults_of(package)
+        if differing := {name: each for name, each in values.items() if name not in defaults or defaults[name] != each}:
+            packages[package.codepath] = differing
+    return Configuration(_without_defaults(temporary), _without_defaults(persistent), umask, packages)
+
+
+# What the preferences of packages said when they were loaded here, by codepath: what they have made of them then stays.
+_as_loaded: dict[str, bytes] = {}
 
 
 def take_over(configuration: Configuration) -> None:
@@ -62,22 +79,56 @@ def take_over(configuration: Configuration) -> None:
     """
     os.umask(configuration.umask)
     for own, users in zip(_both(), (configuration.temporary, configuration.persistent), strict=True):
-        wanted = {**_defaults(), **users}
-        there = _values(own)
-        for name in (there.keys() | wanted.keys()) - _OF_THE_PROCESS:
-            if there.get(name) != wanted.get(name):
-                _set(own, name, wanted.get(name))
+        _make(own, _values(own), {**_defaults(), **users})
+    for package, values in _of_packages():
+        _as_loaded.setdefault(package.codepath, _digest(values))
+        wanted = {**_defaults_of(package), **configuration.packages.get(package.codepath, {})}
+        _make(package.configuration, values, wanted)
 
 
-def of_package(codepath: str) -> Values:
-    """Return what a VisTrails package's preferences say.
+def _make(own: Any, there: Values, wanted: Values) -> None:
+    for name in (there.keys() | wanted.keys()) - _OF_THE_PROCESS:
+        if there.get(name) != wanted.get(name):
+            _set(own, name, wanted.get(name))
+
+
+def of_package(codepath: str) -> bytes:
+    """Return a digest of what a VisTrails package's preferences say.
 
     :param codepath: the package's.
     """
     from vistrails.core.packagemanager import get_package_manager
 
     found = get_package_manager().get_package_configuration(codepath)
-    return {} if found is None else _values(found)
+    return _digest({} if found is None else _values(found))
+
+
+def of_loaded_package(codepath: str) -> bytes | None:
+    """Return the same, for this engine, if it is what they said when the package was loaded, too; else None.
+
+    :param codepath: the package's.
+    """
+    now = of_package(codepath)
+    return now if _as_loaded.get(codepath, now) == now else None
+
+
+def _digest(values: Values) -> bytes:
+    return hashlib.blake2b(json.dumps(values, sort_keys=True, default=repr).encode(), digest_size=16).digest()
+
+
+def _of_packages() -> Iterator[tuple[Any, Values]]:
+    """Yield the packages that are enabled and have preferences, with what these say; not ours, which says where elements run."""
+    from vistrails.core.configuration import ConfigurationObject
+    from vistrails.core.packagemanager import get_package_manager
+
+    for package in get_package_manager().enabled_package_list():
+        configuration = getattr(package.module, "configuration", None)
+        if isinstance(configuration, ConfigurationObject) and package.identifier != IDENTIFIER:
+            yield package, _values(configuration)
+
+
+def _defaults_of(package: Any) -> Values:
+    return {} if package._default_configuration is None else _values(package._default_configuration)
 
 
 def _both() -> tuple[Any, Any]:

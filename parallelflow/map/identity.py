@@ -40,6 +40,7 @@ class PlanIdentity:
     :param digest: the digest of what is the same for all elements.
     :param code: the code that the plan is made of.
     :param made: its classes of modules that packages have made, as `made_classes` has them.
+    :param settings: digests of its packages' preferences, by their codepaths.
     :param files: what is in the files and folders that it names.
     :param pool: VisTrails' file pool.
     :param workflow: what the workflow is called.
@@ -52,6 +53,7 @@ class PlanIdentity:
         digest: bytes,
         code: Code,
         made: dict[str, bytes],
+        settings: dict[str, bytes],
         files: dict[str, bytes],
         pool: str,
         workflow: str,
@@ -61,6 +63,7 @@ class PlanIdentity:
         self.digest = digest
         self.code = code
         self._made = made
+        self._settings = settings
         self.workflow = workflow
         self.map_name = map_name
         self._pool = pool
@@ -134,6 +137,13 @@ class PlanIdentity:
                     "what an engine has of the module '{module}' is not what VisTrails has: start engines anew.",
                     module=module,
                 )
+        for codepath, digest in self._settings.items():
+            if digest and loaded.settings.get(codepath) != digest:
+                return tr(
+                    "the preferences of the package '{package}' are not those with which an engine has loaded it: start engines"
+                    " anew.",
+                    package=codepath,
+                )
         for name, digest in loaded.modules.items():
             path = loaded_code.path_of(name)
             if path is not None and not file_contents.is_still(path, digest, self._pause):
@@ -183,7 +193,9 @@ def of_plan(map_module: Module, content: Content, pause: Callable[[], None] = la
         return str(error)
     versions = (_FORMAT, parallelflow.__version__, *loaded_code.python())
     digest = Digester(pause).digest((versions, plan, code.digest()))
-    return PlanIdentity(digest, code, description.made, writer.files, pool, *_names(map_module), pause)
+    return PlanIdentity(
+        digest, code, description.made, description.settings, writer.files, pool, *_names(map_module), pause
+    )
 
 
 class _Description:
@@ -202,11 +214,13 @@ class _Description:
         self._writer = writer
         self._modules = {module.module_id: module for module in content.modules}
         self.made: dict[str, bytes] = {}
+        self.settings: dict[str, bytes] = {}
         self._described: dict[int, tuple[Any, ...]] = {}
 
     def plan(self) -> tuple[Any, ...]:
         content = self._content
-        packages = sorted((each.identifier, each.version, settings_of(each)) for each in content.packages)
+        self.settings = {each.codepath: settings_of(each) for each in content.packages}
+        packages = sorted((each.identifier, each.version, self.settings[each.codepath]) for each in content.packages)
         functions = [self._planned(module_id) for module_id in content.functions]
         ports = list(content.input_ports), content.output_port
         return packages, functions, ports, content.is_range, content.chunk
@@ -323,14 +337,14 @@ def _kind(parameter: Any) -> type | None:
     return found.module  # type: ignore[no-any-return]
 
 
-def settings_of(package: Package) -> str:
-    """Return what a package's preferences say that its modules may go by.
+def settings_of(package: Package) -> bytes:
+    """Return a digest of what a package's preferences say that its modules may go by.
 
     :param package: a package that is enabled.
     """
     if package.identifier == parallelflow.IDENTIFIER:
-        return ""  # where and how elements run
-    return repr(sorted(configuration.of_package(package.codepath).items()))
+        return b""  # where and how elements run
+    return configuration.of_package(package.codepath)
 
 
 def _label(stored: Any) -> str:

@@ -41,6 +41,8 @@ class Loaded:
     :ivar beside: such files that belong to none of these units and were loaded after VisTrails was, with their digests.
     :ivar changed: files that are not what was loaded of them any more.
     :ivar made: digests of the plan's classes of modules that packages have made there, as `made_classes` has them.
+    :ivar settings: digests of what the preferences of the plan's packages say there, by their codepaths; None where they said
+        something else when the package was loaded.
     """
 
     python: tuple[str, tuple[object, ...]]
@@ -49,6 +51,7 @@ class Loaded:
     beside: dict[str, bytes]
     changed: tuple[str, ...]
     made: dict[str, bytes] = field(default_factory=dict)
+    settings: dict[str, bytes | None] = field(default_factory=dict)
 
 
 def python() -> tuple[str, tuple[object, ...]]:
@@ -101,11 +104,14 @@ def look(at_start: bool = False) -> bool:
     return len(_notes.files) > known
 
 
-def tell(units: Iterable[str], made: dict[str, bytes] | None = None) -> Loaded:
+def tell(
+    units: Iterable[str], made: dict[str, bytes] | None = None, settings: dict[str, bytes | None] | None = None
+) -> Loaded:
     """Return what code this engine runs.
 
     :param units: the units that the plan is made of.
     :param made: what `made_classes` says of the plan's modules.
+    :param settings: what `configuration` says of the plan's packages.
     """
     look()
     code = source_code.Code()
@@ -124,7 +130,7 @@ def tell(units: Iterable[str], made: dict[str, bytes] | None = None) -> Loaded:
         modules[name] = file.digest
         if not file.at_start and source_code.unit_of(name) not in asked:
             beside[file.path] = file.digest
-    return Loaded(python(), found, modules, beside, tuple(sorted(changed)), made or {})
+    return Loaded(python(), found, modules, beside, tuple(sorted(changed)), made or {}, settings or {})
 
 
 def _installed_anew(unit: str) -> str | None:

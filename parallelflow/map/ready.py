@@ -126,9 +126,10 @@ class Ready(Frame):
         if not loaded_code.look() and self._has_told:
             return None
         self._has_told = True
-        from parallelflow.map import made_classes
+        from parallelflow.map import configuration, made_classes
 
-        return loaded_code.tell(self._run.units, made_classes.in_pipeline(self._pipeline.module_list))
+        settings = {each.codepath: configuration.of_loaded_package(each.codepath) for each in self.content.packages}
+        return loaded_code.tell(self._run.units, made_classes.in_pipeline(self._pipeline.module_list), settings)
 
     def _begin_element(self, index: int) -> None:
         super()._begin_element(index)

@@ -374,8 +374,12 @@ def differences(serial: Seen, ours: Seen) -> list[str]:
     if serial.errors:
         # An element after the one that failed may have run.
         executed |= {number: False for number, done in serial.executed.items() if not done and number in executed}
-    if ours.taken:  # as what VisTrails has cached
-        executed |= {number: True for number, done in serial.executed.items() if done and number in executed}
+    if (
+        ours.taken
+    ):  # as what VisTrails has cached; where others are suspended, nothing is said of the function module then
+        executed |= {
+            number: True for number, done in serial.executed.items() if done and (number in executed or ours.suspended)
+        }
     found += _mapping("executed of module", serial.executed, executed, value_difference)
     found += _mapping("suspended of module", serial.suspended, ours.suspended, value_difference)
     view = dict(ours.view)
@@ -392,15 +396,12 @@ def differences(serial: Seen, ours: Seen) -> list[str]:
         ours.outputs,
         lambda a, b: "; ".join(_mapping("port", a, b, value_difference)) or None,
     )
-    if ours.taken:  # what did not run has counted, printed and noted nothing
-        assert not ours.hooks - serial.hooks
-        if not (serial.errors or serial.raised):
-            assert not ours.tallies - serial.tallies
-    elif serial.hooks != ours.hooks and not serial.errors:
+    failed = bool(serial.errors or serial.raised)
+    if ours.hooks - serial.hooks if ours.taken else serial.hooks != ours.hooks and not serial.errors:
         found.append(f"executions told: {dict(serial.hooks)} / {dict(ours.hooks)}")
-    if serial.tallies != ours.tallies and not (serial.errors or serial.raised or ours.taken):
+    if not failed and not same_tallies(serial, ours):
         found.append(f"executions counted: {dict(serial.tallies)} / {dict(ours.tallies)}")
-    if serial.printed != ours.printed and not (serial.errors or serial.raised or ours.taken):
+    if not failed and not same_text(serial.printed, ours.printed, ours.taken):
         found.append(f"printed: {serial.printed!r} / {ours.printed!r}")
     if _bare_jobs(serial.jobs) != _bare_jobs(ours.jobs) and not ours.taken:
         found.append(f"jobs: {serial.jobs} / {ours.jobs}")
@@ -409,6 +410,16 @@ def differences(serial: Seen, ours: Seen) -> list[str]:
     elif serial.log is not None and ours.log is not None:
         found += log_differences(serial.log, ours.log, bool(serial.errors or serial.raised))
     return found
+
+
+def same_tallies(serial: Seen, ours: Seen) -> bool:
+    """Whether modules have run as often; what was taken from kept results has not run."""
+    return not ours.tallies - serial.tallies if ours.taken else ours.tallies == serial.tallies
+
+
+def same_text(serial: str, ours: str, taken: int) -> bool:
+    """Whether the same was printed; what was taken from kept results has printed nothing."""
+    return not Counter(ours.splitlines()) - Counter(serial.splitlines()) if taken else ours == serial
 
 
 def _bare_jobs(jobs: list[Any]) -> str:

@@ -185,6 +185,6 @@ def test_a_module_that_ran_once_more_is_found(monkeypatch: pytest.MonkeyPatch) -
     flow.map(flow.parity("Counts", {"tally": "?"}), "value", "value", "[1, 2]")
     serial, ours = both(flow)
     assert not differences(serial, ours)
-    ours.tallies["Counts"] += 1
+    ours.tallies["Counts"] = serial.tallies["Counts"] + 1
     assert differences(serial, ours)
     assert Stage("ours").run(flow).tallies["Counts"] == 2
