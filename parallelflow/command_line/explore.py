@@ -44,8 +44,9 @@ def explore(arguments: Arguments, output: Output) -> int:
         saved = _save(controller, locator, path)
     cells = _cells(exploring)
     failed = [cell for cell in cells if cell["error"]]
+    kept = exploring.what_is_kept() if failed or trouble else ""
     output.answer(
-        _describe(name, cells, [each for each in (trouble, saved) if each]),
+        _describe(name, cells, [each for each in (trouble, saved, kept) if each]),
         {"exploration": name, "cells": cells, "error": trouble or None},
     )
     return FAILED if failed or trouble else FINE
@@ -172,9 +173,10 @@ def _run(controller: Any, arguments: Arguments, output: Output, has_window_parts
         def tell(self, text: str) -> None:
             output.progress(text, 0.0)
 
-        def progress(self, computed: int, shown: int) -> None:
+        def progress(self, computed: int, shown: int, taken: int = 0) -> None:
             cells = len(self.exploration.cells)
-            output.progress(f"{computed} of {cells} cells computed, {shown} done", shown / cells)
+            kept = f" ({taken} taken from kept results)" if taken else ""
+            output.progress(f"{computed} of {cells} cells computed{kept}, {shown} done", shown / cells)
 
         def warn(self, text: str) -> None:
             output.warn(text)
@@ -217,11 +219,18 @@ def _cells(exploring: Exploring) -> list[dict[str, Any]]:
                 "parameters": cell.parameters,
                 "engine": where.engine if where is not None else None,
                 "host": where.host if where is not None else None,
-                "seconds": round(where.seconds, 3) if where is not None else None,
+                "seconds": round(where.seconds, 3) if where is not None and where.seconds is not None else None,
+                "kept": where is not None and where.seconds is None,
                 "error": "; ".join(errors.get(cell.index, [])) or (None if is_done else "not run"),
             }
         )
     return cells
+
+
+def _where(cell: dict[str, Any]) -> str:
+    if cell["host"] is None:
+        return "VisTrails"
+    return f"kept, {cell['host']}" if cell["kept"] else f"{cell['engine']} on {cell['host']}"
 
 
 def _describe(name: str, cells: Sequence[dict[str, Any]], troubles: Sequence[str]) -> str:
@@ -232,7 +241,7 @@ def _describe(name: str, cells: Sequence[dict[str, Any]], troubles: Sequence[str
             *(cell[each] for each in ("column", "row", "sheet")),
             *(cell["parameters"].get(each, "") for each in parameters),
             "" if cell["seconds"] is None else f"{cell['seconds']:.2f}",
-            "VisTrails" if cell["host"] is None else f"{cell['engine']} on {cell['host']}",
+            _where(cell),
             " ".join((cell["error"] or "done").split())[:100],
         ]
         for cell in cells

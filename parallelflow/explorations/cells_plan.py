@@ -183,17 +183,17 @@ class _Gathered:
         return found
 
 
-def make_run(arguments: dict[str, Any], drawn: Seeds, cells: int) -> bytes:
+def make_run(arguments: dict[str, Any], drawn: Seeds, cells: int, units: Sequence[str] | None = None) -> bytes:
     """Describe this run of an exploration to engines.
 
     :param arguments: what VisTrails' interpreter gets for the first cell.
     :param drawn: what the cells' random numbers follow from.
     :param cells: how many there are.
+    :param units: the units of code of which engines are to say what they have; None if nothing is kept.
     :returns: a `parallelflow.map.plan.Run`, pickled.
     """
     name = uuid.uuid4().hex
     known = ("current_version", "reason", "locator")
     info = {each: arguments.get(each) for each in known}
-    return pickle.dumps(
-        Run(name, "", info, None, drawn, configuration.current(), series.start(name, cells), job_interval=0, first=0)
-    )
+    configured, start = configuration.current(), series.start(name, cells)
+    return pickle.dumps(Run(name, "", info, None, drawn, configured, start, job_interval=0, first=0, units=units))

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vistrails.core import debug
+from vistrails.core.interpreter.base import AbortExecution
 from vistrails.core.interpreter.default import get_default_interpreter
 from vistrails.core.vistrail.job import Workflow as JobWorkflow
 
@@ -21,7 +22,7 @@ from parallelflow.explorations.cells import Cell, Exploration
 PARAMETERS_KEY = "exploration_parameters"
 
 
-class CalledOff(Exception):
+class CalledOff(AbortExecution):
     """The user has called the exploration off."""
 
 
@@ -47,11 +48,12 @@ class Client:
         :raises CalledOff: if the user has called the exploration off.
         """
 
-    def progress(self, computed: int, shown: int) -> None:
+    def progress(self, computed: int, shown: int, taken: int = 0) -> None:
         """Say how far it has come. Called often.
 
         :param computed: for how many cells engines have done their part.
         :param shown: how many are done.
+        :param taken: for how many cells engines' part was taken from kept results.
         :raises CalledOff: if the user has called the exploration off.
         """
 

@@ -39,6 +39,7 @@ class ReadyCells(Ready):
         super().__init__(content, kept)
         self._stays: dict[int, str] = {}
         self._broken_off = False
+        self._ever_unsure = False  # whether a cell has left something in VisTrails' cache of which nothing can be kept
 
     def is_spoilt(self) -> bool:
         """Whether a cell was broken off in a way that VisTrails' cache may not have survived."""
@@ -48,6 +49,7 @@ class ReadyCells(Ready):
         from parallelflow.explorations.filling import forget
 
         forget(self._interpreter, self._interpreter._objects)
+        self._ever_unsure = False
 
     def _prepare(self, elements: Any, indices: Sequence[int]) -> None:
         self._elements: Sequence[Texts] = elements
@@ -62,12 +64,33 @@ class ReadyCells(Ready):
             self._index = index
             self._begin_element(index)
             record = IterationRecord(index, datetime.now(), None, None, None, [])
+            self._from_cache = self._is_uncached = False
             computed = self._run_cell(texts, record.inner)
             record.ended = datetime.now()
+            self._note_what_can_be_kept(outcome, computed)
             if interrupts.interrupted_by_mistake:
                 raise KeyboardInterrupt
             outcome.values[index] = computed
             outcome.records.append(record)
+
+    def _note_ended(self, module: Any, cached: bool) -> None:
+        """Note what keeps the cell's part from being kept, when a module has completed."""
+        from parallelflow.map import cacheable
+
+        if cached:
+            self._from_cache = True
+        elif not cacheable.for_good(module):
+            self._is_uncached = True
+
+    def _note_what_can_be_kept(self, outcome: ChunkOutcome, computed: Computed) -> None:
+        """Note whether the cell's part can be kept."""
+        has_drawn = self._generators.were_used()
+        if has_drawn:
+            outcome.drawn.add(self._index)
+        # What another cell has drawn, or asked somebody for, this one may have got by the cache.
+        if self._is_uncached or not computed.is_whole or (self._ever_unsure and self._from_cache):
+            outcome.uncached.add(self._index)
+        self._ever_unsure |= has_drawn or self._is_uncached
 
     def _broke_off(self, error: BaseException) -> Failure:
         self._broken_off = True
@@ -104,13 +127,14 @@ class ReadyCells(Ready):
             pipeline,
             objects,
             ids,
-            logger=Recorder(executions),
+            logger=Recorder(executions, self._note_ended),
             sinks=needed,
             stop_on_error=False,
             **self._run.info,
             job_monitor=JobMonitor(),
         )
         computed = self._collect(objects, set(failed) | set(suspended))
+        computed.is_whole = not (failed or suspended) and bool(computed.outputs)
         computed.errors = [
             CellError(each, error.msg, error.errorTrace or "", getattr(error, "abort", False))
             for each, error in failed.items()

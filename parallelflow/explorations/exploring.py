@@ -12,6 +12,7 @@ from typing import Any
 
 from parallelflow.cluster.errors import ClusterError, ControllerLost
 from parallelflow.cluster.session import get_session
+from parallelflow.explorations.cell_keys import known_by
 from parallelflow.explorations.cells import Cell, ExplorationError
 from parallelflow.explorations.cells_plan import CellsPlan, make_plan, make_run
 from parallelflow.explorations.client import Client
@@ -21,6 +22,7 @@ from parallelflow.explorations.outcomes import CellError, Computed
 from parallelflow.map import connected, printed, running, seeds, values
 from parallelflow.map.complaints import megabytes
 from parallelflow.map.engine_vistrails import host
+from parallelflow.map.kept import NONE, Results
 from parallelflow.map.needs import environment
 from parallelflow.map.outcomes import NOTHING, ExecutionRecord, LoopRecord, Text
 from parallelflow.map.recorder import Recorder
@@ -50,12 +52,12 @@ class Where:
 
     :ivar engine: the engine's number, if it is known.
     :ivar host: its machine.
-    :ivar seconds: how long it took there.
+    :ivar seconds: how long it took there; None if it was done in an earlier run, and taken from kept results.
     """
 
     engine: int | None
     host: str
-    seconds: float
+    seconds: float | None
 
 
 class _NothingTravels(Exception):
@@ -91,6 +93,7 @@ class Exploring:
         self._arrived: set[int] = set()
         self._going_on: set[int] = set()
         self._plan: CellsPlan
+        self._kept = Results("none", 0, (), self._tell_progress)
         self._is_showing = False
 
     def run(self) -> list[CellFailure]:
@@ -118,21 +121,57 @@ class Exploring:
         self._plan = make_plan(self.cells, self._where, result.objects, lambda: client.tell(tr("Preparing the cells")))
         try:
             with seeds.drawn() as drawn:
-                self._on_engines(make_run(client.arguments(self.cells[0]), drawn, len(self.cells)))
+                self._look_for_kept(drawn)
+                for report in self._kept.reports():
+                    self.take(report)
+                    self._tell_progress()
+                if self._kept.left:
+                    self._on_engines(drawn)
             while self.shown < len(self.cells):
                 self._show_next()
+            if not self.failures:
+                self._kept.completed()
         except _NothingTravels:
             self._say_what_stays()
             self._in_vistrails()
+        finally:
+            self._kept.close()
         return self.failures
+
+    def what_is_kept(self) -> str:
+        """Say, in a sentence, what the next run goes on from; '' if from nothing."""
+        kept, cells = self._kept.kept, len(self.cells)
+        if not kept:
+            return ""
+        return tr(
+            "What engines have computed for {kept} of {cells} cells is kept; execute again to go on from there.",
+            kept=kept,
+            cells=cells,
+        )
+
+    def _look_for_kept(self, drawn: seeds.Seeds) -> None:
+        """Look for which cells an earlier run has left engines' part."""
+        client, plan, engines = self._client, self._plan, self._where.engines
+        mode = get_session().settings.keep_results
+        self._kept = Results(mode, len(self.cells), sorted(engines), self._tell_progress)
+        self._kept.name = tr("Parameter exploration")
+        if mode != NONE:
+            locator = client.controller.locator
+            workflow = str(getattr(locator, "name", None) or client.controller.name or "")
+            known, presets = known_by(self.cells, engines, plan.content, workflow, self._kept.name, self._kept.turn)
+            self._kept.look(known, presets, drawn, client.interpreter.filePool)
+
+    def _tell_progress(self) -> None:
+        self._client.progress(len(self._arrived), self.shown, self._kept.taken)
 
     # ------------------------------------------------------------ on engines
 
-    def _on_engines(self, run_info: bytes) -> None:
+    def _on_engines(self, drawn: seeds.Seeds) -> None:
         client, plan = self._client, self._plan
+        run_info = make_run(client.arguments(self.cells[0]), drawn, len(self.cells), self._kept.units)
         try:
             session = get_session()
-            left: list[int] = [cell.index for cell in self.cells]
+            left: Sequence[int] = self._kept.left
             while left:
                 # Again for those after a cell that has killed the engines.
                 connected.wait_for_engines(session, lambda text, fraction: client.tell(text))
@@ -151,7 +190,7 @@ class Exploring:
         """Nothing to do: it takes a second at most."""
 
     def _tick(self, scheduler: Scheduler) -> None:
-        self._client.progress(len(self._arrived), self.shown)
+        self._tell_progress()
         if scheduler.done == 0 and scheduler.prepares:
             self._client.tell(tr("Engines are starting VisTrails and loading packages"))
         if self.shown in self._ready and not self._is_showing:
@@ -172,12 +211,15 @@ class Exploring:
 
     def take(self, report: Report) -> None:
         """Take over what has become of some cells, as the scheduler's sink."""
+        self._kept.add(report)
         if report.broken_off:
             return
+        is_taken = report.engine is None
         outcome, texts = report.outcome, report.outcome.printed.elements
         records = {record.iteration: record.inner for record in outcome.records}
         for record in outcome.records:
-            seconds = (record.ended - record.started).total_seconds() if record.ended is not None else 0.0
+            ended = record.started if record.ended is None else record.ended
+            seconds = None if is_taken else (ended - record.started).total_seconds()
             self.where[record.iteration] = Where(report.engine, outcome.host.name, seconds)
         between = outcome.printed.between
         for index, computed in outcome.values.items():

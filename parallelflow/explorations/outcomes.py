@@ -44,8 +44,10 @@ class Computed:
     :ivar outputs: by module, what VisTrails is given.
     :ivar errors: in the order in which modules failed.
     :ivar stays: modules that have to run in VisTrails because of their values, and why.
+    :ivar is_whole: whether nothing has failed or waits, and there is something for VisTrails.
     """
 
     outputs: dict[int, Output] = field(default_factory=dict)
     errors: list[CellError] = field(default_factory=list)
     stays: dict[int, str] = field(default_factory=dict)
+    is_whole: bool = False

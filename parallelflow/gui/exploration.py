@@ -143,12 +143,13 @@ def _job_view_at_rest() -> Iterator[None]:
 def _tell_failures(exploring: Exploring) -> None:
     if exploring.failures:
         cells = {failure.cell.index for failure in exploring.failures}
+        failed = tr(
+            "{failed} of {all} cells of the parameter exploration failed.",
+            failed=len(cells),
+            all=len(exploring.cells),
+        )
         debug.critical(
-            tr(
-                "{failed} of {all} cells of the parameter exploration failed.",
-                failed=len(cells),
-                all=len(exploring.cells),
-            ),
+            f"{failed} {exploring.what_is_kept()}".rstrip(),
             "\n".join(map(str, exploring.failures)),
         )
 
@@ -186,11 +187,13 @@ class _WindowClient(Client):
             self._dialog.setLabelText(text)
         self._let_window_live()
 
-    def progress(self, computed: int, shown: int) -> None:
+    def progress(self, computed: int, shown: int, taken: int = 0) -> None:
         self._dialog.setValue(min(computed + shown, self._dialog.maximum() - 1))
-        self.tell(
-            tr("{computed} of {all} cells computed, {shown} shown", computed=computed, all=self._cells, shown=shown)
-        )
+        text = tr("{computed} of {all} cells computed, {shown} shown", computed=computed, all=self._cells, shown=shown)
+        if taken:
+            kept = tr("{taken} of {elements} taken from kept results", taken=taken, elements=self._cells)
+            text = f"{text}\n{kept}"
+        self.tell(text)
 
     @property
     def _cells(self) -> int:

@@ -12,6 +12,7 @@ Runs on the client. May import VisTrails and the map room.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
@@ -175,82 +176,74 @@ def of_plan(map_module: Module, content: Content, pause: Callable[[], None] = la
     :param pause: called every few milliseconds while large values and files are looked at; may raise.
     :returns: that, or a sentence why nothing of this plan can be kept.
     """
-    pool = content.file_pool
-    writer = ValueDigester(pool, pause)
-    code = Code(pause)
-    pipeline = map_module.moduleInfo["pipeline"]
-    try:
-        description = _Description(pipeline, content, code, writer)
-        described = description.plan()
-        for package in content.packages:
-            if package.prefix is not None:
-                code.add_package(package.prefix + package.codepath)
-        # Not by the packages' digest: what is in `described` may be of any class.
-        plan = writer.digest(described)
-        for name in sorted(writer.modules):
-            code.add_module(name)
-    except Unknown as error:
-        return str(error)
-    versions = (_FORMAT, parallelflow.__version__, *loaded_code.python())
-    digest = Digester(pause).digest((versions, plan, code.digest()))
-    return PlanIdentity(
-        digest, code, description.made, description.settings, writer.files, pool, *_names(map_module), pause
-    )
+    return _MapDescription(map_module.moduleInfo["pipeline"], content, pause).identity(*_names(map_module))
 
 
-class _Description:
+class Description(ABC):
     """Describes a plan as plain values; whatever a plan gets has to be in here, or in a test's list of what does not count.
 
-    :param pipeline: the pipeline that the Map is in.
-    :param content: what the plan says.
-    :param code: takes the code that is found in it.
-    :param writer: what the description will be written down by.
+    :param pipeline: the pipeline that the plan is of.
+    :param content: what the plan says: packages and a file pool, as `plan.Content` has them; the rest `plan` knows.
+    :param pause: called every few milliseconds while large values and files are looked at; may raise.
     """
 
-    def __init__(self, pipeline: Any, content: Content, code: Code, writer: ValueDigester):
+    def __init__(self, pipeline: Any, content: Any, pause: Callable[[], None]):
         self._stored = pipeline.modules
         self._content = content
-        self._code = code
-        self._writer = writer
-        self._modules = {module.module_id: module for module in content.modules}
-        self.made: dict[str, bytes] = {}
-        self.settings: dict[str, bytes] = {}
-        self._described: dict[int, tuple[Any, ...]] = {}
+        self._pause = pause
+        self._code = Code(pause)  # that is found in it
+        self._writer = ValueDigester(content.file_pool, pause)
+        self._made_classes: dict[str, bytes] = {}
 
+    def identity(self, workflow: str, map_name: str) -> PlanIdentity | str:
+        """Return what the results of the plan's elements are known by, or a sentence why nothing of it can be kept.
+
+        :param workflow: what the workflow is called.
+        :param map_name: what the Map, or whatever runs elements, is called in it.
+        """
+        content, code, writer = self._content, self._code, self._writer
+        settings = {each.codepath: settings_of(each) for each in content.packages}
+        packages = sorted((each.identifier, each.version, settings[each.codepath]) for each in content.packages)
+        try:
+            described = packages, *self.plan()
+            for package in content.packages:
+                if package.prefix is not None:
+                    code.add_package(package.prefix + package.codepath)
+            # Not by the packages' digest: what is in `described` may be of any class.
+            plan = writer.digest(described)
+            for name in sorted(writer.modules):
+                code.add_module(name)
+        except Unknown as error:
+            return str(error)
+        versions = (_FORMAT, parallelflow.__version__, *loaded_code.python())
+        digest = Digester(self._pause).digest((versions, plan, code.digest()))
+        pool, made = content.file_pool, self._made_classes
+        return PlanIdentity(digest, code, made, settings, writer.files, pool, workflow, map_name, self._pause)
+
+    @abstractmethod
     def plan(self) -> tuple[Any, ...]:
-        content = self._content
-        self.settings = {each.codepath: settings_of(each) for each in content.packages}
-        packages = sorted((each.identifier, each.version, self.settings[each.codepath]) for each in content.packages)
-        functions = [self._planned(module_id) for module_id in content.functions]
-        ports = list(content.input_ports), content.output_port
-        return packages, functions, ports, content.is_range, content.chunk
+        """Describe all but the packages.
 
-    def _planned(self, module_id: int) -> tuple[Any, ...]:
-        if module_id not in self._described:
-            module = self._modules[module_id]
-            self._described[module_id] = (
-                self._module(self._stored[module_id]),
-                module.list_depth,
-                sorted(module.enabled_outputs),
-                [self._connector(connector) for connector in module.connectors],
-                self._computed(module),
-            )
-        return self._described[module_id]
+        :raises Unknown: if something of it cannot be known for certain.
+        """
 
-    def _connector(self, connector: Connector) -> tuple[Any, ...]:
+    def value(self, connector: Connector) -> tuple[Any, ...]:
+        """Describe a value that arrives on a port."""
+        return *self._port(connector), "value", connector.value, connector.depth
+
+    def _port(self, connector: Connector) -> tuple[Any, ...]:
         spec = connector.spec and (connector.spec.sigstring, connector.spec.depth, connector.spec.optional)
         typecheck = None if connector.typecheck is None else [bool(each) for each in connector.typecheck]
-        if connector.source is not None:
-            source = self._planned(connector.source)
-            return connector.port, spec, typecheck, "module", source, connector.source_port
-        return connector.port, spec, typecheck, "value", connector.value, connector.depth
-
-    def _computed(self, module: PlannedModule) -> Any:
-        return None if module.computed is None else Used(module.computed)
+        return connector.port, spec, typecheck
 
     # ------------------------------------------------------------ as VisTrails stores it
 
-    def _module(self, stored: Any) -> tuple[Any, ...]:
+    def module(self, stored: Any, with_presets: bool = True) -> tuple[Any, ...]:
+        """Describe a module.
+
+        :param stored: the module.
+        :param with_presets: whether its presets are in it; those inside of a Group are in any case.
+        """
         if stored.cache != 1:  # a PythonSource may say otherwise when it runs, but not against the user
             raise Unknown(tr("the cache of the module '{module}' is switched off", module=_label(stored)))
         inner: Any = None
@@ -266,7 +259,7 @@ class _Description:
             stored.namespace or "",
             stored.version,
             str(stored.internal_version or "") if stored.is_abstraction() else "",
-            [self._function(function) for function in stored.functions],
+            self.presets(stored) if with_presets else [],
             sorted((each.name, each.value) for each in stored.control_parameters),
             sorted(specs),
             inner,
@@ -276,8 +269,15 @@ class _Description:
         kind = made_classes.class_of(stored)
         made = None if kind is None else made_classes.digest_of(kind)
         if made is not None:
-            self.made[f"{stored.package}:{stored.name}:{stored.namespace or ''}"] = made
+            self._made_classes[f"{stored.package}:{stored.name}:{stored.namespace or ''}"] = made
         return made
+
+    def presets(self, stored: Any) -> list[tuple[Any, ...]]:
+        """Describe a module's presets.
+
+        :param stored: the module.
+        """
+        return [self._function(function) for function in stored.functions]
 
     def _function(self, function: Any) -> tuple[Any, ...]:
         parameters = []
@@ -303,13 +303,48 @@ class _Description:
                     (each.destination.name, each.source.name, upstream(each.source.moduleId))
                     for each in sorted(into.get(module_id, ()), key=lambda each: each.destination.name)
                 )
-                known[module_id] = self._writer.fresh().digest((self._module(pipeline.modules[module_id]), sources))
+                known[module_id] = self._writer.fresh().digest((self.module(pipeline.modules[module_id]), sources))
             return known[module_id]
 
         try:
             return tuple(sorted(upstream(module_id) for module_id in pipeline.modules))
         except RecursionError as error:
             raise Unknown("what is in a Group is too long a chain") from error
+
+
+class _MapDescription(Description):
+    """Describes a Map's plan."""
+
+    def __init__(self, pipeline: Any, content: Content, pause: Callable[[], None]):
+        super().__init__(pipeline, content, pause)
+        self._modules = {module.module_id: module for module in content.modules}
+        self._described: dict[int, tuple[Any, ...]] = {}
+
+    def plan(self) -> tuple[Any, ...]:
+        content: Content = self._content
+        functions = [self._planned(module_id) for module_id in content.functions]
+        ports = list(content.input_ports), content.output_port
+        return functions, ports, content.is_range, content.chunk
+
+    def _planned(self, module_id: int) -> tuple[Any, ...]:
+        if module_id not in self._described:
+            module = self._modules[module_id]
+            self._described[module_id] = (
+                self.module(self._stored[module_id]),
+                module.list_depth,
+                sorted(module.enabled_outputs),
+                [self._connector(connector) for connector in module.connectors],
+                self._computed(module),
+            )
+        return self._described[module_id]
+
+    def _connector(self, connector: Connector) -> tuple[Any, ...]:
+        if connector.source is None:
+            return self.value(connector)
+        return *self._port(connector), "module", self._planned(connector.source), connector.source_port
+
+    def _computed(self, module: PlannedModule) -> Any:
+        return None if module.computed is None else Used(module.computed)
 
 
 def _spec(spec: Any) -> tuple[Any, ...]:

@@ -70,8 +70,7 @@ def of_map(module: Any, plan: Plan, elements: Sequence[Any], seeds: Seeds, pause
     :param pause: gives the window its turn; may raise.
     :raises ModuleError: if its port KeepResults has a value that is none of `MODES`.
     """
-    settings = get_session().settings
-    mode = settings.keep_results
+    mode = get_session().settings.keep_results
     if hasattr(module, "looping") and module.has_input(
         PORT
     ):  # a module that loops by itself may have a port of that name
@@ -83,19 +82,13 @@ def of_map(module: Any, plan: Plan, elements: Sequence[Any], seeds: Seeds, pause
     results = Results(mode, len(elements), [each.module_id for each in plan.content.modules], pause)
     results.name = type(module).__name__
     if mode != NONE:
-        turn = results.turn
-        known = of_plan(module, plan.content, turn)
-        if isinstance(known, str):
-            results.cannot(known)
-        else:
-            pool = module.interpreter.filePool
-            keepable = Keepable(known, elements, seeds, pool.directory, turn)
-            results.use(Store(folder(), round(settings.results_limit * 1e9)), known, keepable, pool)
+        known = of_plan(module, plan.content, results.turn)
+        results.look(known, elements, seeds, module.interpreter.filePool)
     return results
 
 
 class Results:
-    """What is kept of one run of a Map; before `use`, nothing.
+    """What is kept of one run of a Map; before `look`, nothing.
 
     :param mode: one of `MODES`.
     :param count: how many elements there are.
@@ -124,22 +117,26 @@ class Results:
         self._keepable: Keepable
         self._pool: Any
 
-    def cannot(self, why: str) -> None:
-        """Take note that nothing can be kept. Only who has asked for all to be kept is told.
+    def look(self, known: PlanIdentity | str, elements: Sequence[Any], seeds: Seeds, pool: Any) -> None:
+        """Look what is there in the user's store, and keep what comes, if it can be kept.
 
-        :param why: a sentence, or its end.
+        :param known: what the plan is known by, or a sentence why nothing of it can be kept.
+        :param elements: what each element is known by: any values.
+        :param seeds: what the elements' random numbers follow from.
+        :param pool: VisTrails' file pool.
         """
+        if isinstance(known, str):
+            self._cannot(known)
+            return
+        limit = round(get_session().settings.results_limit * 1e9)
+        self._use(Store(folder(), limit), known, Keepable(known, elements, seeds, pool.directory, self.turn), pool)
+
+    def _cannot(self, why: str) -> None:
+        # Only who has asked for all to be kept is told.
         if self._mode == ALL:
             self._warn(tr("Results are not kept: {why}", why=why))
 
-    def use(self, store: Store, identity: PlanIdentity, keepable: Keepable, pool: Any) -> None:
-        """Look what is there, and keep what comes.
-
-        :param store: where results are kept.
-        :param identity: what the plan is known by.
-        :param keepable: what of this run can be kept.
-        :param pool: VisTrails' file pool.
-        """
+    def _use(self, store: Store, identity: PlanIdentity, keepable: Keepable, pool: Any) -> None:
         plan = identity.digest.hex()
         self._keepable, self._pool = keepable, pool
         self._found = store.find(plan, self.turn)
@@ -284,14 +281,18 @@ class Results:
             self._store.written(self._writer)
         self._tell_trouble()
 
+    @property
+    def kept(self) -> int:
+        """How many results the next execution may take; some may still be being written before `close`."""
+        return self.taken + (self._writer.written if self._store is not None else 0)
+
     def sentence(self) -> str:
         """Say what the next execution goes on from, '' if from nothing."""
-        kept = self.taken + (self._writer.written if self._store is not None else 0)
-        if not kept:
+        if not self.kept:
             return ""
         return tr(
             "{kept} of {count} elements are kept; execute again to go on from there.",
-            kept=kept,
+            kept=self.kept,
             count=self._count,
         )
 

@@ -329,7 +329,7 @@ def test_a_cell_that_kills_its_engines_is_named_and_the_others_are_there(
 class _Impatient(Client):
     """Calls the exploration off when two cells are shown."""
 
-    def progress(self, computed: int, shown: int) -> None:
+    def progress(self, computed: int, shown: int, taken: int = 0) -> None:
         if shown == 2:
             raise CalledOff
 
