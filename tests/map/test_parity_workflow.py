@@ -862,7 +862,7 @@ def test_if_as_the_function() -> None:
     mapped = flow.map(_choice(flow), "Condition", "Result", "[True, False, True]")
     serial, ours = assert_same(flow, "logged", "plain", but=BRANCHES)
     assert ours.outputs[mapped] == serial.outputs[mapped] == {"Result": ["yes", "no", "yes"]}
-    assert 2 <= ours.tallies["Counts"] <= 4
+    assert ours.taken or 2 <= ours.tallies["Counts"] <= 4
 
 
 def test_each_element_has_branches_of_its_own_where_the_if_is_in_a_group() -> None:
