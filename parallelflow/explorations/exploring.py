@@ -178,7 +178,7 @@ class Exploring:
                 connection = session.connection
                 if connection is None:  # closed by somebody else in this very moment
                     raise ControllerLost(tr("The connection to the cluster was closed. Run the exploration again."))
-                work = Work(plan.packed, plan.digest, environment(), run_info, left)
+                work = Work(plan.packed, plan.digest, environment(), run_info, left, self._kept.cost())
                 running.run(session, connection, work, self, self, self._tick, self._breaking_off, self._going_on)
                 # One that fails ends the scheduler's run.
                 left, before = [each for each in left if each not in self._arrived], left

@@ -200,7 +200,7 @@ class Execution:
             raise ControllerLost(tr("The connection to the cluster was closed. Run the workflow again."))
         self._check_files(connection.client, plan.content.files)
         run_info = make_run(self.module, self._known_jobs(), self.seeds, self.looping, self.kept.units)
-        work = Work(plan.packed, plan.digest, environment(), run_info, self.kept.left)
+        work = Work(plan.packed, plan.digest, environment(), run_info, self.kept.left, self.kept.cost())
         self.started = time.time()
         running.run(session, connection, work, self.source, self, self._tick, self._breaking_off, self.going_on)
 

@@ -2,16 +2,19 @@
 
 Kept for as long as the client. An engine is known by its uuid, so one that is started anew is a new one.
 
-Standard library only.
+Standard library and `parallelflow.map.chunks` only.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean, median_low
 from typing import Any
 from weakref import WeakKeyDictionary
+
+from parallelflow.map.chunks import LONG, LONG_FACTOR
 
 # Of so many plans: engines keep no more ready (`parallelflow.map.engine.MOST_PLANS`).
 MOST = 8
@@ -31,6 +34,21 @@ class Cost:
     spread: float
     nbytes: float
     long: Mapping[int, float] = field(default_factory=dict)
+
+
+def from_durations(durations: Sequence[float], nbytes: float, of_these: Mapping[int, float]) -> Cost | None:
+    """Return what is known of elements by what others of the same plan have taken in an earlier session.
+
+    :param durations: what these took, in seconds.
+    :param nbytes: the most bytes that one of their results had.
+    :param of_these: what some of the elements themselves took, by their index, in seconds.
+    :returns: that; None if there are none.
+    """
+    if not durations:
+        return None
+    long = max(LONG, LONG_FACTOR * median_low(durations))
+    usual = fmean(each for each in durations if each < long)
+    return Cost(usual, 1.0, nbytes, {index: seconds for index, seconds in of_these.items() if seconds >= long})
 
 
 @dataclass

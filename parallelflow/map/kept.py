@@ -24,6 +24,7 @@ from vistrails.core.system import current_dot_vistrails
 
 from parallelflow.cluster.session import get_session
 from parallelflow.map import named_files, values
+from parallelflow.map.experience import Cost, from_durations
 from parallelflow.map.identity import PlanIdentity, of_plan
 from parallelflow.map.keepable import Keepable
 from parallelflow.map.named_files import Kept
@@ -110,6 +111,9 @@ class Results:
         self._count = count
         self._modules = modules
         self._warned = False
+        self._not_taken: dict[
+            int, float
+        ] = {}  # elements whose results are there and cannot be used: how long they took
         self._unpacker = values.Unpacker()
         self._store: Store | None = None
         self._found: Found
@@ -182,7 +186,10 @@ class Results:
     def _take(self, index: int, outcomes: dict[str, ChunkOutcome]) -> bool:
         for key in self._keepable.keys(index):
             entry = self._found.entry(key)
-            if entry is None or (read := self._found.read(key, self.turn)) is None:
+            if entry is None:
+                continue
+            self._not_taken[index] = entry.seconds
+            if (read := self._found.read(key, self.turn)) is None:
                 continue
             try:
                 host, iterations, pool_files, others = pickle.loads(read[0])
@@ -200,6 +207,7 @@ class Results:
             outcome.values[index] = value
             outcome.records += self._records(index, iterations, entry.when)
             self.taken += 1
+            del self._not_taken[index]
             return True
         return False
 
@@ -215,6 +223,18 @@ class Results:
                 inner.append(ExecutionRecord(kind, module_id, name, group_type, 1, now, now, 1, None, notes, []))
             records.append(IterationRecord(index, now, now, 1, None, inner))
         return records
+
+    def cost(self) -> Cost | None:
+        """Return what is known of the elements that are left, once `reports` has come to its end.
+
+        :returns: what those took that are kept, and what they took themselves where that cannot be used any more.
+        """
+        if self._store is None:
+            return None
+        entries = self._found.entries()
+        return from_durations(
+            [each.seconds for each in entries], max((each.size for each in entries), default=0), self._not_taken
+        )
 
     # ------------------------------------------------------------ into the store
 

@@ -74,7 +74,7 @@ class MapState:
         self.experience = experience.of(self.client)
         self.plan = self.experience.plan(work.digest)
         self.crew = Crew(self.client, self.plan, self.experience)
-        cost = self.plan.cost
+        cost = self.plan.cost or work.cost
         known = (cost.seconds, cost.spread, cost.nbytes) if cost is not None else ()
         self.policy = ChunkPolicy(len(work.indices), *known)
         self.supply = Supply(work.indices, self.policy, cost.long if cost is not None else {})

@@ -3,7 +3,7 @@
 The scheduler knows nothing else: where elements come from is a `Source`, where outcomes go is a `Sink`, what it waits for, and
 how long, are `Limits`. A `Work` could be written into a folder and taken up by another process.
 
-May import `parallelflow.map.outcomes` and `parallelflow.map.values`; nothing of VisTrails or ipyparallel.
+May import `experience`, `outcomes` and `values` of the map room; nothing of VisTrails or ipyparallel.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from parallelflow.map import values
+from parallelflow.map.experience import Cost
 from parallelflow.map.outcomes import ChunkOutcome
 
 
@@ -29,6 +30,7 @@ class Work:
     :ivar environment: describes this VisTrails to an engine that has none yet, see `needs.environment`; empty where none is needed.
     :ivar run_info: what engines must know of this run; see `plan.make_run`.
     :ivar indices: the elements to run, each once, in the order in which they are to begin: any of the source's.
+    :ivar cost: what is known of them from earlier sessions; what the cluster's own experience says counts more.
     """
 
     plan: values.Packed
@@ -36,6 +38,7 @@ class Work:
     environment: bytes
     run_info: bytes
     indices: Sequence[int]
+    cost: Cost | None = None
 
 
 class Source(Protocol):

@@ -248,6 +248,10 @@ class Found:
                 if number % _WITHOUT_PAUSE == _WITHOUT_PAUSE - 1:
                     pause()
 
+    def entries(self) -> list[Entry]:
+        """Return all that is there and not damaged, as far as it has been read."""
+        return [entry for _, entry in self._entries.values()]
+
     def entry(self, key: bytes) -> Entry | None:
         """Return where an element's result is, None if it is not kept.
 

@@ -26,3 +26,15 @@ def test_the_plans_used_last_are_kept() -> None:
         known.plan("used each time")
     assert known.plan("used each time").cost == Cost(0.5, 0.1, 100.0)
     assert known.plan("0").holders == set()
+
+
+def test_what_is_known_from_durations_leaves_long_ones_out_of_what_is_usual() -> None:
+    assert experience.from_durations([], 0.0, {3: 1.0}) is None
+    known = experience.from_durations([0.06] * 8 + [0.07] * 2 + [5.0, 0.25], 1000.0, {3: 0.06, 7: 5.0, 9: 0.25})
+    assert known is not None
+    assert 0.06 < known.seconds < 0.07
+    assert known.nbytes == 1000.0
+    assert dict(known.long) == {7: 5.0, 9: 0.25}
+    short = experience.from_durations([0.001] * 3, 1.0, {0: 0.05, 1: 0.2})
+    assert short is not None
+    assert dict(short.long) == {1: 0.2}

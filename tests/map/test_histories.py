@@ -72,6 +72,7 @@ class Simulation:
     def __init__(self) -> None:
         self.world = World()
         self.outcomes = Outcomes()
+        self.cost: Cost | None = None  # that an earlier session has left
         self.threads: list[Callable[[], object]] = []
         self.patches = ExitStack()
         clock, queues = Clock(self.world), Queues(self.world)
@@ -87,7 +88,7 @@ class Simulation:
         """Stands for what tells the hub to forget."""
 
     def scheduler(self, indices: Any, limits: Limits | None = None, digest: str = "plan") -> Scheduler:
-        work = Work(Elements.plan, digest, b"", b"", indices)
+        work = Work(Elements.plan, digest, b"", b"", indices, self.cost)
         return Scheduler(Watched(self.world), work, Elements(), self.outcomes, limits or Limits(), lambda _: None)
 
     def run(self, indices: Any, limits: Limits | None = None) -> dict[int, Any]:

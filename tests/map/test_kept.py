@@ -12,8 +12,9 @@ import pytest
 from parity import Seen, Stage, all_of, value_difference
 from workflows import Flow
 
-from parallelflow.map import kept, progress
+from parallelflow.map import experience, kept, progress
 from parallelflow.map.progress import MapProgress
+from parallelflow.map.work import Work
 from parallelflow.results import file as files
 from parallelflow.results.store import Store
 
@@ -184,7 +185,7 @@ def test_nothing_is_connected_to_where_all_is_kept(monkeypatch: pytest.MonkeyPat
     assert results(run(flow([3, 2, 1], "all"))) == [6, 4, 2]
 
 
-def test_damaged_and_torn_files_cost_what_they_held_only(folder: Path) -> None:
+def test_damaged_and_torn_files_cost_what_they_held_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(flow(range(8), "all"))
     (path,) = folder.iterdir()
     with files.ResultFile(path) as file:
@@ -192,9 +193,21 @@ def test_damaged_and_torn_files_cost_what_they_held_only(folder: Path) -> None:
     content = bytearray(path.read_bytes())
     content[entries[2].offset + entries[2].size - 1] ^= 1
     path.write_bytes(content[:-1])
+    known: list[Any] = []
+    monkeypatch.setattr(kept, "from_durations", lambda *what: known.append(what) or experience.from_durations(*what))
+    works: list[Work] = []
+    monkeypatch.setattr("parallelflow.map.execution.Work", lambda *what: works.append(Work(*what)) or works[-1])
     seen = run(flow(range(8), "all"))
     assert results(seen) == [2 * each for each in range(8)]
     assert len(ran(seen)) == 2
+    # What is kept says what to expect of the two: of one how long it took, of the torn one nothing.
+    ((durations, nbytes, of_these),) = known
+    assert durations == [each.seconds for number, each in enumerate(entries[:-1]) if number != 2]
+    assert nbytes == max(each.size for each in entries)
+    assert list(of_these.values()) == [entries[2].seconds]
+    (work,) = works
+    assert set(of_these) < set(work.indices)
+    assert work.cost == experience.from_durations(durations, nbytes, of_these)
 
 
 @pytest.mark.parametrize("keep", ["all", "failed"])

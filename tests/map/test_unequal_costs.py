@@ -49,6 +49,20 @@ def test_the_second_run_is_over_soon_after_the_long_element(simulation: Simulati
     assert place in [engine.ran[0] for engine in engines]
 
 
+def test_what_an_earlier_session_has_left_is_gone_by_until_there_is_experience(simulation: Simulation) -> None:
+    world, place = simulation.world, 400
+    world.cost, world.costs[place] = SHORT, LONG
+    engines = [world.join(), world.join()]
+    simulation.cost = experience.Cost(2 * SHORT, 1.0, 100.0, {place: LONG})
+    assert seconds_for(simulation, 401) <= world.prepares_for + 2.05
+    assert place in [engine.ran[0] for engine in engines]
+    simulation.cost = experience.Cost(SHORT, 1.0, 100.0, {7: LONG})  # it is wrong, and there is experience by now
+    for engine in engines:
+        engine.ran.clear()
+    assert seconds_for(simulation, 401) <= 2.05
+    assert place in [engine.ran[0] for engine in engines]
+
+
 def test_long_ones_begin_in_the_order_of_what_they_take_each_alone() -> None:
     policy = ChunkPolicy(1000, 0.002, 0.1)
     chunks = handed_out(Supply(range(1000), policy, {7: 1.0, 900: 3.0, 5000: 9.0}))
