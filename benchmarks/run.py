@@ -28,6 +28,7 @@ from typing import Any
 import blas
 import cluster_start
 import explorations
+import kept_results
 import plots
 import tables
 
@@ -72,6 +73,9 @@ BLAS_SHARE = 0.9
 
 EXPLORATION_RATIO = 0.55
 
+# Seconds for kept results that are taken again; shares of the time with nothing kept; seconds without a turn for the window.
+KEPT = {"hits": 0.15, "10 ms": 1.02, "trivial": 1.02, "gap": 0.1}
+
 # The second run of 400 elements of 2 ms and one of 2 s at the end, in seconds.
 UNEVEN = 2.15
 
@@ -91,6 +95,7 @@ def main() -> None:
         results["growth"] = _growth(results["cases"])
         results["bytes"] = _bytes_sent(session)
         results["exploration"] = _exploration(rounds)
+        results["kept"] = _kept(rounds)
         results["memory"] = _memory()
         results["blas"] = _blas(rounds)
         results["uneven"] = _uneven(rounds)
@@ -342,6 +347,15 @@ def _exploration(rounds: int) -> dict[str, Any]:
     print(f"exploration of {times['cells']} cells of {times['work']:g} s: {_show(ratio)} of VisTrails' own time")
     print(_verdict(ratio["median"] <= EXPLORATION_RATIO))
     return {**times, "ratio": ratio}
+
+
+def _kept(rounds: int) -> dict[str, Any]:
+    """What it costs to keep results, and to take them."""
+    found: dict[str, Any] = {name: _spread(values) for name, values in kept_results.measure(rounds).items()}
+    for name, what in kept_results.WHAT.items():
+        verdict = f"\n{_verdict(found[name]['median'] <= KEPT[name])}" if name in KEPT else ""
+        print(f"{what}: {_show(found[name], 3)}{verdict}")
+    return found
 
 
 def _by_engines(session: Any, rounds: int) -> dict[str, Any]:

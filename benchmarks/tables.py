@@ -106,6 +106,18 @@ def _figures(
         "at most 0.55",
         _range(explored["ratio"]),
     )
+    kept = results["kept"]
+    yield "1000 kept results taken again: seconds", "at most 0.15", _range(kept["hits"])
+    yield (
+        "1000 elements of 10 ms with ``keep_results`` at ``all``: time against none kept",
+        "at most 1.02",
+        _range(kept["10 ms"]),
+    )
+    yield (
+        "100,000 kept results taken again: longest time without a turn for VisTrails' window",
+        "at most 100 ms",
+        f"{kept['gap']['median'] * 1000:.0f} ms",
+    )
     start = results["start"]
     yield (
         f"time to start two engines ({start['start']:.1f} s), against starting them by hand",

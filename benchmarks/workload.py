@@ -49,7 +49,10 @@ class Workflow:
     :param kind: 'trivial', 'sleep' or 'cpu'.
     :param seconds: the work per element.
     :param constant: the size in bytes of a value on another port of the module; 0 for none.
+    :ivar gap: for how long VisTrails' window had no turn in the last run, at most, in seconds.
     """
+
+    gap = 0.0
 
     def __init__(self, map_package: str, kind: str, seconds: float = 0.0, constant: int = 0):
         self._scope = IdScope()
@@ -108,23 +111,30 @@ class Workflow:
             raise RuntimeError("the log is not complete")
         if done.objects[self._map.id].get_output("Result") != list(range(elements)):
             raise RuntimeError("the Map gave wrong results")
+        self.gap = clock.gap
         return clock.seconds
 
 
 class _Clock:
-    """A VisTrails view that takes the time from when a module begins to compute until it has succeeded."""
+    """A VisTrails view that takes the time from when a module begins to compute until it has succeeded, and the longest one between
+    two turns of VisTrails' window meanwhile."""
 
     def __init__(self, module_id: int):
         self._module_id = module_id
-        self._started = 0.0
-        self.seconds = 0.0
+        self._started = self._turn = 0.0
+        self.seconds = self.gap = 0.0
 
     def set_module_computing(self, module_id: int) -> None:
         if module_id == self._module_id:
-            self._started = time.perf_counter()
+            self._started = self._turn = time.perf_counter()
+
+    def set_module_progress(self, module_id: int, fraction: float) -> None:
+        now = time.perf_counter()
+        self.gap, self._turn = max(self.gap, now - self._turn), now
 
     def set_module_success(self, module_id: int) -> None:
         if module_id == self._module_id and not self.seconds:
+            self.set_module_progress(module_id, 1.0)
             self.seconds = time.perf_counter() - self._started
 
     def __getattr__(self, name: str) -> Callable[..., None]:

@@ -171,14 +171,10 @@ class Execution:
         module = self.module
         plan = self._make_plan()
         self.source.plan = plan
-        self.kept = kept.of_map(module, plan, self.elements, self.seeds, self._pause)
+        self.kept = kept.Results(kept.NONE, len(self.elements), (), self._pause)
         try:
             with stand_ins.at_home(self._own_module):
-                with garbage.in_steps() as collect:
-                    for report in self.kept.reports():
-                        self.take(report)
-                        collect()
-                        self._publish(0)
+                self._take_kept(plan)
                 if self.kept.left:
                     self._on_cluster(plan)
         except (MapError, ClusterError) as error:
@@ -190,6 +186,19 @@ class Execution:
             progress.publish(None)
             self.kept.close()
             self.written.flush()
+
+    def _take_kept(self, plan: Plan) -> None:
+        with garbage.in_steps() as collect:
+
+            def pause() -> None:
+                collect()
+                self._pause()
+
+            self.kept = kept.of_map(self.module, plan, self.elements, self.seeds, pause)
+            for report in self.kept.reports():
+                self.take(report)
+                collect()
+                self._publish(0)
 
     def _on_cluster(self, plan: Plan) -> None:
         """Have the elements run of which no result is kept."""

@@ -29,19 +29,20 @@ def in_steps(clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[
     """Collect garbage only when asked to.
 
     :param clock: tells the time in seconds.
-    :returns: what to call now and then; it collects what is due.
+    :returns: what to call now and then; it collects what is due. Once this has ended it does nothing.
     """
     if not gc.isenabled():
         yield lambda: None
         return
     due = clock() + EVERY
+    is_over = False
     added = 0  # objects since the last piece
 
     def step() -> None:
         nonlocal due, added
         now = clock()
         made, _, _ = gc.get_count()
-        if made < PIECE and now < due:
+        if is_over or (made < PIECE and now < due):
             return
         added += made - gc.collect()
         if added >= PIECE:
@@ -54,5 +55,6 @@ def in_steps(clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[
     try:
         yield step
     finally:
+        is_over = True
         gc.unfreeze()
         gc.enable()

@@ -178,6 +178,7 @@ def test_what_was_computed_before_it_was_called_off_is_kept(
     monkeypatch.setattr(Client, "progress", lambda self, computed, shown, taken=0: told.append((computed, taken)))
     second = explorer.ours(explorer.controller(flow), explored)
     assert second.kept == [{"value": a + 10} for a in range(12)]
-    assert len(second.ran) == 12 - listed.results
+    # Each of them; an engine may still have been at one of the first run, which it then had run once more.
+    assert len({*second.ran}) == 12 - listed.results
     assert (listed.results, listed.results) in told
     assert all(re.fullmatch(r"\d+ 10", each) for each in second.ran)

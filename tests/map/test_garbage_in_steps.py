@@ -52,6 +52,15 @@ def test_what_has_been_gone_through_is_left_out_so_that_collections_stay_short()
     assert len(gc.get_objects()) > len(kept)
 
 
+def test_a_step_afterwards_does_nothing() -> None:
+    with garbage.in_steps(lambda: 0.0) as step:
+        pass
+    kept = [[] for _ in range(2 * garbage.PIECE)]
+    step()
+    assert gc.get_freeze_count() == 0
+    assert kept
+
+
 def test_garbage_from_before_the_map_is_collected_after_it() -> None:
     gc.collect()
     gc.disable()

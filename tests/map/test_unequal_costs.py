@@ -54,7 +54,7 @@ def test_what_an_earlier_session_has_left_is_gone_by_until_there_is_experience(s
     world.cost, world.costs[place] = SHORT, LONG
     engines = [world.join(), world.join()]
     simulation.cost = experience.Cost(2 * SHORT, 1.0, 100.0, {place: LONG})
-    assert seconds_for(simulation, 401) <= world.prepares_for + 2.05
+    assert seconds_for(simulation, 401) <= engines[0].prepares_for + 2.05
     assert place in [engine.ran[0] for engine in engines]
     simulation.cost = experience.Cost(SHORT, 1.0, 100.0, {7: LONG})  # it is wrong, and there is experience by now
     for engine in engines:
