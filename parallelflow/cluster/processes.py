@@ -740,6 +740,8 @@ class ProcessManager:
 
     def _claim(self, seen: dict[str, Entry], let_go: bool) -> list[Entry]:
         """Become the owner of what still has the owner that was seen, or that nobody is to stop."""
+        if not seen:  # the profile may not even have a folder
+            return []
         mine = {"owner_pid": self._owner.pid, "owner_create_time": self._owner.create_time, "let_go": let_go}
         claimed: dict[str, Entry] = {}
 

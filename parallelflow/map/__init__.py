@@ -39,8 +39,8 @@ One element's way, from the list to the log:
   own, `series` its files their numbers, `interrupts` lets SIGINT end an element but nothing
   else, `taking_back` gives a chunk back that waits there.
 - `streams` are an element's standard output and error, which `drain`, a process beside the engine, reads, and `printed` shows
-  them in VisTrails; `left_running` brings what is printed when an element is over. `plain_python` hides from elements that an
-  engine is an IPython kernel.
+  them in VisTrails; `left_running` brings what is printed when an element is over, and `warned` has warnings shown once.
+  `plain_python` hides from elements that an engine is an IPython kernel.
 - `in_order` has elements come into the log, and what they print be shown, in the list's order.
 - `outcomes` is what travels back; `provenance` writes it into the workflow's log, and `exports` has VisTrails' graphs of that
   show it; `progress` tells how far it has come;

@@ -38,9 +38,9 @@ _PAUSE = 5
 _BRAKED = 50 * 2**10
 # How often it looks whether the engine is still there, in milliseconds; the end of its question's pipe tells, normally.
 _LOOK = 5000
-# What is left when the engine dies goes into its log, that much of it, without the marks between elements.
+# What is left when the engine dies goes into its log, that much of it, without the marks in between.
 _LAST_WORDS = 16 * 2**10
-MARK = rb"\0[0-9a-f]{12}:\d+\0"
+MARK = rb"\0[0-9a-f]{12}:(?:\d+|w[0-9a-fx!]*)\0"
 
 
 class Kept:

@@ -91,7 +91,9 @@ class ReadyPlan(Ready):
             self._look_up(module)
         for module_id in self.content.functions:
             short_way.prepare(self._objects[module_id], self.content.input_ports)
-            self._loop.set_input_port("FunctionPort", ModuleConnector(self._objects[module_id], "self"))
+            # Of a port that it is not told, VisTrails guesses the type, and says that it cannot.
+            spec = self._loop.input_specs["FunctionPort"]
+            self._loop.set_input_port("FunctionPort", ModuleConnector(self._objects[module_id], "self", spec))
         self._loop.input_port_names = self.content.input_ports
         self._loop.output_port_name = self.content.output_port
         self._loop.knows_own_ports = not self.content.is_range

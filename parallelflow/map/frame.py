@@ -71,6 +71,7 @@ class Frame(ABC):
         streams = of_elements()
         self._begun: list[tuple[int, float]] = []
         self._prepare(elements, indices)
+        streams.warned.begin()
         with streams.leading_here(), plain_python().in_force():
             started = time.perf_counter()
             try:
@@ -79,6 +80,7 @@ class Frame(ABC):
             except BaseException as error:  # SystemExit and the like, too
                 outcome.failure = self._broke_off(error)
             ended = time.perf_counter()
+            streams.warned.look()
             outcome.seconds = ended - started
         # Before the text: what a thread prints that ends meanwhile is in it then.
         outcome.goes_on = known().threads() or known().children()

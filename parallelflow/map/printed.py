@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from parallelflow.map.outcomes import NOTHING, Text
+from parallelflow.map.warned import shown_once
 
 
 def joined(first: Text, second: Text) -> Text:
@@ -27,7 +28,7 @@ def show(text: Text) -> None:
     """
     if text != NOTHING:
         _write(sys.stdout, text[0])
-        _write(sys.stderr, text[1])
+        _write(sys.stderr, shown_once(text[1]))
 
 
 def _write(stream: Any, text: str) -> None:

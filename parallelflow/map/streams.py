@@ -29,6 +29,7 @@ from IPython import get_ipython
 
 from parallelflow.map import drain
 from parallelflow.map.outcomes import Printed
+from parallelflow.map.warned import Warned, without_marks
 
 with contextlib.suppress(ImportError):  # there is none on Windows
     import fcntl
@@ -72,6 +73,7 @@ class Streams:
         for name in ("apply_request", "execute_request"):
             kernel.shell_handlers[name] = self._for_others(kernel.shell_handlers[name])
         os.register_at_fork(after_in_child=self._in_child)
+        self.warned = Warned(self._mark_in_errors, self._key)
 
     # ------------------------------------------------------------ the process that reads
 
@@ -218,11 +220,18 @@ class Streams:
         if os.getpid() != self._pid:
             self._flush()
             os._exit(0)  # a child that an element has forked and that goes on: the list is not the child's
+        self.warned.look()
         mark = b"\0%s:%d\0" % (self._key, index)
         for stream, (_, write) in zip(self._own, self._pipes, strict=True):
             with contextlib.suppress(ValueError, OSError):
                 stream.flush()
             os.write(write, mark)
+
+    def _mark_in_errors(self, mark: bytes) -> None:
+        for stream in (sys.stderr, self._own[1]):
+            with contextlib.suppress(Exception):  # whatever it is
+                stream.flush()
+        os.write(self._pipes[1][1], mark)
 
     def take(self) -> Printed:
         """Return what was printed since it was last called."""
@@ -254,7 +263,7 @@ class Streams:
         def so_far() -> str:
             nonlocal said
             self._flush()
-            said += "".join(self.take().between)
+            said += without_marks("".join(self.take().between))
             return said
 
         try:

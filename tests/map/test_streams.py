@@ -126,6 +126,23 @@ LATER = {
     "the element": "sys.stdout.write('element %d\\n' % i)",
 }
 
+# Python warns once of what a module's line says, until filters are changed; of a PythonSource's each time, for it is another
+# module each time.
+WARNS = """
+import string, time, warnings
+hasattr(string, "warn") or exec("import warnings\\ndef warn(text):\\n    warnings.warn(text)", vars(string))
+string.warn("again")
+time.sleep(0.001)
+if i % 100 == 0:
+    string.warn("at %d" % i)
+    warnings.warn("each time")
+if i == 150:
+    with warnings.catch_warnings():
+        pass
+o = i
+"""
+WARNED = {"again": 2, "at 100": 1, "each time": 3}
+
 
 def test_what_is_printed_by_what_elements_leave_behind_is_shown(vistrails: Any, clean_home: Path) -> None:
     flow = Flow()
@@ -136,6 +153,7 @@ def test_what_is_printed_by_what_elements_leave_behind_is_shown(vistrails: Any, 
             "o",
             repr(list(range(300))),
         )
+    flow.map(flow.python(WARNS, {"i": "Integer"}, {"o": "Integer"}), "i", "o", repr(list(range(300))))
     serial, ours = (run_in_batch(flow, side, clean_home) for side in ("serial", "ours"))
     # Not by a comparison of both, whose report would be as long as they are.
     lines, expected = Counter(ours.lines), Counter(serial.lines)
@@ -144,6 +162,11 @@ def test_what_is_printed_by_what_elements_leave_behind_is_shown(vistrails: Any, 
     elements = [line for line in ours.lines if line.startswith("element")]
     in_order = elements == [f"element {i}" for i in range(300)] * 2
     assert in_order
+    for said in (serial, ours):
+        assert {text: said.errors.count(b"UserWarning: %s" % text.encode()) for text in WARNED} == WARNED
+        assert b"\0" not in said.errors
+        assert b"Could not identify" not in said.errors  # of a second plan
+        assert b"cannot be written" not in said.errors  # of a profile that has no folder yet
 
 
 def mapped(source: str, count: int, **more: Any) -> Seen:
