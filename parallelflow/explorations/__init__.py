@@ -7,6 +7,7 @@
 - `cell_keys` says what the part of a cell is known by that engines have computed, so that it can be kept.
 - `exploring` is one run: the scheduler's source and sink. `client` is how VisTrails executes a cell, `filling` how its modules are
   given what engines have computed.
+- `vtk_outputs` is how what VTK's filters give comes to mappers in VisTrails.
 
 This room may import `parallelflow.map`, `parallelflow.cluster`, `parallelflow.texts`, VisTrails and the standard library; never Qt.
 """

@@ -19,6 +19,7 @@ from vistrails.core.modules.output_modules import OutputModule
 from vistrails.core.vistrail.job import JobMixin
 from vistrails.core.vistrail.module_control_param import ModuleControlParam
 
+from parallelflow.explorations import vtk_outputs
 from parallelflow.explorations.cells import Cell, called
 from parallelflow.map import window
 
@@ -56,7 +57,7 @@ def cut(cells: Sequence[Cell]) -> Cut:
     while more := {
         each.sourceId
         for each in pipeline.connection_list
-        if each.destinationId in in_client and each.sourceId not in in_client and _never_travels(each)
+        if each.destinationId in in_client and each.sourceId not in in_client and _never_travels(each, pipeline)
     }:
         own |= more
         in_client = downstream(pipeline, in_client | more)
@@ -85,9 +86,14 @@ def stays(module: Any, pipeline: Any) -> bool:
     return _is_job_cache(module) or window.module_needs(module, pipeline)
 
 
-def _never_travels(connection: Any) -> bool:
-    """Whether it is known beforehand that a value cannot be sent: a module itself, or a part of VTK's own pipeline."""
-    return connection.source.name in ("self", "Instance")
+def _never_travels(connection: Any, pipeline: Any) -> bool:
+    """Whether it is known beforehand that a value cannot be sent: a module itself, or what connects filters of VTK."""
+    if connection.source.name in ("self", "Instance"):
+        return True
+    # What is stored with it: VisTrails looks a port's type up only before it executes a pipeline.
+    return connection.source.db_signature == vtk_outputs.PORT_TYPE and not vtk_outputs.is_shown(
+        pipeline.modules[connection.destinationId].module_descriptor.module
+    )
 
 
 def _is_job_cache(module: Any) -> bool:

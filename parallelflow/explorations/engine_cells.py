@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from parallelflow.explorations import vtk_outputs
 from parallelflow.explorations.outcomes import CellError, Computed, Output, Texts
 from parallelflow.map import values
 from parallelflow.map.chunks import LONGEST_DURATION
@@ -187,7 +188,12 @@ class ReadyCells(Ready):
                 if known is not None and known.ports.keys() == ports:
                     continue
                 changed = True
-                output = Output({port: module.outputPorts.get(port) for port in ports}, module.list_depth)
+                found, asked = (
+                    {port: module.outputPorts.get(port) for port in ports},
+                    self.content.wanted.get(module_id, ()),
+                )
+                taken = {port: vtk_outputs.taken(value) if port in asked else value for port, value in found.items()}
+                output = Output(taken, module.list_depth)
                 why = _why_not(module, output)
                 if why is None:
                     computed.outputs[module_id] = output

@@ -17,6 +17,7 @@ from typing import Any
 
 from vistrails.core.modules.vistrails_module import ModuleError, ModuleHadError
 
+from parallelflow.explorations import vtk_outputs
 from parallelflow.explorations.outcomes import CellError, Computed
 from parallelflow.map.outcomes import ExecutionRecord, Host
 from parallelflow.map.provenance import WorkflowLog
@@ -103,7 +104,7 @@ class Filling:
                 self._forget.append(module.id)
                 if output is not None:
                     for port, value in output.ports.items():
-                        module.set_output(port, value)
+                        module.set_output(port, vtk_outputs.restored(value))
                     module.list_depth = output.list_depth
             if output is not None:
                 self._take_over(module, [])

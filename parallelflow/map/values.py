@@ -121,7 +121,6 @@ def _error(kind: type[BaseException], arguments: tuple[Any, ...]) -> BaseExcepti
 _MADE_IN_PYTHON = 1 << 9  # CPython's Py_TPFLAGS_HEAPTYPE
 
 register(BaseException, _reduce_error)
-register_named("VTKInstanceWrapper", vtk_data.reduce_wrapper)
 
 
 class CannotTravel(Exception):

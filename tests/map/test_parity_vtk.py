@@ -13,6 +13,7 @@ from parity import Stage, assert_same
 from workflows import Flow
 
 from parallelflow.cluster import Session
+from parallelflow.explorations import vtk_outputs
 from parallelflow.map import needs, values
 
 pytest.importorskip("vtkmodules", reason="VTK is not installed (make setup VISUAL=1)")
@@ -119,7 +120,7 @@ def test_arrays_of_numbers_arrive_as_what_they_are(kind: str) -> None:
     assert [arrived.GetTuple(number) for number in range(2)] == [(1, 2, 3), (4, 5, 6)]
 
 
-def test_of_a_filters_output_the_data_travels_and_goes_with_what_it_is_connected_to() -> None:
+def test_to_mappers_go_data_of_filters_which_live_as_long_as_what_shows_them() -> None:
     from vistrails.packages.vtk.vtk_wrapper.wrapper import VTKInstanceWrapper
     from vtkmodules.vtkFiltersCore import vtkElevationFilter
     from vtkmodules.vtkFiltersSources import vtkSphereSource
@@ -127,14 +128,14 @@ def test_of_a_filters_output_the_data_travels_and_goes_with_what_it_is_connected
     sphere, elevation, gone = vtkSphereSource(), vtkElevationFilter(), list[str]()
     sphere.SetThetaResolution(11)
     elevation.SetInputConnection(sphere.GetOutputPort())
-    arrived = values.unpack(values.pack([VTKInstanceWrapper(elevation.GetOutputPort())]))[0]
+    travels = vtk_outputs.taken(VTKInstanceWrapper(elevation.GetOutputPort()))
+    arrived = vtk_outputs.restored(values.unpack(values.pack(travels)))
     arrived.GetProducer().AddObserver("DeleteEvent", lambda *_: gone.append("data"))
     shows = vtkElevationFilter()
     shows.SetInputConnection(arrived.vtkInstance)
     del arrived
     gc.collect()
     shows.Update()
-    elevation.Update()
     assert shows.GetInput().GetNumberOfPoints() == elevation.GetOutput().GetNumberOfPoints() > 0
     assert shows.GetInput().GetPointData().GetScalars().GetName() == "Elevation"
     assert not gone
@@ -143,12 +144,15 @@ def test_of_a_filters_output_the_data_travels_and_goes_with_what_it_is_connected
     assert gone == ["data"]
 
 
-def test_the_output_of_a_filter_that_gives_nothing_cannot_travel() -> None:
+def test_the_output_of_a_filter_that_gives_nothing_does_not_travel() -> None:
+    from vistrails.packages.vtk.vtk_wrapper.wrapper import VTKInstanceWrapper
     from vtkmodules.vtkFiltersCore import vtkElevationFilter
 
     elevation = vtkElevationFilter()
-    with pytest.raises(values.CannotTravel, match="vtkElevationFilter of VTK gives nothing on its output 0"):
-        values.pack(elevation.GetOutputPort())
+    output = VTKInstanceWrapper(elevation.GetOutputPort())
+    assert vtk_outputs.taken(output) is output
+    with pytest.raises(values.CannotTravel, match="VTKInstanceWrapper"):
+        values.pack(output)
 
 
 _START = """
