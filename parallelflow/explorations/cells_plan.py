@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import vistrails.db.versions
 from vistrails.core.modules.basic_modules import Generator, PathObject
+from vistrails.core.modules.basic_modules import identifier as basic_pkg
 from vistrails.core.modules.vistrails_module import InvalidOutput
 from vistrails.core.vistrail.pipeline import Pipeline
 from vistrails.db.services.io import serialize as db_serialize
@@ -24,7 +25,15 @@ from parallelflow.explorations.cut import Cut, sources
 from parallelflow.explorations.outcomes import Texts
 from parallelflow.map import configuration, series, values
 from parallelflow.map.needs import Needed, Package, Subworkflow
-from parallelflow.map.plan import Connector, Run, Spec, parameters_of, restore_parameters, working_folder
+from parallelflow.map.plan import (
+    Connector,
+    Run,
+    Spec,
+    each_parameter,
+    parameters_of,
+    restore_parameters,
+    working_folder,
+)
 from parallelflow.map.seeds import Seeds
 
 
@@ -55,13 +64,15 @@ class CellsPlan:
 
     :param content: what it says.
     :param cells: by cell, the text of each of the plan's parameters.
+    :param are_files: of each of these, whether it is a file or folder by its type.
     :raises CannotTravel: when a value in it cannot be pickled.
     """
 
-    def __init__(self, content: CellsContent, cells: Sequence[Sequence[str]]):
+    def __init__(self, content: CellsContent, cells: Sequence[Sequence[str]], are_files: Sequence[bool]):
         self.content = content
         self.packed = values.pack(content)
         self._cells = cells
+        self._are_files = are_files
 
     @cached_property
     def digest(self) -> str:
@@ -75,6 +86,11 @@ class CellsPlan:
         """
         first = self.content.parameters
         return {place: text for place, text in enumerate(self._cells[index]) if text != first[place]}
+
+    def named(self) -> list[list[Any]]:
+        """Return what the cells' parameters name, each once, as elements: files and folders, and texts that may mean others."""
+        found = dict.fromkeys(each for cell in self._cells for each in zip(self._are_files, cell, strict=True))
+        return [[PathObject(text) if is_file else text] for is_file, text in found]
 
 
 def make_plan(cells: Sequence[Cell], where: Cut, objects: dict[int, Any], pause: Callable[[], None]) -> CellsPlan:
@@ -119,7 +135,12 @@ def make_plan(cells: Sequence[Cell], where: Cut, objects: dict[int, Any], pause:
         folder=working_folder(),
         file_pool=interpreter.filePool.directory,
     )
-    return CellsPlan(content, [parameters_of(cell.pipeline.modules[each] for each in order) for cell in cells])
+    texts = [parameters_of(cell.pipeline.modules[each] for each in order) for cell in cells]
+    return CellsPlan(content, texts, list(map(_is_file, each_parameter(pipeline.modules[each] for each in order))))
+
+
+def _is_file(parameter: Any) -> bool:
+    return parameter.identifier == basic_pkg and parameter.type in ("File", "Directory", "Path")
 
 
 class _Gathered:

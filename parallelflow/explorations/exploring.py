@@ -19,7 +19,7 @@ from parallelflow.explorations.client import Client
 from parallelflow.explorations.cut import cut
 from parallelflow.explorations.filling import Executed, Filling
 from parallelflow.explorations.outcomes import CellError, Computed
-from parallelflow.map import connected, printed, running, seeds, values
+from parallelflow.map import connected, lacking, printed, running, seeds, values
 from parallelflow.map.complaints import megabytes
 from parallelflow.map.engine_vistrails import host
 from parallelflow.map.kept import NONE, Results
@@ -178,6 +178,7 @@ class Exploring:
                 connection = session.connection
                 if connection is None:  # closed by somebody else in this very moment
                     raise ControllerLost(tr("The connection to the cluster was closed. Run the exploration again."))
+                self._check_files(connection.client)
                 work = Work(plan.packed, plan.digest, environment(), run_info, left, self._kept.cost())
                 running.run(session, connection, work, self, self, self._tick, self._breaking_off, self._going_on)
                 # One that fails ends the scheduler's run.
@@ -185,6 +186,19 @@ class Exploring:
                 assert len(left) < len(before)
         except (MapError, ClusterError) as error:
             raise ExplorationError(str(error)) from error
+
+    def _check_files(self, client: Any) -> None:
+        """Say which engines' hosts do not see which files and folders, before any cell runs.
+
+        :raises ExplorationError: if they are files for certain; a text that names one may mean something else.
+        """
+        told = tr("Asking engines whether they see the files")
+        for sentence, is_certain in lacking.complaints(
+            client, self._plan.content.files, self._plan.named(), lambda: self._client.tell(told)
+        ):
+            if is_certain:
+                raise ExplorationError(tr("{sentence} No cell was run.", sentence=sentence))
+            self.warn(sentence)
 
     def _breaking_off(self) -> None:
         """Nothing to do: it takes a second at most."""

@@ -218,21 +218,11 @@ class Execution:
 
         :raises MapError: if they are files for certain; a text that names one may mean something else.
         """
-        named, perhaps = lacking.paths_of(self.elements)
-        certain = [*on_ports, *named]
         told = tr("Asking engines whether they see the files")
-        hosts = lacking.hosts_without(client, [*certain, *perhaps], lambda: self._starting(told, 0.0))
-        for host, paths in hosts.items():
-            missing = [path for path in paths if path in certain]
-            one = (missing or paths)[0]
-            more = len(missing or paths) - 1
-            what = tr("'{path}' and {more} more files or folders", path=one, more=more) if more else f"'{one}'"
-            sentence = tr(
-                "{host} does not see {what}, which VisTrails' machine has: keep them in a folder that both share.",
-                host=host,
-                what=what,
-            )
-            if missing:
+        for sentence, is_certain in lacking.complaints(
+            client, on_ports, self.elements, lambda: self._starting(told, 0.0)
+        ):
+            if is_certain:
                 raise MapError(tr("{sentence} No element was run.", sentence=sentence))
             self.warn(sentence)
 

@@ -1,9 +1,10 @@
-"""Which files and folders that a Map names the hosts of its engines do not see; asked before any element runs.
+"""Which files and folders that elements name the hosts of the engines do not see; asked before any element runs.
 
 An engine looks for what is on the modules' ports when it gets the plan, which may be after others have begun; and nobody but
-the module itself knows what an element's file is for. So one engine of each host is asked first, where a Map names any.
+the module itself knows what an element's file is for. So one engine of each host is asked first, where any are named.
 
-May import ipyparallel, the cluster room and `parallelflow.map.forgetting`. What runs in an engine needs the standard library only.
+May import ipyparallel, the cluster room, `parallelflow.map.forgetting` and `parallelflow.texts`. What runs in an engine needs the
+standard library only.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 from parallelflow.cluster import internals
 from parallelflow.map.forgetting import Forgetting
+from parallelflow.texts import tr
 
 # How long, in seconds, engines may take to tell. One that is busy looks for itself, when it gets the plan.
 _TELL_WITHIN = 3.0
@@ -47,6 +49,32 @@ def paths_of(elements: Iterable[Iterable[Any]]) -> tuple[list[str], list[str]]:
         if len(certain) + len(perhaps) >= _MOST:
             break
     return list(certain)[:_MOST], [name for name in perhaps if name not in certain][:_MOST]
+
+
+def complaints(
+    client: Any, on_ports: list[str], elements: Iterable[Iterable[Any]], pause: Callable[[], None]
+) -> list[tuple[str, bool]]:
+    """Say which engines' hosts do not see which files and folders.
+
+    :param client: the ``ipyparallel.Client``.
+    :param on_ports: those that are the same for all elements.
+    :param elements: for each element its values.
+    :param pause: as for `hosts_without`.
+    :returns: by host a sentence, and whether they are files for certain; a text that names one may mean something else.
+    """
+    named, perhaps = paths_of(elements)
+    certain, found = {*on_ports, *named}, []
+    for host, paths in hosts_without(client, [*on_ports, *named, *perhaps], pause).items():
+        missing = [path for path in paths if path in certain]
+        one, more = (missing or paths)[0], len(missing or paths) - 1
+        what = tr("'{path}' and {more} more files or folders", path=one, more=more) if more else f"'{one}'"
+        sentence = tr(
+            "{host} does not see {what}, which VisTrails' machine has: keep them in a folder that both share.",
+            host=host,
+            what=what,
+        )
+        found.append((sentence, bool(missing)))
+    return found
 
 
 def _file(value: Any) -> str:

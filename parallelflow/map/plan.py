@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import pickle
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -391,13 +391,19 @@ def parameters_of(modules: Iterable[Any]) -> list[str]:
 
     :param modules: the modules, as VisTrails stores them.
     """
-    texts = []
+    return [parameter.strValue for parameter in each_parameter(modules)]
+
+
+def each_parameter(modules: Iterable[Any]) -> Iterator[Any]:
+    """Give every parameter of stored modules, in their order, Groups searched through.
+
+    :param modules: the modules, as VisTrails stores them.
+    """
     for module in modules:
         for function in module.functions:
-            texts += [parameter.strValue for parameter in function.params]
+            yield from function.params
         if module.is_group() and not module.is_abstraction():
-            texts += parameters_of(module.pipeline.module_list)
-    return texts
+            yield from each_parameter(module.pipeline.module_list)
 
 
 def restore_parameters(modules: Iterable[Any], texts: list[str]) -> None:
@@ -406,9 +412,5 @@ def restore_parameters(modules: Iterable[Any], texts: list[str]) -> None:
     :param modules: the modules, as VisTrails stores them.
     :param texts: what `parameters_of` returned; it is empty afterwards.
     """
-    for module in modules:
-        for function in module.functions:
-            for parameter in function.params:
-                parameter.strValue = texts.pop(0)
-        if module.is_group() and not module.is_abstraction():
-            restore_parameters(module.pipeline.module_list, texts)
+    for parameter in each_parameter(modules):
+        parameter.strValue = texts.pop(0)

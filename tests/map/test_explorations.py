@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +22,10 @@ from vistrails.core.vistrail.vistrailvariable import VistrailVariable
 from workflows import BASIC, OURS, Flow
 
 from parallelflow.cluster import Session
-from parallelflow.explorations.cells import explore
+from parallelflow.explorations.cells import ExplorationError, explore
 from parallelflow.explorations.client import PARAMETERS_KEY, CalledOff, Client
 from parallelflow.explorations.exploring import Exploring
+from parallelflow.map import lacking
 
 Explored = Mapping[tuple[int, str], Sequence[object]]
 
@@ -230,6 +232,39 @@ def test_variables_groups_subworkflows_and_loops_are_as_in_vistrails(explorer: E
     assert ours.ran == own.ran
     assert there(ours.log) >= {"Group", "PythonSource"}
     assert ours.failed == own.failed == []
+
+
+@pytest.mark.parametrize("kind", ["File", "String"])
+def test_files_that_a_host_of_engines_lacks_are_told_before_any_cell_runs(
+    explorer: Explorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    names = [str(tmp_path / name) for name in ("one", "two")]
+    for name in names:
+        Path(name).write_text(name)
+    flow = Flow()
+    file = flow.add(kind, {"value": names[0]})
+    read = flow.python("o = open(f if isinstance(f, str) else f.name).read()", {"f": kind}, {"o": "String"})
+    flow.connect(file, "value", read, "f")
+    flow.connect(read, "o", flow.parity("Keeps"), "value")
+    asked: list[list[str]] = []
+
+    def hosts_without(client: object, paths: list[str], pause: Callable[[], None]) -> dict[str, list[str]]:
+        pause()
+        asked.append(sorted(paths))
+        return {"node2": [names[1]]}
+
+    monkeypatch.setattr(lacking, "hosts_without", hosts_without)
+    said = f"node2 does not see '{names[1]}', which VisTrails' machine has: keep them in a folder that both share."
+    controller, explored = explorer.controller(flow), {(file, "value"): names}
+    if kind == "File":
+        with pytest.raises(ExplorationError, match=re.escape(f"{said} No cell was run.")):
+            explorer.ours(controller, explored)
+        assert parity_values.HELD["kept"] == []
+    else:  # which may mean something else
+        ours = explorer.ours(controller, explored)
+        assert ours.kept == [{"value": name} for name in names]
+        assert ours.warned == [f"Parameter exploration: {said}"]
+    assert asked == [sorted(names)]
 
 
 def test_outputs_that_go_to_vistrails_are_computed_as_connected_ones(explorer: Explorer) -> None:
