@@ -12,7 +12,7 @@ from typing import Any
 from driver import Scenario, User
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "examples"))
-from building import Vistrail
+from building import MATPLOTLIB, Vistrail
 
 EXPLORE = "Run parameter exploration on the cluster"
 SPREADSHEET = "org.vistrails.vistrails.spreadsheet"
@@ -65,7 +65,12 @@ def sheets() -> dict[str, dict[str, Any]]:
 
 
 def _content(cell: Any) -> str:
-    return str(cell.browser.toPlainText()) if hasattr(cell, "browser") else type(cell).__name__
+    if hasattr(cell, "browser"):
+        return str(cell.browser.toPlainText())
+    if hasattr(cell, "figure"):
+        lines = [line for axes in cell.figure.axes for line in axes.lines]
+        return f"{type(cell).__name__}: {[[line.get_marker(), line.get_xydata().tolist()] for line in lines]}"
+    return type(cell).__name__
 
 
 def execute_in_vistrails(user: User, view: Any) -> Steps:
@@ -215,6 +220,51 @@ def explore_and_cancel(user: User) -> Scenario:
     yield from execute_on_cluster(user)
     user.seen["sheets"] = sheets()
     user.seen["ran"] = [each[:2] for each in tally(user)]
+
+
+def explore_figures(user: User) -> Scenario:
+    """Figures of matplotlib, three columns and two rows."""
+
+    def make(vistrail: Vistrail) -> None:
+        source = vistrail.add_source((0, 3), "", "y = [f, 2 * f, f * f]", {"f": "Float"}, {"y": "List"}, f=1)
+        plot = vistrail.add("MplLinePlot", (0, 2), "", MATPLOTLIB)
+        figure = vistrail.add("MplFigure", (0, 1), "", MATPLOTLIB)
+        cell = vistrail.add("MplFigureCell", (0, 0), "", MATPLOTLIB)
+        vistrail.connect(source, "y", plot, "y")
+        vistrail.connect(plot, "value", figure, "addPlot")
+        vistrail.connect(figure, "figure", cell, "figure")
+        explored = {(source, "f"): [1, 2, 3], (plot, "marker"): ["circle marker", "x marker"]}
+        vistrail.explore("figures", explored, layout={("MplFigureCell", -1): (0, 0)})
+
+    never_ask()
+    view = open_exploration(user, make, "figures")
+    yield
+    for turn, execute in (("own", execute_in_vistrails(user, view)), ("ours", execute_on_cluster(user))):
+        yield from execute
+        user.seen[turn] = cells_in_log(view)
+    user.seen["sheets"] = sheets()
+    user.seen["messages"] = user.messages()
+
+
+vars(explore_figures)["packages"] = ("spreadsheet", "matplotlib", "controlflow", "ipyparallel_flow")
+
+
+def explore_without_spreadsheet(user: User) -> Scenario:
+    """Cells that are shown nowhere."""
+
+    def make(vistrail: Vistrail) -> None:
+        code = _CODE.format(tally=str(user.folder / "tally"), seconds=0)
+        source = vistrail.add_source((0, 1), "", code, {"a": "Integer", "b": "Integer"}, {"o": "File"}, a=0, b=0)
+        vistrail.connect(source, "o", vistrail.add("StandardOutput", (0, 0)), "value")
+        vistrail.explore("nowhere", {(source, "a"): [1, 2, 3], (source, "b"): [10, 20]})
+
+    never_ask()
+    view = open_exploration(user, make, "nowhere")
+    yield
+    for turn, execute in (("own", execute_in_vistrails(user, view)), ("ours", execute_on_cluster(user))):
+        yield from execute
+        user.seen[turn] = {"ran": tally(user), "log": cells_in_log(view), "said": user.messages()[-1]}
+    user.seen["pid"] = str(os.getpid())
 
 
 def _button() -> Any:

@@ -52,3 +52,32 @@ def test_without_an_exploration_it_says_so_and_cancel_leaves_the_cells_that_are_
     assert seen["ran"] == sorted([str(a), str(b)] for a in (1, 2, 3) for b in (10, 20))
     *_, last = seen["sheets"].values()
     assert len(last) == 1 + 5  # its size, and the cells but for the one that fails
+
+
+def test_figures_are_made_on_engines_and_shown_in_the_same_cells(play: Callable[..., Seen]) -> None:
+    seen = play("explore_figures")
+    (name, own), (_, ours) = seen["sheets"].items()
+    assert name == "PE#0 figures.vt 0"
+    assert ours == own
+    points = [[float(x), float(y)] for x, y in enumerate((3, 6, 9))]
+    assert own["1 2"] == f"MplFigureCellWidget: {[['x', points]]}"
+    assert len(own) == 1 + 6
+    for mine, its in zip(seen["ours"], seen["own"], strict=True):
+        assert {name: state[:1] for name, state in mine["modules"].items()} == {
+            name: state[:1] for name, state in its["modules"].items()
+        }
+        assert {name for name, state in mine["modules"].items() if state[2]} == {
+            *("PythonSource", "MplLinePlot", "MplFigure"),
+        }
+    assert not [text for text in seen["messages"] if "Parameter exploration" in text]
+
+
+def test_without_the_spreadsheet_cells_are_computed_all_the_same(play: Callable[..., Seen]) -> None:
+    seen = play("explore_without_spreadsheet")
+    own, ours = seen["own"], seen["ours"]
+    cells = sorted([str(a), str(b)] for b in (10, 20) for a in (1, 2, 3))
+    assert [each[:2] for each in ours["ran"]] == [each[:2] for each in own["ran"]] == cells
+    assert {pid for *_, pid in own["ran"]} == {seen["pid"]}
+    assert seen["pid"] not in {pid for *_, pid in ours["ran"]}
+    assert [cell["completed"] for cell in ours["log"]] == [cell["completed"] for cell in own["log"]]
+    assert "1 of 6 cells of the parameter exploration failed" in ours["said"]

@@ -39,6 +39,7 @@ from parallelflow.map import (
     running,
     watch,
 )
+from parallelflow.map.marks import KEY
 from parallelflow.map.module import Map
 from parallelflow.map.work import Limits
 
@@ -365,6 +366,49 @@ def test_cancel_twice_in_a_row_works(session: Session, marks: Path) -> None:
         assert view.aborted_at is not None
         assert time.monotonic() - view.aborted_at < 2.0
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
+
+
+def run_loop(source: str, elements: list[Any], folder: Path, view: DummyView | None = None) -> Outcome:
+    """Have a marked module loop over a list."""
+    flow, results = Flow(), folder / "results.json"
+    numbers = flow.python(f"o = {elements!r}", {}, {"o": "[Integer]"})
+    loops = flow.python(source, {"i": "Integer"}, {"o": "Integer"}, annotations={KEY: ""})
+    writes = flow.python(
+        f"import json, pathlib\npathlib.Path({str(results)!r}).write_text(json.dumps(i))", {"i": "[Integer]"}, {}
+    )
+    flow.connect(numbers, "o", loops, "i")
+    flow.connect(loops, "o", writes, "i")
+    started = time.monotonic()
+    done = Interpreter.get().execute(flow.build(OURS), view=view or DummyView())
+    found = [json.loads(results.read_text())] if results.exists() else []
+    results.unlink(missing_ok=True)
+    return Outcome(found, done.errors, time.monotonic() - started)
+
+
+def test_a_marked_loop_survives_the_death_of_an_engine_and_can_be_cancelled(
+    session: Session, marks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parallelflow.map.chunks.TARGET_DURATION", 0.05)  # an element is a chunk
+    start_vistrails(session)
+    victim = engine_pids(session)[0]
+    with once_written(marks, 6, lambda: os.kill(victim, signal.SIGKILL)):
+        outcome = run_loop(marked(marks, SLOW), list(range(30)), tmp_path)
+    assert outcome.errors == {}
+    assert outcome.results == [i * i for i in range(30)]
+    ran = len(list(marks.iterdir()))
+    assert 30 <= ran <= 31  # the one that ran on the dead engine
+    view = View()
+
+    def cancel_when_running() -> None:
+        view.action = view.cancel
+
+    with once_written(marks, ran + 1, cancel_when_running):
+        outcome = run_loop(marked(marks, "time.sleep(3600)\no = i"), list(range(100, 200)), tmp_path, view)
+    assert view.aborted_at is not None
+    assert time.monotonic() - view.aborted_at < WITHIN  # it did not run in VisTrails after all
+    assert outcome.results is None
+    assert len(list(marks.iterdir())) <= ran + 3  # what waited was dropped, but for what began before it heard
+    assert run_loop("o = i + 1", [1, 2, 3], tmp_path).results == [2, 3, 4]
 
 
 def test_what_begins_after_all_although_it_was_to_be_dropped_is_interrupted_too(
