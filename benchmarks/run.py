@@ -29,6 +29,7 @@ import blas
 import cluster_start
 import explorations
 import kept_results
+import loops
 import plots
 import tables
 
@@ -73,6 +74,8 @@ BLAS_SHARE = 0.9
 
 EXPLORATION_RATIO = 0.55
 
+LOOP_RATIO = 0.55
+
 # Seconds for kept results that are taken again; shares of the time with nothing kept; seconds without a turn for the window.
 KEPT = {"hits": 0.15, "10 ms": 1.02, "trivial": 1.02, "gap": 0.1}
 
@@ -95,6 +98,7 @@ def main() -> None:
         results["growth"] = _growth(results["cases"])
         results["bytes"] = _bytes_sent(session)
         results["exploration"] = _exploration(rounds)
+        results["loop"] = _loop(rounds)
         results["kept"] = _kept(rounds)
         results["memory"] = _memory()
         results["blas"] = _blas(rounds)
@@ -343,9 +347,19 @@ def _verdict(good: bool) -> str:
 def _exploration(rounds: int) -> dict[str, Any]:
     """How long an exploration takes against VisTrails' own."""
     times = explorations.measure(rounds)
+    return _beside_own(f"exploration of {times['cells']} cells of {times['work']:g} s", times, EXPLORATION_RATIO)
+
+
+def _loop(rounds: int) -> dict[str, Any]:
+    """How long a marked module's loop takes against VisTrails' own."""
+    times = loops.measure(rounds)
+    return _beside_own(f"marked loop of {times['elements']} elements of {times['work']:g} s", times, LOOP_RATIO)
+
+
+def _beside_own(what: str, times: dict[str, Any], bound: float) -> dict[str, Any]:
     ratio = _spread([ours / own for ours, own in zip(times["ours"], times["own"], strict=True)])
-    print(f"exploration of {times['cells']} cells of {times['work']:g} s: {_show(ratio)} of VisTrails' own time")
-    print(_verdict(ratio["median"] <= EXPLORATION_RATIO))
+    print(f"{what}: {_show(ratio)} of VisTrails' own time")
+    print(_verdict(ratio["median"] <= bound))
     return {**times, "ratio": ratio}
 
 

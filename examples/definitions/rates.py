@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from building import Default, Vistrail
-from definitions.sweep import SIMULATE, START
+from building import Vistrail
+from definitions.sweep import add_simulation
 
 FEED = [0.022, 0.030, 0.038, 0.046]
 KILL = [0.055, 0.059, 0.063]
@@ -25,20 +25,7 @@ PICTURE = """
 
 def build(vistrail: Vistrail) -> None:
     """Add the workflow and its exploration."""
-    start = vistrail.add_source(
-        (0, 3), "Starting state", START, {"size": "Integer"}, {"start": "File"}, size=Default(64, "size")
-    )
-    simulation = vistrail.add_source(
-        (0, 2),
-        "Gray-Scott simulation",
-        SIMULATE,
-        {"start": "File", "steps": "Integer", "feed": "Float", "kill": "Float"},
-        {"result": "File"},
-        steps=Default(2500, "steps"),
-        feed=FEED[0],
-        kill=KILL[0],
-    )
-    vistrail.connect(start, "start", simulation, "start")
+    simulation = add_simulation(vistrail, 2, 64, 2500, feed=FEED[0], kill=KILL[0])
     picture = vistrail.add_source((0, 1), "Picture", PICTURE, {"result": "File"}, {"picture": "File"})
     vistrail.connect(simulation, "result", picture, "result")
     show = vistrail.add(

@@ -71,18 +71,7 @@ OVERVIEW = """
 
 def build(vistrail: Vistrail) -> None:
     """Add the workflow, once with each Map."""
-    start = vistrail.add_source(
-        (0, 4), "Starting state", START, {"size": "Integer"}, {"start": "File"}, size=Default(80, "size")
-    )
-    simulation = vistrail.add_source(
-        (0, 3),
-        "Gray-Scott simulation",
-        SIMULATE,
-        {"start": "File", "steps": "Integer", "feed": "Float", "kill": "Float"},
-        {"result": "File"},
-        steps=Default(3000, "steps"),
-    )
-    vistrail.connect(start, "start", simulation, "start")
+    simulation = add_simulation(vistrail, 3, 80, 3000)
     rates = vistrail.add("List", (1.6, 4), "Feed and kill rates", value=RATES)
     overview = vistrail.add_source(
         (1.2, 1), "Overview", OVERVIEW, {"results": "List", "rates": "List"}, {"overview": "File"}
@@ -109,3 +98,27 @@ def build(vistrail: Vistrail) -> None:
         appears in the spreadsheet, if that package is enabled, and otherwise becomes the file sweep.png.
         """,
     )
+
+
+def add_simulation(vistrail: Vistrail, row: int, size: int, steps: int, **rates: float) -> int:
+    """Add the simulation, with the state that it starts from above it, and return its id.
+
+    :param row: where it lies
+    :param size: of the state, in cells each way
+    :param steps: how many are simulated
+    :param rates: where they are not connected
+    """
+    start = vistrail.add_source(
+        (0, row + 1), "Starting state", START, {"size": "Integer"}, {"start": "File"}, size=Default(size, "size")
+    )
+    simulation = vistrail.add_source(
+        (0, row),
+        "Gray-Scott simulation",
+        SIMULATE,
+        {"start": "File", "steps": "Integer", "feed": "Float", "kill": "Float"},
+        {"result": "File"},
+        steps=Default(steps, "steps"),
+        **rates,
+    )
+    vistrail.connect(start, "start", simulation, "start")
+    return simulation

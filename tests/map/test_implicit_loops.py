@@ -283,17 +283,19 @@ def test_an_element_that_fails(how: str, depth: int) -> None:
     _same(lambda mark: _fails(mark, hows, depth), "logged", "plain", fails=None)
 
 
-def test_an_element_that_fails_in_a_group() -> None:
-    def make(mark: Mark) -> Flow:
-        flow, inner = Flow(), Flow()
-        fails = inner.parity("Fails")
-        inner.inputs, inner.outputs = {"value": (fails, "value")}, {"value": (fails, "value")}
-        loop = flow.group(inner, annotations=mark)
-        flow.connect(_gives(flow, "['fine', 'exception', 'fine']", "[String]"), "o", loop, "value")
-        flow.connect(loop, "value", flow.parity("Lists"), "value")
-        return flow
+def _group_of(name: str, mark: Mark, expression: str, kind: str) -> Flow:
+    """A Group that loops, with one of our modules in it."""
+    flow, inner = Flow(), Flow()
+    module = inner.parity(name)
+    inner.inputs, inner.outputs = {"value": (module, "value")}, {"value": (module, "value")}
+    loop = flow.group(inner, annotations=mark)
+    flow.connect(_gives(flow, expression, kind), "o", loop, "value")
+    flow.connect(loop, "value", flow.parity("Lists"), "value")
+    return flow
 
-    _same(make, fails=True)
+
+def test_an_element_that_fails_in_a_group() -> None:
+    _same(lambda mark: _group_of("Fails", mark, "['fine', 'exception', 'fine']", "[String]"), fails=True)
 
 
 @pytest.mark.parametrize("depth", [1, 2])
@@ -320,16 +322,7 @@ def test_elements_that_are_suspended(depth: int) -> None:
 
 
 def test_elements_that_are_suspended_in_a_group() -> None:
-    def make(mark: Mark) -> Flow:
-        flow, inner = Flow(), Flow()
-        waits = inner.parity("Suspends")
-        inner.inputs, inner.outputs = {"value": (waits, "value")}, {"value": (waits, "value")}
-        loop = flow.group(inner, annotations=mark)
-        flow.connect(_gives(flow, "[0, 1, 2]", "[Integer]"), "o", loop, "value")
-        flow.connect(loop, "value", flow.parity("Lists"), "value")
-        return flow
-
-    _same(make)
+    _same(lambda mark: _group_of("Suspends", mark, "[0, 1, 2]", "[Integer]"))
 
 
 # ---------------------------------------------------------------- what runs in VisTrails
