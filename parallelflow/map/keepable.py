@@ -6,6 +6,7 @@ May import the map room.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from parallelflow.map import named_files
@@ -67,8 +68,11 @@ class Keepable:
 
     def prepare(self) -> None:
         """Make the keys of elements that may name files, before one runs: afterwards something else may be in them."""
-        for index in range(len(self._elements)):
-            if not names_no_file(self._elements[index]):
+        elements = self._elements
+        if {list, tuple}.issuperset(map(type, elements)) and _PLAIN.issuperset(map(type, chain.from_iterable(elements))):
+            return  # nearly all lists, at a glance
+        for index in range(len(elements)):
+            if not names_no_file(elements[index]):
                 self._key(index)
             self._pause()
 

@@ -248,15 +248,20 @@ class Results:
         self._keepable.hear(report)
         if self._keepable.why_not:
             self._warn(tr("Results are not kept: {why}", why=self._keepable.why_not))
+        self._tell_trouble()
+        results = report.outcome.values
+        seconds = dict.fromkeys(results, 0.0)
+        for record in report.outcome.records:
+            if record.ended is not None and record.iteration in seconds:
+                seconds[record.iteration] += (record.ended - record.started).total_seconds()
+        if not seconds or max(seconds.values()) < SHORTEST:  # as in most chunks
+            return
         iterations: dict[int, list[IterationRecord]] = {}
         for record in report.outcome.records:
             iterations.setdefault(record.iteration, []).append(record)
-        for index, value in report.outcome.values.items():
-            records = iterations.get(index, [])
-            seconds = sum((each.ended - each.started).total_seconds() for each in records if each.ended is not None)
-            if seconds >= SHORTEST and self._writer.trouble is None:
-                self._add(report, index, value, seconds, records)
-        self._tell_trouble()
+        for index, value in results.items():
+            if seconds[index] >= SHORTEST and self._writer.trouble is None:
+                self._add(report, index, value, seconds[index], iterations.get(index, []))
 
     def _add(self, report: Report, index: int, value: Any, seconds: float, records: list[IterationRecord]) -> None:
         executions = [self._executions(record) for record in records]
