@@ -69,7 +69,9 @@ class Keepable:
     def prepare(self) -> None:
         """Make the keys of elements that may name files, before one runs: afterwards something else may be in them."""
         elements = self._elements
-        if {list, tuple}.issuperset(map(type, elements)) and _PLAIN.issuperset(map(type, chain.from_iterable(elements))):
+        if {list, tuple}.issuperset(map(type, elements)) and _PLAIN.issuperset(
+            map(type, chain.from_iterable(elements))
+        ):
             return  # nearly all lists, at a glance
         for index in range(len(elements)):
             if not names_no_file(elements[index]):

@@ -18,7 +18,7 @@ from vistrails.packages.controlflow.looping import For as SerialFor
 from vistrails.packages.controlflow.utils import Filter as SerialFilter
 from vistrails.packages.controlflow.utils import Map as SerialMap
 
-from parallelflow.map import engine
+from parallelflow.map import engine, garbage
 from parallelflow.map.looping import Loop, Looping, nothing_connected, over_list
 from parallelflow.texts import tr
 
@@ -211,7 +211,9 @@ def _run_in_parallel(module: Any) -> bool:
     needs_window = window.needs(functions)
     if needs_window is None:
         loop: Loop = module
-        Execution(module, loop.looping()).run()
+        with garbage.in_steps():  # a list of many would have Python go through the logs of all earlier Maps
+            looping = loop.looping()
+        Execution(module, looping).run()
         return True
     debug.warning(
         tr(

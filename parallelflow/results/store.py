@@ -34,7 +34,7 @@ _OTHER_MACHINE = 86_400.0
 _LOOK_EVERY = 64 * 1024**2
 
 # So many entries are gone through without a pause.
-_WITHOUT_PAUSE = 1000
+_WITHOUT_PAUSE = 250
 
 # The files that this process writes.
 _open: set[Path] = set()
