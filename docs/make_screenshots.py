@@ -162,7 +162,7 @@ def dialogs(parent: Any = None) -> Iterator[tuple[str, Any]]:
     )
     yield "preferences", PreferencesDialog(parent, Settings(), ["default", "hpc", "lab"], 8)
     yield "converted", Message(parent, said_of_conversion())
-    yield "results", ResultsDialog(parent, kept_results(), "/home/ada/.vistrails/parallelflow/results")
+    yield "results", ResultsDialog(parent, kept_results(), "/home/ada/.vistrails/parallelflow-results")
     orphans = [
         Orphan("controller", 18022, _HERE, _NOW - 86400, "default"),
         Orphan("engine", 18025, _HERE, _NOW - 86399, "default"),

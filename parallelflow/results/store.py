@@ -21,8 +21,9 @@ from parallelflow.texts import tr
 
 SUFFIX = ".kept"
 
-# Where the folder lies in VisTrails' own for what belongs to the user.
-PLACE = Path("parallelflow") / "results"
+# Where the folder lies in VisTrails' own for what belongs to the user. That one may be on `sys.path`, for the user's packages:
+# a folder `parallelflow` in there would be taken for this project where it is installed from a clone.
+PLACE = Path("parallelflow-results")
 
 # So many letters of a plan's digest begin the name of its files.
 _LETTERS = 32

@@ -14,7 +14,7 @@ import pytest
 from parallelflow.results import file as files
 from parallelflow.results import writer as writers
 from parallelflow.results.file import Header, ResultFile, Unreadable
-from parallelflow.results.store import Store
+from parallelflow.results.store import PLACE, Store
 from parallelflow.results.writer import Writer
 
 PLAN = "ab" * 32
@@ -43,6 +43,20 @@ def read(store: Store, *keys: bytes, plan: str = PLAN) -> list[list[bytes] | Non
         return [None if result is None else [bytes(part) for part in result[1]] for result in results]
     finally:
         found.close()
+
+
+def test_the_folder_does_not_hide_this_project_from_a_vistrails_with_packages_of_the_users(tmp_path: Path) -> None:
+    write(Store(tmp_path / PLACE, MUCH), b"a")
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import parallelflow; print(parallelflow.IDENTIFIER)"
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+    )
+    assert (run.stdout, run.stderr) == ("org.vistrails.parallelflow\n", "")
 
 
 def kept(store: Store) -> list[Path]:
@@ -214,7 +228,7 @@ _WRITES = """
 import sys, time
 from pathlib import Path
 from parallelflow.results.file import Header
-from parallelflow.results.store import Store
+from parallelflow.results.store import PLACE, Store
 store = Store(Path(sys.argv[1]), 10**9)
 writer = store.writer(Header("ab" * 32, until_completed=True))
 for number in range(int(sys.argv[2])):
