@@ -6,10 +6,11 @@ an answer is a :class:`Questions` that the layer above hands in.
 
 - `session` is what everything above uses: it connects, starts, stops, lets go. `state` is what it shows, `settings` and
   `questions` what it goes by, `errors` what it raises.
-- `processes` starts, knows and stops what is ours. `started` is one process or job of that, `logs` are their logs, `failures`
-  says why engines did not start.
+- `processes` starts what is ours, `stopper` stops it and notices when it ends by itself, `inventory` knows it. `started` is one
+  thing of that, of two kinds with the same methods: a process of this machine, and the batch job of `jobs`. `logs` are their
+  logs, `failures` says why engines did not start.
 - `queue_state` asks a batch system about a job.
-- `jobs` has a profile's own launcher start engines elsewhere, by SSH or a batch system. `launchers` is what the profile's
+- A batch job is what a profile's own launcher has started elsewhere, by SSH or a batch system. `launchers` is what the profile's
   configuration says about that, and what the launcher of one job does; `elsewhere` adapts ipyparallel's
   launchers: `batch` those of batch systems, `ssh` the one for SSH, by one `login` to each machine, at whose other end `there` runs;
   `commands` runs what these need.

@@ -12,7 +12,6 @@ from .logs import Logs
 from .started import Started
 
 _MOST_LOGS = 3  # that an error shows the ends of
-_MOST_PIDS = 10  # that a sentence names
 
 # What differs between two logs that say the same: times, process ids, addresses, uuids.
 _DIFFERENT = re.compile(r"\b(?:0x)?[0-9a-f]*[0-9][0-9a-f]*\b")
@@ -33,7 +32,7 @@ def not_started(
 ) -> StartError:
     """The error about engines that did not start, with the end of each one's log, and what many say said once.
 
-    :param dead: those that ended, and jobs that did
+    :param dead: those that ended
     :param late: those that run and have not registered in time
     :param missing: how many engines that is
     :param wanted: of how many
@@ -45,13 +44,12 @@ def not_started(
     for engine in (*dead, *late):
         tail = logs.tail(engine)
         tails[engine.entry.token] = tail
-        how = engine.job.name if engine.job is not None else engine.ending if engine in dead else ""
-        alike.setdefault((how, _DIFFERENT.sub("#", tail)), []).append(engine)
+        alike.setdefault((engine.fails_like(engine in dead), _DIFFERENT.sub("#", tail)), []).append(engine)
     told = [
         FailedLog(
             tails[group[0].entry.token],
             group[0].log_path,
-            _what_happened(group, timeout, ended=group[0] in dead),
+            group[0].not_ready(group, timeout, ended=group[0] in dead),
             same=len(group) - 1,
         )
         for group in list(alike.values())[:_MOST_LOGS]
@@ -69,52 +67,4 @@ def not_started(
     return StartError(
         tr("{missing} of {wanted} engines did not start.", missing=missing, wanted=wanted),
         *told,
-    )
-
-
-def _what_happened(group: Sequence[Started], timeout: float, ended: bool) -> str:
-    """A sentence on engines that did not start, which all failed in the same way.
-
-    :param group: the engines, or one job
-    :param timeout: seconds that they had
-    :param ended: whether they ended by themselves
-    """
-    first, seconds = group[0], round(timeout)
-    said = first.job.look() if first.job is not None else ""
-    if first.job is not None and ended and said:
-        return tr("{launcher} ended; the batch system says: {said}.", launcher=first.job.name, said=said)
-    if first.job is not None and ended:
-        return tr("{launcher} ended.", launcher=first.job.name)
-    if first.job is not None and said:
-        return tr(
-            "{launcher} had not registered after {seconds} seconds. The batch system says of the job, which is cancelled now:"
-            " {said}. If it only has to wait for longer, give it more time with the preference start_timeout.",
-            launcher=first.job.name,
-            seconds=seconds,
-            said=said,
-        )
-    if first.job is not None and first.job.queued:
-        return tr(
-            "{launcher} had not registered after {seconds} seconds. If the job was still waiting in its queue, give it more"
-            " time with the preference start_timeout.",
-            launcher=first.job.name,
-            seconds=seconds,
-        )
-    if first.job is not None:
-        return tr("{launcher} had not registered after {seconds} seconds.", launcher=first.job.name, seconds=seconds)
-    pids = ", ".join([str(engine.entry.pid) for engine in group[:_MOST_PIDS]] + ["..."] * (len(group) > _MOST_PIDS))
-    if not ended and len(group) == 1:
-        return tr("Process {pid} had not registered after {seconds} seconds.", pid=pids, seconds=seconds)
-    if not ended:
-        return tr("Processes {pids} had not registered after {seconds} seconds.", pids=pids, seconds=seconds)
-    if len(group) == 1:
-        return first.by_status(
-            tr("Process {pid} ended.", pid=pids),
-            tr("Process {pid} was killed by signal {number}.", pid=pids, number=first.number),
-            tr("Process {pid} ended with exit status {number}.", pid=pids, number=first.number),
-        )
-    return first.by_status(
-        tr("Processes {pids} ended.", pids=pids),
-        tr("Processes {pids} were killed by signal {number}.", pids=pids, number=first.number),
-        tr("Processes {pids} ended with exit status {number}.", pids=pids, number=first.number),
     )

@@ -35,10 +35,10 @@ def write(folder: Path, controller: Entry, engines: Iterable[Entry]) -> None:
 
     :param folder: the profile's folder
     :param controller: our controller
-    :param engines: our engines and jobs, the latest last
+    :param engines: our engines and batch jobs, the latest last
     """
     engines = list(engines)
-    jobs = [engine.job for engine in engines if engine.job is not None]
+    launcher = engines[-1].launcher if engines else ""
     common = {"profile_dir": str(folder), "cluster_id": "", "state": "running", "log": log}
     # The objects only serve to write what the installed ipyparallel reads; they start nothing.
     cluster = Cluster(
@@ -54,7 +54,7 @@ def write(folder: Path, controller: Entry, engines: Iterable[Entry]) -> None:
     launchers = {
         str(number): LocalEngineLauncher(pid=engine.pid, output_file=engine.log_path, **common)
         for number, engine in enumerate(engines)
-        if engine.job is None
+        if not engine.launcher
     }
     if launchers:
         engine_set = LocalEngineSetLauncher(engine_set_id=_SET, n=len(launchers), **common)
@@ -62,11 +62,10 @@ def write(folder: Path, controller: Entry, engines: Iterable[Entry]) -> None:
         cluster.engines = {_SET: engine_set}
     try:
         content = cluster.to_dict()
-        if jobs and engines[-1].job is not None:
-            kind = jobs[-1]["launcher"]
-            states = [job["state"] for job in jobs if job["launcher"] == kind]
+        if launcher:
+            states = [(engine.job or {})["state"] for engine in engines if engine.launcher == launcher]
             content["engines"] = {
-                "class": abbreviate_launcher_class(import_item(kind)),
+                "class": abbreviate_launcher_class(import_item(launcher)),
                 "sets": {f"{_SET}-{number}": state for number, state in enumerate(states)},
             }
         profile.write_private(profile.cluster_file(folder), json.dumps(content))

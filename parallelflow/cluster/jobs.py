@@ -1,14 +1,12 @@
-"""Jobs, engines that a launcher of the profile starts elsewhere: submitted, kept on record, given up, cancelled.
+"""Batch jobs: engines that a launcher of the profile starts elsewhere, as a kind of started thing.
 
-One job, as its launcher has it, is a :class:`.launchers.Job`. Which jobs are ours, and what is done with jobs and processes
-alike, is up to `processes`.
+What its launcher has of one is a :class:`.launchers.Job`. Which ones are ours is up to `inventory`.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent import futures
 from dataclasses import replace
 from functools import partial
@@ -21,96 +19,55 @@ from parallelflow.texts import tr
 from . import threads
 from .errors import ClusterError, StopError
 from .launchers import Job
-from .record import Entry, Record
+from .record import Entry
 from .started import Started
 from .waiting import Wait
 
 log = logging.getLogger(__name__)
 
 LAUNCHERS_SHARE = 0.8
-"""Of the time limit for stopping: what the launchers of jobs may take."""
+"""Of the time limit for stopping: what the launchers of batch jobs may take."""
 
 
-class Jobs:
-    """The jobs of a profile, from their submission to their end.
+class BatchJob(Started):
+    """Engines that a launcher of the profile starts elsewhere: all of them are one thing.
 
-    :param profile_dir: the profile's folder
-    :param record: the profile's record
+    :param entry: what is on record about it
+    :param job: what its launcher has of it
+    :param registered: whether all of its engines have registered
     """
 
-    def __init__(self, profile_dir: Path, record: Record) -> None:
-        self._profile_dir = profile_dir
-        self._record = record
-        self._giving_up: set[str] = set()  # tokens
-        self._lock = threading.RLock()
+    through_hub = True
 
-    def new(self, entry: Entry, cluster_id: str, hub: str, variables: Mapping[str, str]) -> Started:
-        """A job that is not submitted yet.
+    def __init__(self, entry: Entry, job: Job, *, registered: bool = False) -> None:
+        super().__init__(entry, registered=registered)
+        self._job = job
+
+    @classmethod
+    def new(cls, entry: Entry, profile_dir: Path, cluster_id: str, hub: str, variables: Mapping[str, str]) -> BatchJob:
+        """A batch job that is not submitted yet.
 
         :param entry: what there is to say of it without its launcher
+        :param profile_dir: the profile's folder
         :param cluster_id: which of the profile's clusters its engines are for
         :param hub: tells that cluster's controller from others
         :param variables: more environment variables for its engines
-        :returns: the job, with what is to be on record about it before it is submitted
+        :returns: the batch job, with what is to be on record about it before it is submitted
         :raises ProfileError: if the profile's configuration has an error in it
         """
-        job = Job(self._profile_dir, entry.token, cluster_id=cluster_id, hub=hub, variables=variables)
-        return Started(replace(entry, job=job.save()), job=job)
+        job = Job(profile_dir, entry.token, cluster_id=cluster_id, hub=hub, variables=variables)
+        return cls(replace(entry, job=job.save()), job)
 
-    def submit(self, started: Started, n: int, known: Collection[str], wait: Wait) -> None:
-        """Submit a job; its engines are not registered when this returns.
-
-        It is saved as it grows, so that whoever comes after a crash can end what has been started by then.
-
-        :param started: what :meth:`new` returned; it is on record
-        :param n: how many engines
-        :param known: the uuids that the hub knows already
-        :param wait: who wants to hear of it; what is left of it is how long the launcher may take
-        :raises StartError: if the launcher fails
-        :raises Cancelled: if the caller of ``wait`` called it off
-        :raises ClusterError: if it cannot be saved
-        """
-        job = started.job
-        assert job is not None
-        job.strangers = set(known)
-        limit = max(wait.left, 0.1)
-        wait.call(
-            lambda: job.start(n, limit, lambda: self.save([started])),
-            tr("Starting engines with {launcher}", launcher=job.name),
-            0.3,
-        )
-        self.save([started])
-
-    def save(self, which: Iterable[Started]) -> None:
-        """Bring on record what has become of jobs.
-
-        :param which: the jobs; what else is among them stays as it is
-        :raises ClusterError: if the record cannot be written
-        """
-        changed: dict[str, Entry] = {}
-        for started in which:
-            if started.job is not None:
-                entry = replace(started.entry, job=started.job.save(), log_path=started.job.log_path)
-                if entry != started.entry:
-                    started.entry = changed[entry.token] = entry
-        if changed:
-            # Some may have been stopped meanwhile, and be off the record.
-            self._record.change(lambda old: [changed.get(entry.token, entry) for entry in old])
-
-    def recall(self, entry: Entry) -> Job | None:
-        """A job that is on record.
-
-        :param entry: what is on record about it
-        :returns: None if its launcher says that it does not run any more
-        :raises ClusterError: if nobody can say whether it runs: the profile's configuration has an error in it, for instance
-        """
+    @classmethod
+    def take_back(cls, entry: Entry, profile_dir: Path) -> BatchJob | None:
+        """What is on record, as ours; None if its launcher says that it does not run any more."""
         try:
-            return Job(self._profile_dir, entry.token, entry.job or {})
+            return cls(entry, Job(profile_dir, entry.token, entry.job or {}), registered=True)
         except NotRunning as error:
             log.info("A job that is on record is over: %s", error)
             return None
         except Exception as error:  # whatever the launcher's class does
-            path = self._profile_dir / "ipcluster_config.py"
+            path = profile_dir / "ipcluster_config.py"
             raise ClusterError(
                 tr(
                     "A job that is on record cannot be looked after, and may still run: {reason}. Correct {path}; it is tried"
@@ -120,83 +77,143 @@ class Jobs:
                 )
             ) from error
 
-    def give_up(
-        self,
-        which: Iterable[Started],
-        known: Collection[str],
-        hub: str,
-        limit: float,
-        given_up: Callable[[], object],
-    ) -> None:
-        """Find out which jobs have ended by themselves, and end what may be left of them. Never waits.
+    def submit(self, n: int | None, known: Collection[str], wait: Wait, save: Callable[[], object]) -> None:
+        """Submit it, once it is on record; its engines are not registered when this returns.
 
-        See :meth:`.launchers.Job.is_left`.
+        It is saved as it grows, so that whoever comes after a crash can end what has been started by then.
 
-        :param which: the jobs to look at; what else is among them is not looked at
-        :param known: the uuids that the hub knows
-        :param hub: tells that hub's controller from others
-        :param limit: seconds that stopping may take
-        :param given_up: called, in a thread of its own, when nothing can be left of a job, or it could not be ended
+        :param n: how many engines; None for one on each machine of the profile
+        :param known: the uuids that the hub knows already
+        :param wait: who wants to hear of it; what is left of it is how long the launcher may take
+        :param save: brings on record what has become of it
+        :raises StartError: if the launcher fails
+        :raises Cancelled: if the caller of ``wait`` called it off
+        :raises ClusterError: if it cannot be saved
         """
+        job = self._job
+        job.strangers = set(known)
+        count = n if n is not None else job.one_each()
+        limit = max(wait.left, 0.1)
+        wait.call(
+            lambda: job.start(count, limit, save),
+            tr("Starting engines with {launcher}", launcher=job.name),
+            0.3,
+        )
+        save()
 
-        def run(started: Started, job: Job) -> None:
-            try:
-                job.give_up(LAUNCHERS_SHARE * limit)
-            except StopError as error:
-                log.warning("%s", error)
-            finally:
-                with self._lock:
-                    self._giving_up.discard(started.entry.token)
-            given_up()
+    @property
+    def n(self) -> int:
+        """How many engines it is to be."""
+        return self._job.n
 
-        with self._lock:
-            left = [
-                (started, started.job)
-                for started in which
-                if started.job is not None
-                and started.entry.token not in self._giving_up
-                and started.job.is_left(known, hub)
-            ]
-            self._giving_up.update(started.entry.token for started, _ in left)
-        for started, job in left:
-            threads.start(partial(run, started, job), "parallelflow-job")
+    @property
+    def lacking(self) -> Sequence[str]:
+        """Sentences on machines on which no engine was started, though on others some were."""
+        return self._job.lacking
 
+    @property
+    def queued(self) -> bool:
+        """Whether it is in a batch system's queue, where it may have to wait."""
+        return self._job.queued
 
-class Cancelling:
-    """Jobs that are being cancelled, all at the same time.
+    @property
+    def alive(self) -> bool:
+        """Whether it is not known to be over."""
+        return not self._job.ended
 
-    :param which: the jobs; what else is among them goes on
-    :param limit: seconds that stopping may take
-    :param known: returns the uuids that the hub knows, if there is one
-    """
+    @property
+    def uuids(self) -> set[str]:
+        """The hub's names for its engines, as far as they have registered."""
+        return self._job.uuids
 
-    def __init__(
-        self, which: Iterable[Started], limit: float, known: Callable[[], Collection[str]] | None = None
-    ) -> None:
-        self._limit = limit
-        self._outcomes = {
-            started.entry.token: threads.start(
-                partial(started.job.stop, LAUNCHERS_SHARE * limit, known), "parallelflow-cancel"
+    def find(self, known: Collection[str], ours: Iterable[Started]) -> None:
+        """Note which engines have registered: those that the hub did not know before, and that nothing else of ours is."""
+        others = {uuid for started in ours if started is not self for uuid in started.uuids}
+        self.registered = self._job.found(set(known) - others)
+
+    def look(self) -> str:
+        """Ask the batch system about it, and note if it is over."""
+        return self._job.look()
+
+    def is_left(self, known: Collection[str], hub: str) -> bool:
+        """See :meth:`.launchers.Job.is_left`."""
+        return self._job.is_left(known, hub)
+
+    def was_taken(self) -> bool:
+        """Whether the batch system ended it."""
+        return self._job.was_taken()
+
+    def stop(self, limit: float, known: Callable[[], Collection[str]] | None = None) -> futures.Future[None]:
+        """Begin to have its launcher end it, in a thread of its own."""
+        return threads.start(partial(self._job.stop, LAUNCHERS_SHARE * limit, known), "parallelflow-cancel")
+
+    def give_up(self, limit: float) -> None:
+        """End what may be left of it when its engines have left; see :meth:`.launchers.Job.give_up`."""
+        self._job.give_up(LAUNCHERS_SHARE * limit)
+
+    def note_death(self) -> bool:
+        """Note that it has ended without being told to; at once, for its number may become another's."""
+        self._job.died = True
+        return True
+
+    def describe(self) -> str:
+        """What starts its engines, with its number in the queue."""
+        return self._job.name
+
+    def fails_like(self, ended: bool) -> str:
+        """Itself alone."""
+        return self._job.name
+
+    def not_ready(self, group: Sequence[Started], timeout: float, ended: bool) -> str:
+        """A sentence with what the batch system says."""
+        launcher, seconds, said = self._job.name, round(timeout), self.look()
+        if ended and said:
+            return tr("{launcher} ended; the batch system says: {said}.", launcher=launcher, said=said)
+        if ended:
+            return tr("{launcher} ended.", launcher=launcher)
+        if said:
+            return tr(
+                "{launcher} had not registered after {seconds} seconds. The batch system says of the job, which is cancelled now:"
+                " {said}. If it only has to wait for longer, give it more time with the preference start_timeout.",
+                launcher=launcher,
+                seconds=seconds,
+                said=said,
             )
-            for started in which
-            if started.job is not None
-        }
+        if self.queued:
+            return tr(
+                "{launcher} had not registered after {seconds} seconds. If the job was still waiting in its queue, give it more"
+                " time with the preference start_timeout.",
+                launcher=launcher,
+                seconds=seconds,
+            )
+        return tr("{launcher} had not registered after {seconds} seconds.", launcher=launcher, seconds=seconds)
 
-    def problems(self, timeout: float) -> dict[str, str]:
-        """Wait until they are cancelled.
+    def output(self) -> str:
+        """The engines' output, as far as it is at hand."""
+        return self._job.output()
 
-        :param timeout: seconds
-        :returns: sentences about those that could not be cancelled, by their tokens
-        """
-        # Each has a time limit of its own; when Python ends, one may not even get a thread to begin in.
-        futures.wait(self._outcomes.values(), timeout)
-        problems = {}
-        for token, outcome in self._outcomes.items():
-            if not outcome.done():
-                problems[token] = tr(
-                    "A job could not be cancelled within {seconds} seconds; look for it in the batch system.",
-                    seconds=round(self._limit),
-                )
-            elif isinstance(error := outcome.exception(), StopError):
-                problems[token] = str(error)
-        return problems
+    def on_record(self) -> Entry:
+        """What its launcher has to know of it by now."""
+        return replace(self.entry, job=self._job.save(), log_path=self._job.log_path)
+
+
+def not_stopped(stopping: Mapping[str, futures.Future[None]], limit: float, timeout: float) -> dict[str, str]:
+    """Wait until launchers have ended what they were told to, see :meth:`.started.Started.stop`.
+
+    :param stopping: what tells when they have, by tokens
+    :param limit: seconds that stopping may take in all
+    :param timeout: seconds that are left of these
+    :returns: sentences about what could not be ended, by tokens
+    """
+    # Each has a time limit of its own; when Python ends, one may not even get a thread to begin in.
+    futures.wait(stopping.values(), timeout)
+    problems = {}
+    for token, outcome in stopping.items():
+        if not outcome.done():
+            problems[token] = tr(
+                "A job could not be cancelled within {seconds} seconds; look for it in the batch system.",
+                seconds=round(limit),
+            )
+        elif isinstance(error := outcome.exception(), StopError):
+            problems[token] = str(error)
+    return problems

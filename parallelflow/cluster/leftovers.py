@@ -14,23 +14,12 @@ from .processes import ProcessManager
 from .questions import Orphan, Questions
 from .record import Entry, Record
 from .settings import Settings
-from .started import JOB
 from .tree import carriers, end, own_identity
 from .waiting import Wait
 
 log = logging.getLogger(__name__)
 
 _BEGIN_WITHIN = 2.0  # seconds from a process's fork until it carries its token, on a busy machine
-
-
-def lives(entry: Entry) -> bool:
-    """Whether what is on record still runs.
-
-    :param entry: what is on record about it
-    """
-    if entry.kind == JOB:
-        return entry.job is not None
-    return entry.identity is not None and entry.identity.process(entry.token) is not None
 
 
 def owned(entry: Entry) -> bool:
@@ -117,7 +106,7 @@ class Leftovers:
         """
         if manager is not self._settled:
             self._settled = manager
-            manager.know([e for e in manager.record.read() if e.here and e.let_go and lives(e)])
+            manager.know([e for e in manager.record.read() if e.here and e.let_go and e.lives])
 
     def take_back(self, manager: ProcessManager) -> int:
         """Make what was left running on the profile in use ours again.
@@ -127,8 +116,8 @@ class Leftovers:
         :raises ClusterError: if the record cannot be written
         """
         self._settled = manager
-        left = [e for e in manager.record.read() if lives(e) and (e.let_go or not owned(e))]
-        taken = manager.adopt(left, let_go=False)
+        left = [e for e in manager.record.read() if e.lives and (e.let_go or not owned(e))]
+        taken = manager.take_back(left, let_go=False)
         if taken:
             self._taken_back()
         return len(taken)
@@ -181,10 +170,10 @@ class Leftovers:
             for entry in manager.record.read()
             if entry.here and entry.token not in mine and (entry.let_go or entry.owner != me)
         ]
-        gone = [entry for entry in entries if not lives(entry) and (entry.let_go or not owned(entry))]
+        gone = [entry for entry in entries if not entry.lives and (entry.let_go or not owned(entry))]
         if gone:
             # Descendants may be left, and what a VisTrails was starting when it was killed.
-            _let_begin([entry.token for entry in gone if entry.identity is None and entry.kind != JOB])
+            _let_begin([entry.token for entry in gone if entry.identity is None])
             end([entry.root for entry in gone], manager.settings.stop_timeout)
             for entry in gone:
                 if entry.hub:
@@ -192,7 +181,9 @@ class Leftovers:
             manager.record.remove(*(entry.token for entry in gone))
         left = [entry for entry in entries if entry not in gone]
         if manager is self._settled:  # what was let go on others is no business of ours until one is in use
-            manager.adopt([entry for entry in left if entry.let_go or (entry.stuck and not owned(entry))], let_go=True)
+            manager.take_back(
+                [entry for entry in left if entry.let_go or (entry.stuck and not owned(entry))], let_go=True
+            )
         return [entry for entry in left if not entry.let_go and not entry.stuck and not owned(entry)]
 
     def _what_about(self, orphans: Sequence[tuple[ProcessManager, list[Entry]]], wait: Wait) -> str:
@@ -215,9 +206,9 @@ class Leftovers:
             return
         if answer == "leave":
             log.warning("Leaving them as they are")
-            manager.adopt(orphans, let_go=True)
+            manager.take_back(orphans, let_go=True)
             return
-        taken = manager.adopt(orphans, let_go=False)
+        taken = manager.take_back(orphans, let_go=False)
         # Engines whose controller is gone are of no use to anybody.
         if answer == "stop" or not self._answers(manager.profile_dir):
             log.warning("Stopping them")

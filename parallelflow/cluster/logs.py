@@ -12,7 +12,6 @@ from . import profile
 from .started import Started
 
 _TAIL_LINES = 15
-_TAIL_BYTES = 8192
 _KEEP = 20
 _LIMIT = 32 * 2**20  # bytes
 _TRIM_EVERY = 10.0  # seconds
@@ -42,18 +41,11 @@ class Logs:
         return self.folder / f"parallelflow-{kind}-{token[:12]}.log"
 
     def tail(self, started: Started) -> str:
-        """The last lines of a process's log, with every connection key blanked out.
+        """The last lines of what a process or a batch job has printed, with every connection key blanked out.
 
-        :param started: the process; of a job, it is the engines' output
+        :param started: the process or batch job
         """
-        text = ""
-        if started.job is not None:
-            text = started.job.output()
-        elif started.log_path is not None:
-            with suppress(OSError), open(started.log_path, "rb") as file:
-                file.seek(0, os.SEEK_END)
-                file.seek(max(0, file.tell() - _TAIL_BYTES))
-                text = file.read().decode("utf-8", "replace")
+        text = started.output()
         for secret in profile.secrets(self._profile_dir):
             text = text.replace(secret, "(key)")
         return "\n".join(text.rstrip().splitlines()[-_TAIL_LINES:])

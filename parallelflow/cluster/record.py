@@ -41,6 +41,10 @@ log = logging.getLogger(__name__)
 VERSION = 1
 _LOCK_FOR = 5.0
 
+CONTROLLER = "controller"
+ENGINE = "engine"
+JOB = "job"
+
 ENTRY = "PARALLELFLOW_ENTRY"
 """The environment variable that holds a process's entry and its profile's folder; its descendants inherit it."""
 
@@ -86,6 +90,16 @@ class Entry:
     def identity(self) -> Identity | None:
         """The process, if it is known which one."""
         return Identity(self.pid, self.create_time) if self.pid else None
+
+    @property
+    def lives(self) -> bool:
+        """Whether it still runs; a batch job counts as running until its launcher has been asked."""
+        return self.job is not None or (self.identity is not None and self.identity.process(self.token) is not None)
+
+    @property
+    def launcher(self) -> str:
+        """The class of ipyparallel's launcher that started it, with its module; '' if it is a process of this machine."""
+        return str(self.job["launcher"]) if self.job is not None else ""
 
     @property
     def owner(self) -> Identity:

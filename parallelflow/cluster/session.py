@@ -33,10 +33,10 @@ from .launchers import engine_command
 from .leftovers import Leftovers
 from .processes import ProcessManager
 from .questions import BatchQuestions, Need, Questions
-from .record import Record, locked
+from .record import Entry, Record, locked
 from .roster import Roster
 from .settings import Settings
-from .started import CONTROLLER, Started
+from .started import Started
 from .state import (
     LEFT,
     OTHER_VISTRAILS,
@@ -351,14 +351,14 @@ class Session:
 
         Those that did not get far are not started again: whatever ended them would end the next ones, too.
         """
-        ended = [s for s in manager.died if s.entry.kind != CONTROLLER and s.entry.token not in self._dealt_with]
+        ended = [s for s in manager.died if not s.is_controller and s.entry.token not in self._dealt_with]
         self._dealt_with.update(started.entry.token for started in ended)
         again = [
             started
             for started in ended
             if started.registered and not started.entry.let_go and time.time() - started.entry.started > _GOT_FAR
         ]
-        count = sum(started.job.n if started.job is not None else 1 for started in again)
+        count = sum(started.n for started in again)
         if not count or connection.lost is not None or not self._settings().keep_engines:
             return
 
@@ -381,8 +381,8 @@ class Session:
         """
         manager = self._manager
         everything = [*manager.started, *manager.died] if manager is not None else []
-        job = next((s.job for s in everything if s.job is not None and uuid in s.uuids), None)
-        return job is not None and job.was_taken()
+        mine = next((started for started in everything if uuid in started.uuids), None)
+        return mine is not None and mine.was_taken()
 
     def _disconnect(self) -> None:
         connection, self._connection, self._roster = self._connection, None, None
@@ -446,7 +446,7 @@ class Session:
         folder = manager.profile_dir
         connection = self._connection
         batch: list[Started] = []
-        engines: list[Started] = []
+        engines: Sequence[Started] = ()
         waiting_file: Path | None = None
         try:
             if connection is None:
@@ -502,7 +502,7 @@ class Session:
             wait.report(tr("The cluster is ready"), 1.0)
             return uuids
         except BaseException:
-            if any(started.entry.kind == CONTROLLER for started in batch):
+            if any(started.is_controller for started in batch):
                 self._disconnect()
             manager.stop_after_failure(batch)
             raise
@@ -560,14 +560,14 @@ class Session:
             controller=controller,
             lost=lost,
             engines=engines,
-            processes=tuple(_process_state(started) for started in alive),
-            died=tuple(_process_state(started, started.ending) for started in died),
+            processes=tuple(_process_state(started.entry) for started in alive),
+            died=tuple(_process_state(started.entry, started.ending) for started in died),
             unassigned=unassigned,
         )
 
     @staticmethod
     def _controller_state(connection: Connection, alive: Sequence[Started]) -> ControllerState:
-        mine = next((started for started in alive if started.entry.kind == CONTROLLER), None)
+        mine = next((started for started in alive if started.is_controller), None)
         identity = mine.entry.identity if mine is not None else connection.controller
         started_by = OTHERS
         if mine is not None:
@@ -602,7 +602,7 @@ class Session:
             manager = self.processes
             manager.settings = self._settings_to_stop()
             whole = [s for s in manager.alive() if s.uuids and s.uuids <= set(chosen.values())]
-            single = {identity for started in whole if started.job is None for identity in started.uuids}
+            single = {identity for started in whole if not started.through_hub for identity in started.uuids}
             limit = manager.settings.stop_timeout
             begin = time.monotonic()
             others = {n: identity for n, identity in chosen.items() if identity not in single}
@@ -644,10 +644,10 @@ class Session:
         connection = self._connection
         if connection is not None and not connection.reaches_engines():
             connection = None
-        with_controller = any(started.entry.kind == CONTROLLER for started in which)
+        with_controller = any(started.is_controller for started in which)
         gone = [*which, *manager.died]  # if there are none, nothing is to be changed
-        own = {identity for started in which if started.job is None for identity in started.uuids}
-        jobs = {identity for started in which if started.job is not None for identity in started.uuids}
+        own = {identity for started in which if not started.through_hub for identity in started.uuids}
+        jobs = {identity for started in which if started.through_hub for identity in started.uuids}
         engines = hub.engines_of(connection) if connection is not None else {}
         # Engines that are not our processes must hear of it while there is a controller to tell them.
         by_hub = {
@@ -695,7 +695,7 @@ class Session:
     def _shut_down_others(self, connection: Connection, manager: ProcessManager) -> None:
         limit = manager.settings.stop_timeout
         start = time.monotonic()
-        own = {i for s in manager.started if s.job is None for i in s.uuids}
+        own = {i for s in manager.started if not s.through_hub for i in s.uuids}
         others = {n: i for n, i in hub.engines_of(connection).items() if i not in own}
         try:
             with manager.stopping(manager.started):
@@ -744,7 +744,7 @@ class Session:
         :raises ClusterError: as for :meth:`let_go`
         """
         with self._locked(self._wait(self._settings_to_stop().start_timeout)):
-            return [_process_state(Started(entry)) for entry in self.processes.forget_stuck()]
+            return [_process_state(entry) for entry in self.processes.forget_stuck()]
 
     def take_back(self) -> int:
         """Make what was left running on this profile ours again, so that it stops when this VisTrails exits.
@@ -881,8 +881,7 @@ def _rest(limit: float, begin: float) -> float:
     return max(_LEAST_SHARE * limit, limit - (time.monotonic() - begin))
 
 
-def _process_state(started: Started, ending: str = "") -> ProcessState:
-    entry = started.entry
+def _process_state(entry: Entry, ending: str = "") -> ProcessState:
     return ProcessState(
         kind=entry.kind,
         pid=entry.pid,
@@ -890,7 +889,7 @@ def _process_state(started: Started, ending: str = "") -> ProcessState:
         since=entry.started,
         let_go=entry.let_go,
         ending=ending,
-        log_path=started.log_path,
+        log_path=Path(entry.log_path) if entry.log_path else None,
         stuck=entry.stuck,
     )
 

@@ -233,10 +233,7 @@ def on_record(folder: Path) -> dict[str, list[Entry]]:
     """
     found: dict[str, list[Entry]] = {LEFT_RUNNING: [], OF_RUNNING: [], OF_CRASHED: [], STUCK: []}
     for entry in Record(folder).read():
-        lives = entry.job is not None or (
-            entry.identity is not None and entry.identity.process(entry.token) is not None
-        )
-        if entry.here and lives:
+        if entry.here and entry.lives:
             owned = OF_RUNNING if entry.owner.process() is not None else OF_CRASHED
             found[STUCK if entry.stuck else LEFT_RUNNING if entry.let_go else owned].append(entry)
     return found

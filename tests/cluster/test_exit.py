@@ -218,7 +218,7 @@ def test_a_forked_child_leaves_its_parents_cluster_alone(start: Start) -> None:
         "    get_session().close()\n"
         "    sys.exit(0)  # runs the exit handlers\n"
         "assert os.waitpid(pid, 0)[1] == 0\n"
-        "print(len(session.client().ids), session.processes.controller().running, flush=True)"
+        "print(len(session.client().ids), session.processes.controller().alive, flush=True)"
     )
     output, errors = start(then).communicate(timeout=40)
     assert output == "1 True\n", errors

@@ -31,9 +31,9 @@ from parallelflow.cluster import (
     StartError,
     inside_engine,
     logs,
-    processes,
 )
 from parallelflow.cluster import profile as profiles
+from parallelflow.cluster import started as started_module
 from parallelflow.cluster.cores import usable_cores
 from parallelflow.cluster.record import Record
 from parallelflow.cluster.waiting import Wait
@@ -234,7 +234,7 @@ def test_an_interruption_in_the_moment_of_a_start_leaves_nothing_behind(
             raise KeyboardInterrupt  # as Ctrl-C does when the process runs and nobody knows it yet
         return made[-1]
 
-    monkeypatch.setattr(processes.subprocess, "Popen", interrupted)
+    monkeypatch.setattr(started_module.subprocess, "Popen", interrupted)
     session = make_session(profile="test")
     with pytest.raises(KeyboardInterrupt):
         session.client()

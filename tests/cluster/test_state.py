@@ -163,7 +163,7 @@ def test_a_process_taken_over_that_is_a_zombie_of_somebody_else_is_told_to_have_
         created = psutil.Process(child.pid).create_time()
         entry = Entry("mine", "engine", child.pid, created, host=socket.gethostname(), let_go=True, owner_pid=1)
         session = make_session(profile="test")
-        session.processes.adopt(session.processes.record.change(lambda old: [entry]), let_go=True)
+        session.processes.take_back(session.processes.record.change(lambda old: [entry]), let_go=True)
         assert [process.pid for process in session.state().processes] == [child.pid]
         child.kill()
         until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
