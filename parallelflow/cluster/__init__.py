@@ -4,8 +4,9 @@ This room imports the standard library, ipyparallel, IPython's configuration sys
 which everything that it says to the user can be translated; never VisTrails, never Qt. It asks the user nothing: what needs
 an answer is a :class:`Questions` that the layer above hands in.
 
-- `session` is what everything above uses: it connects, starts, stops, lets go. `state` is what it shows, `settings` and
-  `questions` what it goes by, `errors` what it raises.
+- `session` is what everything above uses: it connects, starts, stops, lets go. `attached` is the profile and the connection that
+  it has, `starting` starts a cluster for it, `shutdown` stops one, `keeping` sees to engines that have ended by themselves.
+  `overview` tells its `state`; `settings` and `questions` are what it goes by, `errors` what it raises.
 - `processes` starts what is ours, `stopper` stops it and notices when it ends by itself, `inventory` knows it. `started` is one
   thing of that, of two kinds with the same methods: a process of this machine, and the batch job of `jobs`. `logs` are their
   logs, `failures` says why engines did not start.

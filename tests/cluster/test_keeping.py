@@ -8,7 +8,7 @@ import psutil
 import pytest
 from helpers import until
 
-from parallelflow.cluster import Session, hub, session
+from parallelflow.cluster import Session, hub, keeping
 from parallelflow.cluster.connection import Connection
 
 Make = Callable[..., Session]
@@ -30,7 +30,7 @@ def registered(connection: Connection) -> set[str]:
 def test_as_many_engines_are_started_again_as_have_ended(
     make_session: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(session, "_GOT_FAR", 0.0)  # they have lived for long enough
+    monkeypatch.setattr(keeping, "_GOT_FAR", 0.0)  # they have lived for long enough
     own = make_session(keep_engines=True)
     own.start_engines(2)
     connection = own.connection
@@ -41,7 +41,7 @@ def test_as_many_engines_are_started_again_as_have_ended(
         until(lambda: killed not in registered(connection) and len(registered(connection)) == 2, 90)
         assert len(registered(connection) - before) == 1
         # What ends at once would do so again.
-        monkeypatch.setattr(session, "_GOT_FAR", 3600.0)
+        monkeypatch.setattr(keeping, "_GOT_FAR", 3600.0)
         killed = kill_one(own)
         until(lambda: killed not in registered(connection) and len(own.processes.died) == 2, 90)
     own.close()

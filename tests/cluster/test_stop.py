@@ -15,9 +15,8 @@ import psutil
 import pytest
 from helpers import listener_at, ours, until
 
-from parallelflow.cluster import ControllerLost, Session, Settings, SettingsError
+from parallelflow.cluster import ControllerLost, Session, Settings, SettingsError, attached
 from parallelflow.cluster import profile as profiles
-from parallelflow.cluster import session as session_module
 from parallelflow.cluster.record import Record
 from parallelflow.cluster.tree import environment, lives, tokens_of
 
@@ -221,7 +220,7 @@ def test_a_damaged_cluster_of_somebody_else_can_be_shut_down(
         until(lambda: len(connection.client.ids) == 1, 30)
         port = int(connection.client._config["task"].rpartition(":")[2])
         listener_at(port, psutil.Process(controller.pid).children()).kill()
-        monkeypatch.setattr(session_module, "_STARTED_UP_AFTER", 0.0)  # what is missing is not taken for just starting
+        monkeypatch.setattr(attached, "_STARTED_UP_AFTER", 0.0)  # what is missing is not taken for just starting
         until(lambda: session.state().lost)
         with pytest.raises(ControllerLost, match="must be stopped"):
             session.connect()
