@@ -51,7 +51,14 @@ setup(
     packages=find_packages(include=["parallelflow", "parallelflow.*"]),
     package_data={"parallelflow": ["py.typed"]},
     # Engines of ipyparallel 9.0.0 and 9.0.1 never run a task where ipykernel is 7 or newer.
-    install_requires=["ipyparallel>=9.0.2", "ipython>=8.10", "pyzmq>=25", "psutil>=6", "cloudpickle>=2.2"],
+    install_requires=[
+        "ipyparallel>=9.0.2",
+        "ipython>=8.10",
+        "pyzmq>=25",
+        "psutil>=6",
+        "cloudpickle>=2.2",
+        "filelock>=3.25",
+    ],
     extras_require={
         # pytest-xdist 3.8 cannot tell from pytest 9.2's names which tests go together. The oldest coverage that has the option
         # `patch` of pyproject.toml.

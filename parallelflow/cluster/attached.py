@@ -19,6 +19,7 @@ from .errors import ConnectError, ControllerLost, SettingsError
 from .keeping import Keeping
 from .launchers import engine_command
 from .leftovers import Leftovers
+from .lock import Locked
 from .processes import ProcessManager
 from .roster import Roster
 from .settings import Settings
@@ -139,7 +140,10 @@ class Attached:
             damaged = self.connection.url
             self.disconnect()
         folder = self._open()
-        self._leftovers.settle(self.processes, wait)
+        try:
+            self._leftovers.settle(self.processes, wait)
+        except Locked as error:  # to use what runs takes no lock
+            log.warning("%s", error)
         patience = (self.settings_to_stop() if to_stop else self.settings()).connect_timeout
         try:
             connection = wait.call(

@@ -19,6 +19,7 @@ import psutil
 from . import ipcluster, profile
 from .errors import ClusterError, ProfileError
 from .jobs import BatchJob
+from .lock import Locked
 from .logs import Logs
 from .ports import listening
 from .record import CONTROLLER, ENGINE, JOB, Entry, Record
@@ -247,6 +248,12 @@ class Inventory:
             claimed[entry.token] = replace(entry, **mine)  # type: ignore[arg-type]
             return claimed[entry.token]
 
-        # A full disk must keep nobody from using or stopping what runs.
-        self.record.change(lambda old: [claim(entry) for entry in old], needed=False)
+        if seen:  # with none, not even the lock file is made
+            try:
+                # A full disk must keep nobody from using or stopping what runs.
+                self.record.change(lambda old: [claim(entry) for entry in old], needed=False)
+            except Locked:
+                if not let_go:
+                    raise
+                return list(seen.values())  # to know what was let go, it need not be written who knows it
         return list(claimed.values())

@@ -10,6 +10,7 @@ from pathlib import Path
 from . import profile as profiles
 from .connecting import connect
 from .errors import ClusterError, ConnectError, StopError
+from .lock import Locked
 from .processes import ProcessManager
 from .questions import Orphan, Questions
 from .record import Entry, Record
@@ -60,6 +61,7 @@ class Leftovers:
 
         :param manager: the profile's processes
         :param wait: suspended while the user is asked
+        :raises Locked: if somebody else holds the record's lock; it is settled the next time then
         :raises ClusterError: if the record cannot be written, or something still lives after the time limit
         """
         if manager is self._settled:
@@ -67,6 +69,8 @@ class Leftovers:
         self._settled = manager
         problems = self._settle([manager], wait)
         if problems:
+            if isinstance(problems[0], Locked):
+                self._settled = None  # the next time, for whoever holds the lock has it for a moment
             raise problems[0]
 
     def settle_all(self, in_use: str, processes: Callable[[], ProcessManager], wait: Wait) -> None:

@@ -8,17 +8,12 @@ those that run. Nothing but starting needs the record to be written.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import hashlib
 import json
 import logging
 import os
 import socket
-import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +23,10 @@ import psutil
 from parallelflow.texts import tr
 
 from . import profile
-from .errors import ClusterError
+from .lock import Locked, NotWritten, cannot_be_written, locked
 from .machine import is_this
 from .tree import Identity, Root, lives, tokens_of
 from .waiting import Wait
-
-with contextlib.suppress(ImportError):  # there is none on Windows
-    import fcntl
 
 log = logging.getLogger(__name__)
 
@@ -124,88 +116,6 @@ def _entry(content: dict[str, Any]) -> Entry:
     return Entry(**{name: value for name, value in content.items() if name in _FIELDS})
 
 
-@contextmanager
-def locked(path: Path, wait: Wait, what: str) -> Iterator[None]:
-    """Hold a lock file, which only one process and one thread can do at a time.
-
-    A thread that holds it already, and was interrupted by a signal whose handler asks for it, goes on: nobody else has it.
-    On a file system without locks, the lock is one of this machine only.
-
-    :param path: the lock file; it is made and stays
-    :param wait: how long to wait for whoever holds it
-    :param what: what is waited for, as the progress text and in the error's sentence
-    :raises ClusterError: if somebody else holds it to the end of the wait
-    :raises NotWritten: if it cannot be opened
-    :raises Cancelled: if the caller of the wait called it off
-    """
-    holder = threading.get_ident(), path
-    if holder in _held:
-        yield
-        return
-    descriptor = _open(path, path)
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if error.errno in _WITHOUT_LOCKS:
-                    os.close(descriptor)
-                    descriptor = _open(_on_this_machine(path), path)
-                    continue
-                if error.errno not in _TAKEN:
-                    raise _cannot_be_written(path, error) from error
-                if wait.over:
-                    raise ClusterError(
-                        tr(
-                            "Waited {seconds} seconds for {what}. Another VisTrails holds {path}; try again when it is done.",
-                            seconds=round(wait.timeout),
-                            what=what,
-                            path=path,
-                        )
-                    ) from None
-                wait.pause(what, 0.0)
-        _held.add(holder)
-        try:
-            yield
-        finally:
-            _held.discard(holder)
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-    finally:
-        os.close(descriptor)
-
-
-# Who holds which lock file in this process.
-_held: set[tuple[int, Path]] = set()
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_held.clear)
-
-_TAKEN = frozenset((errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES))
-# Network file systems without a lock manager, and those that know no locks at all.
-_WITHOUT_LOCKS = frozenset((errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP))
-
-
-def _open(path: Path, meant: Path) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), profile.PRIVATE_FILE)
-    except OSError as error:
-        raise _cannot_be_written(meant, error) from error
-
-
-def _on_this_machine(path: Path) -> Path:
-    """A lock file for the same among the temporary files, which are on this machine's own disk."""
-    name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:16]
-    return Path(tempfile.gettempdir(), f"parallelflow-{os.getuid()}-{name}.lock")
-
-
-class NotWritten(ClusterError):
-    """The record, or its lock, cannot be written: the disk is full or read-only, or it belongs to somebody else."""
-
-
-def _cannot_be_written(path: Path, error: OSError) -> NotWritten:
-    return NotWritten(tr("{path} cannot be written: {reason}.", path=path, reason=error.strerror or error))
-
-
 def in_environment(entry: Entry, profile_dir: Path) -> dict[str, str]:
     """What a process has in its environment so that a record that was lost can be made anew.
 
@@ -286,7 +196,7 @@ class Record:
         :param change: gets the old record, and returns the new one; it may be called again
         :param needed: whether whoever calls cannot go on if the record cannot be written; else there is a warning
         :returns: the new record
-        :raises ClusterError: if it is locked
+        :raises Locked: if somebody else changes it all the time
         :raises NotWritten: if it is needed and cannot be written
         """
         try:
@@ -297,7 +207,7 @@ class Record:
                     self._write(new)
                 return new
         except OSError as error:
-            problem = _cannot_be_written(self.path, error)
+            problem = cannot_be_written(self.path, error)
         except NotWritten as error:
             problem = error
         if needed:
@@ -336,10 +246,12 @@ class Record:
         self.change(lambda old: [entry for entry in old if entry.token not in tokens] + list(entries))
 
     def remove(self, *tokens: str) -> None:
-        """Take processes off the record. If it cannot be written, those that come later see that they are gone.
+        """Take processes off the record. Where that cannot be done, those that come later see that they are gone.
 
         :param tokens: the processes' tokens
-        :raises ClusterError: if it is locked
         """
         if tokens:  # with none, not even the lock file is made
-            self.change(lambda old: [entry for entry in old if entry.token not in tokens], needed=False)
+            try:
+                self.change(lambda old: [entry for entry in old if entry.token not in tokens], needed=False)
+            except Locked as error:
+                log.warning("%s", error)

@@ -17,8 +17,8 @@ from .attached import Attached
 from .connection import Connection
 from .errors import ConnectError, ControllerLost, StartError, StopError
 from .failures import failed
+from .lock import locked
 from .processes import ProcessManager
-from .record import locked
 from .started import Started
 from .waiting import Wait
 

@@ -8,21 +8,52 @@ import os
 import signal
 import subprocess
 import sys
-import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers import ours
 
-from parallelflow.cluster import ClusterError
-from parallelflow.cluster import record as records
-from parallelflow.cluster.record import Entry, NotWritten, Record, locked
+from parallelflow.cluster import Session
+from parallelflow.cluster.lock import Locked, NotWritten, locked
+from parallelflow.cluster.record import Entry, Record
 from parallelflow.cluster.waiting import Wait
+
+# How a file system without locks shows in a process.
+_WITHOUT = """
+import errno, fcntl, os, sys
+flock = fcntl.flock
+def lacks(descriptor, operation):
+    if os.readlink(f"/proc/self/fd/{descriptor}").startswith(sys.argv[1]):
+        raise OSError(int(sys.argv[2]), os.strerror(int(sys.argv[2])))
+    flock(descriptor, operation)
+fcntl.flock = lacks
+"""
+_HOLDS = """
+from pathlib import Path
+from parallelflow.cluster.lock import locked
+from parallelflow.cluster.waiting import Wait
+with locked(Path(sys.argv[1], "security", "parallelflow.lock"), Wait(30), "it"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def holder(folder: Path, number: int | None = None) -> subprocess.Popen[str]:
+    """A process that holds the lock of a profile's record until its standard input is closed."""
+    code = "import sys\n" + _HOLDS if number is None else _WITHOUT + _HOLDS
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder), str(number)], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n", process.communicate()[1]
+    return process
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
-def test_a_file_system_without_locks_gets_one_of_this_machine(
-    profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+def test_a_file_system_without_locks_has_locks_all_the_same(
+    profile: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     flock = fcntl.flock
 
@@ -31,34 +62,51 @@ def test_a_file_system_without_locks_gets_one_of_this_machine(
             raise OSError(number, os.strerror(number))
         flock(descriptor, operation)
 
-    monkeypatch.setattr(records.fcntl, "flock", lacks)
-    monkeypatch.setattr(records.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", lacks)
+    path = profile / "security" / "parallelflow.lock"
     Record(profile).put(Entry("a", "engine"))
     assert [entry.token for entry in Record(profile).read()] == ["a"]
-    path = profile / "security" / "parallelflow.lock"
-    refused: list[ClusterError] = []
-
-    def other() -> None:
-        try:
-            with locked(path, Wait(0.1), "it"):
-                pass
-        except ClusterError as error:
-            refused.append(error)
-
-    with locked(path, Wait(5), "it"):
-        thread = threading.Thread(target=other)
-        thread.start()
-        thread.join()
-    assert "holds" in str(refused[0])
+    other = holder(profile, number)
+    with pytest.raises(Locked, match="Another VisTrails holds"), locked(path, Wait(0.1), "it"):
+        pass
+    said = other.communicate(timeout=60)  # ends, and gives it back
+    assert (other.returncode, said[1]) == (0, "")
+    Record(profile).put(Entry("b", "engine"))
+    killed = holder(profile, number)
+    killed.kill()
+    killed.communicate(timeout=60)
+    Record(profile).put(Entry("c", "engine"))
+    assert [entry.token for entry in Record(profile).read()] == ["a", "b", "c"]
 
 
 def test_a_lock_that_cannot_be_had_is_no_other_vistrails(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(descriptor: int, operation: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(records.fcntl, "flock", fails)
+    monkeypatch.setattr(fcntl, "flock", fails)
     with pytest.raises(NotWritten, match="cannot be written: Input/output error"):
         Record(profile).put(Entry("a", "engine"))
+
+
+def test_connecting_takes_no_lock(profile: Path, make_session: Callable[..., Session]) -> None:
+    session = make_session(profile="test", engines=1)
+    session.client()
+    for name in ("parallelflow.lock", "parallelflow-start.lock"):
+        (profile / "security" / name).unlink()
+    assert make_session(profile="test").connect() is not None
+    assert [path.name for path in (profile / "security").glob("*.lock")] == []
+    session.let_go()  # which is on record
+    other = holder(profile)
+    try:
+        second = make_session(profile="test", engines=1)
+        connection = second.connect()
+        assert connection is not None
+        assert len(connection.client.ids) == 1
+        assert [process.let_go for process in second.state().processes] == [True, True]
+    finally:
+        other.communicate(timeout=60)
+    second.stop_started()
+    assert ours() == []
 
 
 _INTERRUPTED = """
