@@ -1,8 +1,8 @@
 """The cluster: profile, connection, processes, and the record of what runs.
 
-This room imports the standard library, ipyparallel, IPython's configuration system, ZeroMQ, psutil, filelock and
-`parallelflow.texts`, by which everything that it says to the user can be translated; never VisTrails, never Qt. It asks the user
-nothing: what needs an answer is a :class:`Questions` that the layer above hands in.
+This room imports the standard library, ipyparallel, IPython's configuration system, ZeroMQ, psutil, filelock,
+`parallelflow.threads` and `parallelflow.texts`, by which everything that it says to the user can be translated; never VisTrails,
+never Qt. It asks the user nothing: what needs an answer is a :class:`Questions` that the layer above hands in.
 
 - `session` is what everything above uses: it connects, starts, stops, lets go. `attached` is the profile and the connection that
   it has, `starting` starts a cluster for it, `shutdown` stops one, `keeping` sees to engines that have ended by themselves.
@@ -15,9 +15,9 @@ nothing: what needs an answer is a :class:`Questions` that the layer above hands
   configuration says about that, and what the launcher of one job does; `elsewhere` adapts ipyparallel's
   launchers: `batch` those of batch systems, `ssh` the one for SSH, by one `login` to each machine, at whose other end `there` runs;
   `commands` runs what these need.
-- `record` has on file what was started, on which `machine`, under a `lock`; `leftovers` settles what is on it from before, whichever
-  profile it is; `guard` ends everything with VisTrails, `tree` finds and ends processes with all their descendants, `ipcluster` shows
-  ours to IPython's own commands.
+- `record` has on file what was started, on which `machine`, under a `lock`; `leftovers` settles what is on it from before,
+  whichever profile it is; `guard` ends everything with VisTrails, `tree` finds and ends processes with all their descendants,
+  `ipcluster` shows ours to IPython's own commands.
 - `connecting` finds a profile's controller and connects, if need be through SSH, which is `tunnel`. The `connection` says when a
   part of the controller is lost; `ports` looks who listens where, and `pools` which ports
   a new controller gets.
@@ -25,7 +25,7 @@ nothing: what needs an answer is a :class:`Questions` that the layer above hands
 - `profile` deals with profiles' folders and the files in them, `survey` looks which ones have a cluster running.
 - `cores` says how many cores this process may use.
 - `internals` is all that is used of ipyparallel's private names.
-- `waiting` is how anything is waited for, `threads` how something is done meanwhile.
+- `waiting` is how anything is waited for.
 """
 
 from .connecting import connect

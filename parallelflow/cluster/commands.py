@@ -10,9 +10,8 @@ from typing import Any
 
 from ipyparallel.cluster.launcher import LauncherError
 
+from parallelflow import threads
 from parallelflow.texts import tr
-
-from . import threads
 
 _LINES = 15
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Iterable
+from concurrent import futures
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import ipyparallel
 import psutil
 import zmq
 
+from parallelflow import threads
 from parallelflow.texts import tr
 
 from . import profile
@@ -37,19 +38,18 @@ def look_up(location: str | None) -> tuple[bool, str]:
     """
     if not location or location in (socket.gethostname(), "localhost"):
         return True, "127.0.0.1"
-    found: list[str] = []
-
-    def look_up() -> None:
-        with suppress(OSError):
-            found.append(socket.gethostbyname(location))
-
     # A broken name service can hold a look-up for half a minute.
-    thread = threading.Thread(target=look_up, daemon=True)
-    thread.start()
-    thread.join(_LOOK_UP)
-    address = found[0] if found else ""
+    found = threads.start(lambda: _address(location), "parallelflow-look-up")
+    futures.wait([found], _LOOK_UP)
+    address = found.result() if found.done() else ""
     own = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
     return address.startswith("127.") or address in own, address
+
+
+def _address(location: str) -> str:
+    with suppress(OSError):
+        return socket.gethostbyname(location)
+    return ""
 
 
 def whereabouts(profile_dir: Path, info: dict[str, Any]) -> tuple[bool, str]:

@@ -12,11 +12,13 @@ import socket
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import zmq
 
+from parallelflow import threads
 from parallelflow.texts import tr
 
 from . import internals, profile
@@ -219,7 +221,7 @@ class Connection:
             self._watchers += 1
             if self._watchers == 1:
                 self._stop = threading.Event()
-                threading.Thread(target=self._watch, args=(self._stop,), name="parallelflow-watch", daemon=True).start()
+                threads.start(partial(self._watch, self._stop), "parallelflow-watch")
         try:
             yield self
         finally:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from ipyparallel.cluster.launcher import NotRunning
 
+from parallelflow import threads
 from parallelflow.texts import tr
 
-from . import threads
 from .errors import ClusterError, StopError
 from .launchers import Job
 from .record import Entry

@@ -6,7 +6,9 @@ import logging
 import time
 from collections.abc import Callable
 
-from . import hub, threads
+from parallelflow import threads
+
+from . import hub
 from .connection import Connection
 from .errors import ClusterError
 from .processes import ProcessManager

@@ -25,9 +25,10 @@ from ipyparallel.cluster.cluster import Cluster
 from ipyparallel.cluster.launcher import LocalControllerLauncher, LocalEngineSetLauncher
 from traitlets import import_item
 
+from parallelflow import threads
 from parallelflow.texts import tr
 
-from . import profile, queue_state, threads
+from . import profile, queue_state
 from .commands import in_thread, with_what_it_said
 from .elsewhere import adapted
 from .errors import FailedLog, ProfileError, StartError, StopError

@@ -17,9 +17,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from parallelflow import threads
 from parallelflow.texts import tr
 
 from . import there
@@ -169,9 +171,7 @@ class Login:
             ) from error
         self._process = process
         self._answers = queue.Queue()
-        threading.Thread(
-            target=self._read, args=(process, self._answers), name="parallelflow-login", daemon=True
-        ).start()
+        threads.start(partial(self._read, process, self._answers), "parallelflow-login")
         self._write(process, data)
         return process
 

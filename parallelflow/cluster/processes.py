@@ -22,9 +22,10 @@ from types import MappingProxyType
 
 import psutil
 
+from parallelflow import threads
 from parallelflow.texts import tr
 
-from . import ipcluster, pools, profile, threads
+from . import ipcluster, pools, profile
 from .connecting import no_ipc
 from .cores import thread_limits
 from .errors import ProfileError
@@ -254,7 +255,7 @@ class ProcessManager(Stopper):
         :raises Cancelled: if the caller called it off
         """
         wanted = sum(engine.n for engine in engines)
-        looks: list[futures.Future[None]] = []
+        looks: list[futures.Future[str]] = []
         look_at = time.monotonic() + _LOOK_EVERY
         while True:
             known, ours = set(registered()), self.started

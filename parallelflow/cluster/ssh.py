@@ -27,9 +27,9 @@ from ipyparallel.cluster.launcher import (
 )
 from traitlets import default
 
+from parallelflow import threads
 from parallelflow.texts import tr
 
-from . import threads
 from .commands import CommandFailed, in_thread, with_what_it_said
 from .errors import StopError
 from .login import Login, mark

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from parallelflow import threads
 from parallelflow.texts import tr
 
 from . import profile
@@ -374,7 +375,7 @@ class Reaper:
                 self._children, self._pid = [], os.getpid()
             self._children.append(child)
             if len(self._children) == 1:
-                threading.Thread(target=self._run, name="parallelflow-reaper", daemon=True).start()
+                threads.start(self._run, "parallelflow-reaper")
 
     def _run(self) -> None:
         while True:

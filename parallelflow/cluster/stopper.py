@@ -10,9 +10,10 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from parallelflow import threads
 from parallelflow.texts import tr
 
-from . import profile, threads
+from . import profile
 from .errors import ClusterError, SettingsError, StopError
 from .inventory import Inventory
 from .jobs import LAUNCHERS_SHARE, not_stopped

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import profile, threads
+from parallelflow import threads
+
+from . import profile
 from .connecting import answers_by_ssh, hub_url, whereabouts
 from .errors import ClusterError
 from .ports import listening

@@ -51,7 +51,7 @@ class There:
 
     def serve(self) -> None:
         """Do what is asked until there is nobody to ask any more."""
-        threading.Thread(target=self._read, daemon=True).start()
+        threading.Thread(target=self._read, name="parallelflow-requests", daemon=True).start()
         tell({"ready": True})
         while True:
             line = self._next(_LOOK_EVERY)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -10,6 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
 from typing import TypeAlias, TypeVar
 
+from parallelflow import threads
 from parallelflow.texts import tr
 
 from .errors import Cancelled
@@ -99,19 +99,12 @@ class Wait:
         """
         if self._progress is None and self._cancelled is None:
             return function()
-        outcome: Future[_T] = Future()
-
-        def run() -> None:
-            try:
-                outcome.set_result(function())
-            except BaseException as error:
-                outcome.set_exception(error)
 
         def drop(late: Future[_T]) -> None:
             if late.exception() is None:
                 discard(late.result())
 
-        threading.Thread(target=run, name="parallelflow-wait", daemon=True).start()
+        outcome = threads.start(function, "parallelflow-wait")
         try:
             while True:
                 with suppress(TimeoutError, FutureTimeoutError):

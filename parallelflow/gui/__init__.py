@@ -15,5 +15,5 @@
 - `texts` holds the words that are used everywhere, and is the way to a translation.
 
 This room may import Qt, VisTrails, `progress`, `marks` and `conversion` of `parallelflow.map`, `parallelflow.explorations`,
-`parallelflow.results`, `parallelflow.cluster` and `parallelflow.texts`.
+`parallelflow.results`, `parallelflow.cluster`, `parallelflow.threads` and `parallelflow.texts`.
 """

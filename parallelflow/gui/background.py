@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any, TypeAlias
 
 from PyQt5.QtCore import QCoreApplication, QEventLoop, QObject, pyqtSignal
 
+from parallelflow import threads
 from parallelflow.cluster.waiting import Cancel, Progress
 
 Work: TypeAlias = Callable[[Progress, Cancel], Any]
@@ -34,14 +36,14 @@ class Job(QObject):
         super().__init__()
         self._work = work
         self._cancelled = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="parallelflow-gui", daemon=True)
+        self._outcome: Future[None] | None = None
         # A signal of its own, emitted in the thread and received here, takes the outcome across.
         self._ended.connect(self._deliver)
 
     def start(self) -> None:
         """Begin."""
         _jobs.add(self)
-        self._thread.start()
+        self._outcome = threads.start(self._run, "parallelflow-gui")
 
     def cancel(self) -> None:
         """Ask the work to give up; it ends, with an error or a result, when it has."""
@@ -50,7 +52,7 @@ class Job(QObject):
     @property
     def running(self) -> bool:
         """Whether the thread runs."""
-        return self._thread.is_alive()
+        return self._outcome is not None and not self._outcome.done()
 
     def _run(self) -> None:
         result, error = None, None
@@ -96,7 +98,8 @@ def wait_for(job: Job, timeout: float) -> bool:
     end = time.monotonic() + timeout
     while job.running and time.monotonic() < end:
         QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents, _PUMP)
-        job._thread.join(_PUMP / 1000)
+        if job._outcome is not None:
+            wait([job._outcome], _PUMP / 1000)
     return not job.running
 
 

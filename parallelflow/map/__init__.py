@@ -4,8 +4,6 @@ One element's way, from the list to the log:
 
 - `module` has the VisTrails modules, `looping` what one runs over, and `execution` is one run of it: checks the input, has the
   elements run. `window` knows which modules have to run in VisTrails.
-- `module` is the VisTrails module, and `execution` one run of it: checks the input, has the elements run. `window` knows which
-  modules have to run in VisTrails.
 - `conversion` turns Control Flow's loops in a workflow into ours, and ours into Control Flow's.
 - `implicit_loops` has VisTrails hand over the loops that modules run by themselves where a list arrives on a port, if they bear a
   mark (`marks`): `implicit_execution` is one run of such a loop, `implicit_chunk` its other half on an engine.
@@ -46,6 +44,6 @@ One element's way, from the list to the log:
   show it; `progress` tells how far it has come;
   `garbage` keeps Python's own housekeeping from getting in the way.
 
-This room may import `parallelflow.cluster`, `parallelflow.results`, `parallelflow.texts`, VisTrails and the standard library;
-never Qt.
+This room may import `parallelflow.cluster`, `parallelflow.results`, `parallelflow.threads`, `parallelflow.texts`, VisTrails and
+the standard library; never Qt.
 """

@@ -21,7 +21,8 @@ from typing import Any
 
 from ipyparallel import error as ipp_error
 
-from parallelflow.cluster import internals, threads
+from parallelflow import threads
+from parallelflow.cluster import internals
 from parallelflow.map.crew import Chunk
 
 _log = logging.getLogger(__name__)

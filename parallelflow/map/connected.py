@@ -4,7 +4,7 @@ With a window the work is done in another thread, because not all of it reports 
 again after Cancel, and a damaged controller before another is started. Without one, the Map's own thread does it, in which alone
 Python can handle signals.
 
-May import the cluster room and `parallelflow.map.progress`.
+May import the cluster room, `parallelflow.threads` and `parallelflow.map.progress`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 
+from parallelflow import threads
 from parallelflow.cluster.session import Session
 from parallelflow.map import progress
 from parallelflow.texts import tr
@@ -43,16 +44,7 @@ def wait_for_engines(session: Session, report: Callable[[str, float], None]) -> 
         nonlocal last
         last = text, fraction
 
-    outcome: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            session.client(progress=note, cancelled=called_off.is_set)
-            outcome.set_result(None)
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    threading.Thread(target=run, name="parallelflow-connect", daemon=True).start()
+    outcome = threads.start(lambda: session.client(progress=note, cancelled=called_off.is_set), "parallelflow-connect")
     try:
         while not wait([outcome], TICK).done:
             report(*last)

@@ -3,7 +3,7 @@
 The hub keeps up to a gigabyte of results, or a thousand. One thread tells it, whatever the number of messages, and ends when there
 are none left.
 
-May import `parallelflow.cluster.internals`, `parallelflow.cluster.threads` and the standard library.
+May import `parallelflow.cluster.internals`, `parallelflow.threads` and the standard library.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from parallelflow.cluster import internals, threads
+from parallelflow import threads
+from parallelflow.cluster import internals
 
 _log = logging.getLogger(__name__)
 

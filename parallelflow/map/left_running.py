@@ -4,7 +4,8 @@ In VisTrails they print when they like, and VisTrails waits for threads before i
 goes on there has a thread fetch and show what is printed still, until nothing does or a minute has passed; and batch mode waits
 for threads in the end, though not for long.
 
-The first half runs on engines, the second on the client. May import the map room and the standard library.
+The first half runs on engines, the second on the client. May import the map room, `parallelflow.threads` and
+the standard library.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from parallelflow import threads
 from parallelflow.map import printed
 from parallelflow.map.outcomes import Text
 
@@ -91,7 +93,7 @@ class _Watch:
         self._ask = ask
         self._lock = threading.Lock()
         self._until: dict[tuple[Any, int], float] = {}  # by client and engine's id
-        self._thread: threading.Thread | None = None
+        self._runs = False
         self._hurry = threading.Event()
         self.over = threading.Event()
         self.over.set()
@@ -100,10 +102,10 @@ class _Watch:
         """Watch engines, beginning anew for those that are watched."""
         with self._lock:
             self._until.update({(client, engine): time.monotonic() + _FOR for engine in engines})
-            if self._until and self._thread is None:
+            if self._until and not self._runs:
                 self.over.clear()
-                self._thread = threading.Thread(target=self._run, name="parallelflow-left-running", daemon=True)
-                self._thread.start()
+                self._runs = True
+                threads.start(self._run, "parallelflow-left-running")
 
     def wait(self) -> None:
         """Wait until no thread goes on, but not for long."""
@@ -125,7 +127,7 @@ class _Watch:
                         del self._until[key]
             with self._lock:
                 if not self._until:
-                    self._thread = None
+                    self._runs = False
                     self.over.set()
                     return
             pause = min(2 * pause, _LATE)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import wait
 from typing import Any
 
-from parallelflow.cluster import threads
+from parallelflow import threads
 from parallelflow.map import answers, complaints, engine, shared_memory, unreadable, values
 from parallelflow.map.breaking_off import BreakingOff
 from parallelflow.map.crew import LARGE, Chunk, Engine, Message, Standing

@@ -8,5 +8,5 @@ There is no database and no lock, because home folders lie on NFS: a file is wri
 What a key stands for, and what is in a value, this room does not know; it reads files of the user's own only, since whoever
 reads a value unpickles it.
 
-This room imports `parallelflow.texts` and the standard library, nothing else.
+This room imports `parallelflow.threads`, `parallelflow.texts` and the standard library, nothing else.
 """

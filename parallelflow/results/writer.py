@@ -1,7 +1,8 @@
 """Appends results to a file in a thread of its own, so that a slow disk keeps neither window nor engines waiting.
 
 What has been written survives the end of the process, however that comes; of the machine, but for the last seconds. Where it cannot
-be written, nothing more is, and `Writer.trouble` says why. Standard library and `parallelflow.texts` only.
+be written, nothing more is, and `Writer.trouble` says why. Standard library, `parallelflow.threads` and `parallelflow.texts`
+only.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
+from parallelflow import threads
 from parallelflow.results.file import Header, packed_entry, packed_header
 from parallelflow.texts import tr
 
@@ -48,7 +51,7 @@ class Writer:
         self._queue: queue.Queue[tuple[int, list[Any]] | None] = queue.Queue()
         self._waiting = 0  # bytes
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._writing: Future[None] | None = None
         self._file = -1
         self._end = 0  # of what is whole in the file
         self._written = 0
@@ -90,23 +93,20 @@ class Writer:
         with self._lock:
             self._waiting += nbytes
         self._queue.put((nbytes, [key, seconds, when, note, parts]))
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="parallelflow-results", daemon=True)
-            self._thread.start()
+        if self._writing is None:
+            self._writing = threads.start(self._run, "parallelflow-results")
 
     def close(self, pause: Callable[[], None] = lambda: None) -> None:
         """Wait until everything has been written.
 
         :param pause: called meanwhile; what it raises ends the wait, and what has not been written is written meanwhile.
         """
-        if self._thread is None:
+        if self._writing is None:
             return
         self._queue.put(None)
         end = time.monotonic() + CLOSING
-        while self._thread.is_alive() and time.monotonic() < end:
-            self._thread.join(_TICK)
-            if self._thread.is_alive():
-                pause()
+        while not wait([self._writing], _TICK).done and time.monotonic() < end:
+            pause()
 
     def discard(self) -> None:
         """Write nothing more, and remove the file."""
