@@ -145,7 +145,7 @@ class Session:
                 raise NoEngines(
                     tr(
                         "No engines are running, and none were to be started. Start some with Packages > Parallel Flow > Start"
-                        " new engine processes, or execute again and let the Map start them."
+                        " new engine processes, or execute again and have them started."
                     )
                 )
             starting.start(self._attached, count, wait, True, self._guard.arm)

@@ -84,6 +84,7 @@ class Exploring:
     """
 
     def __init__(self, client: Client):
+        self.what = tr("this exploration")
         self._client = client
         self.cells = client.exploration.cells
         self.failures: list[CellFailure] = []

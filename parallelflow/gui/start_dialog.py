@@ -153,7 +153,7 @@ class NeedAnswer:
 
 
 class NeedDialog(_EnginesForm):
-    """A Map needs a cluster and there is none: start one? The answer is a :class:`NeedAnswer`.
+    """A workflow needs a cluster and there is none: start one? The answer is a :class:`NeedAnswer`.
 
     :param parent: the window that it belongs to
     :param state: what this machine has, and how many engines the preferences would start
@@ -162,14 +162,14 @@ class NeedDialog(_EnginesForm):
     def __init__(self, parent: QWidget | None, state: StartState) -> None:
         super().__init__(parent, tr("Start a Cluster?"), state)
         need = tr(
-            "The Map needs engines to run on, and none are running for the profile '{profile}'.",
+            "The workflow needs engines to run on, and none are running for the profile '{profile}'.",
             profile=state.cluster.profile,
         )
         start = tr("Start some on this machine?") if state.here else tr("Start some where its configuration says?")
         end = tr("They run on when VisTrails ends.") if state.stay else tr("They end when VisTrails does.")
         self.column.addWidget(label(f"{need} {start} {end}", "text"))
         self.form.addRow(tr("&Engines to start:"), self.count)
-        self.remember = QCheckBox(tr("Do not ask &again: start them whenever a Map needs them"))
+        self.remember = QCheckBox(tr("Do not ask &again: start them whenever they are needed"))
         self.remember.setObjectName("remember")
         self.column.addLayout(self.form)
         self.column.addWidget(self.remember)

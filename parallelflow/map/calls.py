@@ -39,6 +39,7 @@ class Calls:
     """
 
     def __init__(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]):
+        self.what = "parallel_map"
         self._arguments = arguments
         self.count = len(arguments)
         self._arrived: list[tuple[int, Any]] = []

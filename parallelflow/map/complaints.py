@@ -46,16 +46,17 @@ def lacks_memory(answer: Any) -> bool:
     return getattr(answer, "ename", "") == "MemoryError" or getattr(answer, "most_bytes", None) is not None
 
 
-def cannot_run(engine: str, reason: str) -> str:
-    """Say that an engine cannot run the Map, for an error."""
-    return tr("{engine} cannot run this Map: {why}.", engine=engine, why=reason.rstrip("."))
+def cannot_run(engine: str, what: str, reason: str) -> str:
+    """Say that an engine cannot run something, this Map for instance; for an error."""
+    return tr("{engine} cannot run {what}: {why}.", engine=engine, what=what, why=reason.rstrip("."))
 
 
-def left_out(engine: str, reason: str) -> str:
-    """Say that an engine is left out, for a warning."""
+def left_out(engine: str, what: str, reason: str) -> str:
+    """Say that an engine is left out of something, this Map for instance; for a warning."""
     return tr(
-        "{engine} is left out of this Map, and others run its elements: {why}. It is tried again when it has been started anew.",
+        "{engine} is left out of {what}, and others run its elements: {why}. It is tried again when it has been started anew.",
         engine=engine,
+        what=what,
         why=reason.rstrip("."),
     )
 
@@ -178,7 +179,7 @@ def no_engine(limit: float, progress: str) -> str:
     """Say that all engines have gone."""
     return tr(
         "No engine is left in the cluster: all have died or were stopped, and none has joined for {limit:.0f} seconds. {progress}"
-        " Start engines and run the workflow again.",
+        " Start engines and run it again.",
         limit=limit,
         progress=progress,
     )
@@ -214,23 +215,25 @@ def element_kills(element: str, deaths: Sequence[Death], how: Mapping[str, str],
     return _with_log(text, tail)
 
 
-def plan_kills(deaths: Sequence[tuple[Death, str, str | None]], tail: str) -> str:
+def plan_kills(deaths: Sequence[tuple[Death, str, str | None]], what: str, tail: str) -> str:
     """Say that engines die of the plan, whatever the element.
 
     :param deaths: each with what the engine ran, and how it ended if that is known.
+    :param what: what they ran, this Map for instance.
     :param tail: what is last in the log of one.
     """
     told = [
-        tr("{ended} while it ran {what}.", ended=_ended(death, how), what=what)
-        if what
+        tr("{ended} while it ran {what}.", ended=_ended(death, how), what=elements)
+        if elements
         else tr("{ended} while it got ready.", ended=_ended(death, how))
-        for death, what, how in deaths
+        for death, elements, how in deaths
     ]
     text = tr(
-        "{count} engines died one after the other while they ran this Map, so it seems to be the modules that end them, whatever"
-        " the element, unless somebody else did. {told} Look for what ends a process there: too little memory, a crash in compiled"
+        "{count} engines died one after the other while they ran {what}, so it seems to be that which ends them, whatever the"
+        " element, unless somebody else did. {told} Look for what ends a process there: too little memory, a crash in compiled"
         " code, an exit.",
         count=len(deaths),
+        what=what,
         told=" ".join(told),
     )
     if len(deaths) == 1:

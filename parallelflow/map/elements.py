@@ -20,10 +20,12 @@ class Elements:
     """The elements of one Map; a `parallelflow.map.work.Source`.
 
     :param looping: what they are, and where they go.
+    :param what: what runs, as messages call it.
     :ivar plan: the plan, once there is one.
     """
 
-    def __init__(self, looping: Looping):
+    def __init__(self, looping: Looping, what: str):
+        self.what = what
         self._looping = looping
         self._elements = looping.elements
         self.plan: Plan | None = None

@@ -62,7 +62,7 @@ class Execution:
         self.name = type(module).__name__
         self.looping = looping
         self.elements, self.ports = looping.elements, looping.ports
-        self.source = Elements(looping)
+        self.source = Elements(looping, self._what())
         self.functions = self._functions()
         self.reachable = _with_upstream(self.functions)
         self.executed: dict[int, Module] = {}
@@ -75,6 +75,10 @@ class Execution:
         self.fraction = 0.0  # of the elements: how many are done
         self.said_busy = False
         self.going_on: set[int] = set()  # engines on which something goes on that elements have started
+
+    def _what(self) -> str:
+        """What runs, as messages call it."""
+        return tr("this {loop}", loop=self.name)
 
     def _functions(self) -> list[Module]:
         """The modules that run for each element."""

@@ -97,7 +97,7 @@ class Faults:
         """Have an engine's chunks run elsewhere, now and until it is started anew."""
         self._state.crew.leave_out(each, reason, is_unfit)
         self._give_up(each)
-        self._state.warnings.append(complaints.left_out(each.name, reason))
+        self._state.warnings.append(complaints.left_out(each.name, self._state.source.what, reason))
 
     def _give_up(self, each: Engine) -> None:
         """Expect nothing of an engine any more; what it has been sent is handed out again."""
@@ -155,7 +155,8 @@ class Faults:
         elif len(row) >= min(self._state.limits.plan_deaths, most):
             how, tail = self._state.autopsy([death.uuid for death in row])
             told = [(death, self._shown(death.indices), how.get(death.uuid)) for death in row]
-            raise MapError(f"{complaints.plan_kills(told, tail)}\n{self._state.progress}")
+            said = complaints.plan_kills(told, self._state.source.what, tail)
+            raise MapError(f"{said}\n{self._state.progress}")
 
     def _again_after_it_was_taken(self, waiting: Sequence[Chunk], indices: Sequence[int]) -> None:
         """Hand elements out again that did nothing to their engine; but one that never comes to its end is not tried for ever."""

@@ -16,6 +16,7 @@ from parallelflow.map.execution import Execution
 from parallelflow.map.looping import Looping
 from parallelflow.map.outcomes import Failure, Suspension
 from parallelflow.map.plan import Plan, make_plan
+from parallelflow.texts import tr
 
 # Values that can travel for certain.
 _PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None)})
@@ -42,6 +43,9 @@ class LoopExecution(Execution):
         every_output = ""
         super().__init__(module, Looping(elements, ports, every_output, takes_apart=len(ports) != 1))
         self._outputs: dict[str, list[Any]] = {}
+
+    def _what(self) -> str:
+        return tr("this loop of {module}", module=self.name)
 
     def _functions(self) -> list[Module]:
         return [self.module]

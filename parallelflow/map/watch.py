@@ -221,9 +221,8 @@ class Watch:
         if self._state.crew.engines:
             self._alone_since = None
             if not self._state.crew.size:
-                reasons = [
-                    complaints.cannot_run(each.name, each.why_out) for each in self._state.crew.left_out.values()
-                ]
+                what, out = self._state.source.what, self._state.crew.left_out.values()
+                reasons = [complaints.cannot_run(each.name, what, each.why_out) for each in out]
                 raise MapError("\n".join(reasons))
         elif self._alone_since is None:
             self._alone_since = now

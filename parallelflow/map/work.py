@@ -42,7 +42,12 @@ class Work:
 
 
 class Source(Protocol):
-    """Where elements come from."""
+    """Where elements come from.
+
+    :ivar what: what runs, as messages call it: this Map, for instance.
+    """
+
+    what: str
 
     def pack(self, indices: Sequence[int]) -> values.Packed:
         """Pack elements, a list, for the wire.

@@ -132,12 +132,28 @@ def test_an_iterator_that_is_closed_breaks_off_what_runs(free_engines: Session) 
     assert list(results) == []
 
 
+def _fail() -> None:
+    raise NameError("there is no such thing there")
+
+
+class _ReadHereOnly:
+    """A function that nobody can read who is sent it."""
+
+    def __call__(self, element: int) -> int:
+        return element
+
+    def __reduce__(self) -> Any:
+        return _fail, ()
+
+
 def test_what_cannot_travel_is_named(free_engines: Session) -> None:
     lock = threading.Lock()
     with pytest.raises(TypeError, match=r"The function cannot be sent to engines: .*lock"):
         api.parallel_map(lambda i: lock.locked(), [1])
     with pytest.raises(TypeError, match=r"element 1 \(<unlocked .*\) cannot be sent to engines"):
         api.parallel_map(operator.not_, [1, lock])
+    with pytest.raises(ClusterError, match=r"cannot run parallel_map: .*NameError"):
+        api.parallel_map(_ReadHereOnly(), [1])
     with pytest.raises(RemoteError, match="of type lock, cannot be sent back"):
         api.parallel_map(lambda i: __import__("_thread").allocate_lock(), [1])
 

@@ -58,6 +58,23 @@ def test_the_map_fails_when_no_engine_is_left_that_can_run_it(simulation: Simula
     assert simulation.outcomes.warnings == []
 
 
+@pytest.mark.parametrize("what", ["this Filter", "this exploration", "parallel_map"])
+def test_what_is_said_names_what_runs(simulation: Simulation, what: str) -> None:
+    simulation.source.what = what
+    world = simulation.world
+    world.costs.update(dict.fromkeys(range(50), 0.2))
+    world.join()
+    world.join().refusal = "it lacks the package 'x'"
+    assert simulation.run(range(50)) == squares(50)
+    (warning,) = simulation.outcomes.warnings
+    assert f"is left out of {what}, and others run its elements: it lacks" in warning
+    world.engines[0].refusal = "it has Parallel Flow 0.9"
+    world.kill(world.engines[0])
+    world.join().refusal = "it has Parallel Flow 0.9"
+    with pytest.raises(MapError, match=f"cannot run {what}: it has Parallel Flow 0.9"):
+        simulation.run(range(10))
+
+
 def test_an_engine_that_hangs_while_it_gets_ready_is_left_out(simulation: Simulation) -> None:
     world = simulation.world
     world.join()

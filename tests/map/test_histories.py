@@ -33,6 +33,7 @@ class Elements:
     """A source of numbers."""
 
     plan = values.pack("the plan")
+    what = "this Map"
 
     def pack(self, indices: Any) -> values.Packed:
         return values.pack(list(indices))
@@ -71,6 +72,7 @@ class Simulation:
 
     def __init__(self) -> None:
         self.world = World()
+        self.source = Elements()
         self.outcomes = Outcomes()
         self.cost: Cost | None = None  # that an earlier session has left
         self.threads: list[Callable[[], object]] = []
@@ -89,7 +91,7 @@ class Simulation:
 
     def scheduler(self, indices: Any, limits: Limits | None = None, digest: str = "plan") -> Scheduler:
         work = Work(Elements.plan, digest, b"", b"", indices, self.cost)
-        return Scheduler(Watched(self.world), work, Elements(), self.outcomes, limits or Limits(), lambda _: None)
+        return Scheduler(Watched(self.world), work, self.source, self.outcomes, limits or Limits(), lambda _: None)
 
     def run(self, indices: Any, limits: Limits | None = None) -> dict[int, Any]:
         self.scheduler(indices, limits).run()

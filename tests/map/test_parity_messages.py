@@ -51,6 +51,19 @@ def test_a_value_on_another_port_that_an_engine_cannot_read(value: str, why: str
     assert f"cannot run this Map: the value on port 'v', {why}" in text
 
 
+@pytest.mark.parametrize("kind", ["Filter", "For"])
+def test_a_text_names_the_loop_that_runs(kind: str) -> None:
+    flow = Flow()
+    code = "import os\nfrom parity_values import FailsIn\no = FailsIn(os.getpid())"
+    reads = flow.python("o = True", {"i": "Integer", "v": "Variant"}, {"o": "Boolean"})
+    flow.connect(flow.python(code, {}, {"o": "Variant"}), "o", reads, "v")
+    if kind == "For":
+        loop = flow.loop(reads, {"InputPort": "i", "OutputPort": "o", "HigherBound": "1"})
+    else:
+        loop = flow.map(reads, "i", "o", "[1]", kind=kind)
+    assert f"cannot run this {kind}: the value on port 'v'" in _said(Stage("ours").run(flow), loop)
+
+
 # ---------------------------------------------------------------- results
 
 
@@ -260,7 +273,7 @@ def test_an_error_of_a_module_in_no_pipeline_is_the_elements_failure() -> None:
 
 
 def _read(outcome: ChunkOutcome, *indices: int) -> ChunkOutcome:
-    source = Elements(Looping([[index] for index in range(9)], ["i"], "o", takes_apart=False))
+    source = Elements(Looping([[index] for index in range(9)], ["i"], "o", takes_apart=False), "this Map")
     return answers.read(values.pack(outcome), indices, source, "Engine 1", lambda package: "?")
 
 
@@ -286,7 +299,7 @@ def test_an_outcome_is_believed_that_tells_of_all_elements_up_to_where_it_ended(
 
 
 def test_bytes_that_are_no_outcome_are_refused_with_a_sentence() -> None:
-    source = Elements(Looping([[1]], ["i"], "o", takes_apart=False))
+    source = Elements(Looping([[1]], ["i"], "o", takes_apart=False), "this Map")
     with pytest.raises(MapError, match=r"What Engine 1 sent back of element 0 \(1\) cannot be read in VisTrails"):
         answers.read([b"\x80\x05nonsense"], [0], source, "Engine 1", lambda package: "?")
 
