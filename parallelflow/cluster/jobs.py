@@ -37,11 +37,12 @@ class BatchJob(Started):
     :param registered: whether all of its engines have registered
     """
 
+    job: Job
     through_hub = True
 
     def __init__(self, entry: Entry, job: Job, *, registered: bool = False) -> None:
         super().__init__(entry, registered=registered)
-        self._job = job
+        self.job = job
 
     @classmethod
     def new(cls, entry: Entry, profile_dir: Path, cluster_id: str, hub: str, variables: Mapping[str, str]) -> BatchJob:
@@ -90,7 +91,7 @@ class BatchJob(Started):
         :raises Cancelled: if the caller of ``wait`` called it off
         :raises ClusterError: if it cannot be saved
         """
-        job = self._job
+        job = self.job
         job.strangers = set(known)
         count = n if n is not None else job.one_each()
         limit = max(wait.left, 0.1)
@@ -104,69 +105,69 @@ class BatchJob(Started):
     @property
     def n(self) -> int:
         """How many engines it is to be."""
-        return self._job.n
+        return self.job.n
 
     @property
     def lacking(self) -> Sequence[str]:
         """Sentences on machines on which no engine was started, though on others some were."""
-        return self._job.lacking
+        return self.job.lacking
 
     @property
     def queued(self) -> bool:
         """Whether it is in a batch system's queue, where it may have to wait."""
-        return self._job.queued
+        return self.job.queued
 
     @property
     def alive(self) -> bool:
         """Whether it is not known to be over."""
-        return not self._job.ended
+        return not self.job.ended
 
     @property
     def uuids(self) -> set[str]:
         """The hub's names for its engines, as far as they have registered."""
-        return self._job.uuids
+        return self.job.uuids
 
     def find(self, known: Collection[str], ours: Iterable[Started]) -> None:
         """Note which engines have registered: those that the hub did not know before, and that nothing else of ours is."""
         others = {uuid for started in ours if started is not self for uuid in started.uuids}
-        self.registered = self._job.found(set(known) - others)
+        self.registered = self.job.found(set(known) - others)
 
     def look(self) -> str:
         """Ask the batch system about it, and note if it is over."""
-        return self._job.look()
+        return self.job.look()
 
     def is_left(self, known: Collection[str], hub: str) -> bool:
         """See :meth:`.launchers.Job.is_left`."""
-        return self._job.is_left(known, hub)
+        return self.job.is_left(known, hub)
 
     def was_taken(self) -> bool:
         """Whether the batch system ended it."""
-        return self._job.was_taken()
+        return self.job.was_taken()
 
     def stop(self, limit: float, known: Callable[[], Collection[str]] | None = None) -> futures.Future[None]:
         """Begin to have its launcher end it, in a thread of its own."""
-        return threads.start(partial(self._job.stop, LAUNCHERS_SHARE * limit, known), "parallelflow-cancel")
+        return threads.start(partial(self.job.stop, LAUNCHERS_SHARE * limit, known), "parallelflow-cancel")
 
     def give_up(self, limit: float) -> None:
         """End what may be left of it when its engines have left; see :meth:`.launchers.Job.give_up`."""
-        self._job.give_up(LAUNCHERS_SHARE * limit)
+        self.job.give_up(LAUNCHERS_SHARE * limit)
 
     def note_death(self) -> bool:
         """Note that it has ended without being told to; at once, for its number may become another's."""
-        self._job.died = True
+        self.job.died = True
         return True
 
     def describe(self) -> str:
         """What starts its engines, with its number in the queue."""
-        return self._job.name
+        return self.job.name
 
     def fails_like(self, ended: bool) -> str:
         """Itself alone."""
-        return self._job.name
+        return self.job.name
 
     def not_ready(self, group: Sequence[Started], timeout: float, ended: bool) -> str:
         """A sentence with what the batch system says."""
-        launcher, seconds, said = self._job.name, round(timeout), self.look()
+        launcher, seconds, said = self.job.name, round(timeout), self.look()
         if ended and said:
             return tr("{launcher} ended; the batch system says: {said}.", launcher=launcher, said=said)
         if ended:
@@ -190,11 +191,11 @@ class BatchJob(Started):
 
     def output(self) -> str:
         """The engines' output, as far as it is at hand."""
-        return self._job.output()
+        return self.job.output()
 
     def on_record(self) -> Entry:
         """What its launcher has to know of it by now."""
-        return replace(self.entry, job=self._job.save(), log_path=self._job.log_path)
+        return replace(self.entry, job=self.job.save(), log_path=self.job.log_path)
 
 
 def not_stopped(stopping: Mapping[str, futures.Future[None]], limit: float, timeout: float) -> dict[str, str]:

@@ -42,6 +42,10 @@ class Started(ABC):
     :param only_shown: whether somebody else is to deal with it
     """
 
+    entry: Entry
+    registered: bool
+    only_shown: bool
+
     through_hub = False
     """Whether its engines are told by the hub to end, before whoever started them is asked to end what is left."""
 
