@@ -248,7 +248,7 @@ class Inventory:
             claimed[entry.token] = replace(entry, **mine)  # type: ignore[arg-type]
             return claimed[entry.token]
 
-        if seen:  # with none, not even the lock file is made
+        if seen:  # with none, not even the lock file is made, nor is the profile's folder needed
             try:
                 # A full disk must keep nobody from using or stopping what runs.
                 self.record.change(lambda old: [claim(entry) for entry in old], needed=False)
