@@ -5,12 +5,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 
-from PyQt5.QtGui import QStandardItem, QStandardItemModel
-from PyQt5.QtWidgets import QAbstractItemView, QButtonGroup, QRadioButton, QTreeView, QWidget
+from PyQt5.QtWidgets import QButtonGroup, QRadioButton, QTreeView, QWidget
 
 from parallelflow.cluster.questions import Orphan
 from parallelflow.cluster.state import ClusterState, ProcessState
-from parallelflow.gui.dialog import Dialog, Icon, Note, fit_table, label
+from parallelflow.gui.dialog import Dialog, Icon, Note, label, text_table
 from parallelflow.gui.texts import both, controllers, engines, host, kind, moment, tr, tr_count
 
 
@@ -40,10 +39,9 @@ def process_table(found: Sequence[ProcessState | Orphan]) -> QTreeView:
 
     :param found: the processes
     """
-    model = QStandardItemModel()
     titles = [tr("What"), tr("Process"), tr("Host"), tr("Started")]
     by_profile = any(isinstance(process, Orphan) and process.profile for process in found)
-    model.setHorizontalHeaderLabels([*titles, tr("Profile")] if by_profile else titles)
+    rows = []
     for process in found:
         what = kind(process.kind)
         if isinstance(process, ProcessState) and process.let_go:
@@ -51,19 +49,8 @@ def process_table(found: Sequence[ProcessState | Orphan]) -> QTreeView:
         texts = [what, str(process.pid or ""), host(process.host, True), moment(process.since)]
         if isinstance(process, Orphan) and by_profile:
             texts.append(process.profile)
-        row = [QStandardItem(text) for text in texts]
-        model.appendRow(row)
-    table = QTreeView()
-    table.setObjectName("processes")
-    model.setParent(table)
-    table.setModel(model)
-    table.setRootIsDecorated(False)
-    table.setUniformRowHeights(True)
-    table.setAlternatingRowColors(True)
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-    fit_table(table, len(found))
-    return table
+        rows.append(texts)
+    return text_table("processes", [*titles, tr("Profile")] if by_profile else titles, rows)
 
 
 def _collateral(cluster: ClusterState) -> str:

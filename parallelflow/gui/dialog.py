@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from PyQt5.QtCore import QEvent, QSize, Qt
-from PyQt5.QtGui import QFont, QFontDatabase, QFontInfo, QGuiApplication, QTextCursor
+from PyQt5.QtGui import QFont, QFontDatabase, QFontInfo, QGuiApplication, QStandardItem, QStandardItemModel, QTextCursor
 from PyQt5.QtWidgets import (
     QAbstractButton,
+    QAbstractItemView,
     QAbstractScrollArea,
     QDialog,
     QDialogButtonBox,
@@ -118,6 +119,34 @@ def fit_table(table: QTreeView, rows: int) -> None:
     shown = min(max(rows, _FEWEST_ROWS), _MOST_ROWS)
     table.setSizeAdjustPolicy(QAbstractScrollArea.SizeAdjustPolicy.AdjustToContents)
     table.setMinimumHeight(header.sizeHint().height() + line * shown + 2 * table.frameWidth())
+
+
+def text_table(name: str, titles: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> QTreeView:
+    """Return a table of texts, of whose rows several can be selected.
+
+    :param name: the name of the object
+    :param titles: what stands above the columns
+    :param rows: the texts
+    :param right: the columns of numbers
+    """
+    model = QStandardItemModel()
+    model.setHorizontalHeaderLabels(titles)
+    for row in rows:
+        items = [QStandardItem(text) for text in row]
+        for column in right:
+            items[column].setTextAlignment(Qt.AlignmentFlag.AlignRight)
+        model.appendRow(items)
+    table = QTreeView()
+    table.setObjectName(name)
+    model.setParent(table)
+    table.setModel(model)
+    table.setRootIsDecorated(False)
+    table.setUniformRowHeights(True)
+    table.setAlternatingRowColors(True)
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+    fit_table(table, len(rows))
+    return table
 
 
 class Dialog(QDialog):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PyQt5.QtCore import Qt
-from PyQt5.QtGui import QStandardItem, QStandardItemModel
-from PyQt5.QtWidgets import QAbstractItemView, QTreeView, QWidget
+from PyQt5.QtWidgets import QTreeView, QWidget
 
-from parallelflow.gui.dialog import Dialog, fit_table, label, there
+from parallelflow.gui.dialog import Dialog, label, text_table, there
 from parallelflow.gui.texts import age, memory, tr, tr_count
 from parallelflow.results.store import Listed
 
@@ -75,30 +73,16 @@ class ResultsDialog(Dialog):
 
 
 def _table(listed: Sequence[Listed]) -> QTreeView:
-    model = QStandardItemModel()
-    model.setHorizontalHeaderLabels([tr("Workflow"), tr("Map"), tr("Results"), tr("Size"), tr("Age"), tr("Last used")])
-    for each in listed:
-        used = tr("{age} ago", age=age(each.used))
-        texts = [
+    titles = [tr("Workflow"), tr("Map"), tr("Results"), tr("Size"), tr("Age"), tr("Last used")]
+    rows = [
+        [
             each.workflow or tr("(not saved)"),
             each.module,
             str(each.results),
             memory(each.nbytes),
             age(each.oldest),
-            used,
+            tr("{age} ago", age=age(each.used)),
         ]
-        row = [QStandardItem(text) for text in texts]
-        for item in row[2:4]:
-            item.setTextAlignment(Qt.AlignmentFlag.AlignRight)
-        model.appendRow(row)
-    table = QTreeView()
-    table.setObjectName("results")
-    model.setParent(table)
-    table.setModel(model)
-    table.setRootIsDecorated(False)
-    table.setUniformRowHeights(True)
-    table.setAlternatingRowColors(True)
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-    fit_table(table, len(listed))
-    return table
+        for each in listed
+    ]
+    return text_table("results", titles, rows, right=(2, 3))

@@ -26,6 +26,7 @@ SHOW = "Show information on the cluster"
 PROFILE = "Change profile"
 CLEAN = "Cleanup started processes"
 SHUTDOWN = "Request cluster shutdown"
+KEPT = "Kept results..."
 PREFERENCES = "Preferences..."
 
 Steps = Generator[None, None, Any]
@@ -245,6 +246,48 @@ def change_profile(user: User) -> Scenario:
             yield from _idle(user)
         texts = [each["text"] for each in user.seen["said"][said_before:]]
         steps.append([user.cluster.profile, _processes(user), " ".join(texts)])
+
+
+def clear_kept_results(user: User) -> Scenario:
+    from vistrails.core.system import current_dot_vistrails
+
+    from parallelflow.results.file import Header
+    from parallelflow.results.store import PLACE as IN_FOLDER
+    from parallelflow.results.store import Store
+
+    store = Store(Path(current_dot_vistrails()) / IN_FOLDER, 10**9)
+    for number, workflow in enumerate(("one.vt", "two.vt", "three.vt")):
+        writer = store.writer(Header(f"{number}" * 32, workflow, "Map"))
+        for key in range(number + 1):
+            writer.add(bytes([key]), 1.0, time.time(), b"", [b"result"])
+        writer.close()
+        store.written(writer)
+    listed = user.seen["listed"] = []
+    for button in ("clear", "clear_all", ""):
+        user.choose(KEPT)
+        if not button:
+            yield from _message(user)
+            return
+        dialog = yield from user.dialog("ResultsDialog")
+        table = dialog.table
+        rows = zip(_column(table, 0), _column(table, 1), _column(table, 2), strict=True)
+        listed.append(sorted(rows))
+        user.seen["may clear before a row is selected"] = dialog.findChild(
+            _class("QAbstractButton"), "clear"
+        ).isEnabled()
+        if button == "clear":
+            user.choose_row(table, _column(table, 0).index("two.vt"))
+        user.press(dialog, button)
+        yield from user.gone(dialog)
+        if button == "clear":  # it goes on with what is left
+            dialog = yield from user.dialog("ResultsDialog")
+            listed.append(sorted(_column(dialog.table, 0)))
+            user.press(dialog, "reject")
+            yield from user.gone(dialog)
+        else:
+            yield from _message(user)
+        yield from _idle(user)
+        user.seen["files"] = len(list(store.folder.iterdir()))
 
 
 def with_somebody_elses_controller(user: User) -> Scenario:

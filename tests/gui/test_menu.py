@@ -115,6 +115,17 @@ def test_what_runs_is_dealt_with_before_the_profile_is_changed(play: Callable[..
     assert 'value="lab"' in (clean_home / "settings" / "startup.xml").read_text()
 
 
+def test_kept_results_are_cleared_one_or_all(play: Callable[..., Seen]) -> None:
+    seen = play("clear_kept_results")
+    one, two, three = ["one.vt", "Map", "1"], ["two.vt", "Map", "2"], ["three.vt", "Map", "3"]
+    assert seen["listed"] == [[one, three, two], ["one.vt", "three.vt"], [one, three]]
+    assert seen["may clear before a row is selected"] is False
+    assert seen["files"] == 0
+    assert [each["text"].split(".")[0] for each in seen.said if each["kind"] == "Message"] == [
+        "No results are kept"
+    ] * 2
+
+
 @pytest.fixture
 def somebody_elses(clean_home: Path) -> Iterator[Session]:
     """A cluster with one engine that somebody else has started."""
