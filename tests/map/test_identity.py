@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from vistrails.core.modules.vistrails_module import Module, new_module
 from vistrails.core.vistrail.controller import VistrailController, abstraction_pkg, abstraction_ver
 from workflows import OURS, PARITY, Flow
 
-from parallelflow.map import execution, identity, loaded_code, made_classes
+from parallelflow.map import execution, file_contents, identity, loaded_code, made_classes
 from parallelflow.map.digests import Unknown
 from parallelflow.map.identity import PlanIdentity
 from parallelflow.map.keepable import names_no_file
@@ -366,6 +367,45 @@ def test_versions_of_packages_and_of_python_count(digest_of: Any, monkeypatch: p
     assert digest_of(flow_with()) == own
     monkeypatch.setattr(loaded_code, "python", lambda: ("CPython", (3, 99)))
     assert digest_of(flow_with()) != own
+
+
+def test_what_engines_have_loaded_must_be_what_the_plan_says(
+    identity_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "pf_unit.py").write_text("f = 1\n")
+    flow = python_flow("import pf_unit\no = i")
+    flow.map(flow.parity("Echo"), "value", "value", "[1]")
+    known = identity_of(flow)
+    units, values = known.code.units, "userpackages.parity_package.values"
+    assert "pf_unit" in units
+    there = sys.modules[values].__file__
+    assert there is not None
+    same = loaded_code.Loaded(
+        loaded_code.python(), dict(units), {values: file_contents.digest_of(there)}, {}, (), {}, dict(known._settings)
+    )
+    assert known.why_not(same) is None
+    assert any(known._settings.values())
+    package = next(name for name, digest in known._settings.items() if digest)
+    for other, said in (
+        (
+            replace(same, changed=("/its/file.py",)),
+            "/its/file.py is not what an engine has loaded of it: start engines anew",
+        ),
+        (replace(same, python=("CPython", (3, 99, 0))), "an engine has Python 3.99.0, and VisTrails has"),
+        (
+            replace(same, units={**units, "pf_unit": b"other"}),
+            "what an engine has of 'pf_unit' is not what VisTrails has",
+        ),
+        (replace(same, units={}), "is not what VisTrails has"),
+        (replace(same, modules={values: b"other"}), f"{there} is not what an engine has of it: start engines anew"),
+        (replace(same, settings={}), "with which an engine has loaded it: start engines anew"),
+        (replace(same, settings={**same.settings, package: None}), f"the preferences of the package '{package}'"),
+    ):
+        assert said in (known.why_not(other) or ""), said
+    known._made["its:Tool:"] = b"made"
+    assert "the module 'Tool' is not what VisTrails has: start engines anew" in known.why_not(same)
+    assert known.why_not(replace(same, made={"its:Tool:": b"made"})) is None
 
 
 def test_what_a_python_source_imports_counts(digest_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

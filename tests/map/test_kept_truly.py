@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from pathlib import Path
@@ -112,6 +113,17 @@ def test_what_vistrails_would_not_cache_runs_each_time() -> None:
     off.specs[0].cached = False
     for each in (*flows, off):
         assert [ran(run(each)), ran(run(each))] == [2, 2]
+
+
+def test_suspended_elements_are_not_kept_and_those_beside_them_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "SHORTEST", 0.0)
+    monkeypatch.setattr(kept, "READING", math.inf)
+    flow = Flow()
+    mapped = flow.map(flow.parity("Suspends", {"tally": "?"}), "value", "value", "[2, 1, 4, 3]")
+    flow.specs[mapped].presets.append(("KeepResults", "all"))
+    first, second = run(flow), run(flow)
+    assert first.suspended == second.suspended != {}
+    assert (ran(first), ran(second)) == (4, 2)
 
 
 def test_files_of_elements_and_ports_are_known_by_content(held: dict[str, Any], tmp_path: Path) -> None:
