@@ -1,15 +1,16 @@
 """Lock files: what only one process and one thread may do at a time, on whichever file system.
 
 Where a file system knows no locks, or has nobody who manages them, a lock is a file that is there while it is held, and that
-is removed for whoever ended without doing so. `filelock` sees to both kinds, and to Windows.
+is removed for whoever ended without doing so. filelock sees to both kinds, and to Windows; which kind it is, is decided here, for
+in versions before 4 what is to replace a lock that the system lacks removes that of others.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +25,11 @@ from .waiting import Wait
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-# Network file systems without a lock manager, and those that know no locks; filelock itself sees to ENOSYS.
-_WITHOUT_LOCKS = frozenset((errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP))
+with contextlib.suppress(ImportError):  # there is none on Windows
+    import fcntl
+
+# Network file systems without a lock manager, and those that know no locks at all.
+_WITHOUT_LOCKS = frozenset((errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP))
 
 
 class NotWritten(ClusterError):
@@ -75,28 +79,54 @@ def _acquired(path: Path, wait: Wait, what: str) -> BaseFileLock:
     # Here, because whoever only connects needs no lock.
     from filelock import FileLock, SoftFileLock, Timeout
 
-    warnings.filterwarnings("ignore", message="flock not supported", module="filelock")  # it works all the same
-    lock: BaseFileLock = FileLock(path, mode=profile.PRIVATE_FILE)
-    while True:
-        try:
-            lock.acquire(blocking=False)
-            return lock
-        except Timeout:
-            if wait.over:
-                raise Locked(
-                    tr(
-                        "Waited {seconds} seconds for {what}. Another VisTrails holds {path}; try again when it is done.",
-                        seconds=round(wait.timeout),
-                        what=what,
-                        path=path,
-                    )
-                ) from None
-            wait.pause(what, 0.0)
-        except OSError as error:
-            if error.errno not in _WITHOUT_LOCKS or isinstance(lock, SoftFileLock):
-                raise cannot_be_written(path, error) from error
-            # Under another name: the file itself is there.
+    try:
+        if _knows_locks(path):
+            lock: BaseFileLock = FileLock(path, mode=profile.PRIVATE_FILE)
+        else:  # under another name, for the file itself is there
             lock = SoftFileLock(path.with_name(f"{path.name}-held"), mode=profile.PRIVATE_FILE)
+        while True:
+            try:
+                lock.acquire(blocking=False)
+                return lock
+            except Timeout:
+                if wait.over:
+                    raise Locked(_taken(lock.lock_file, wait, what, stays=isinstance(lock, SoftFileLock))) from None
+                wait.pause(what, 0.0)
+    except OSError as error:
+        raise cannot_be_written(path, error) from error
+
+
+def _taken(path: str, wait: Wait, what: str, stays: bool) -> str:
+    """Say that somebody else holds a lock.
+
+    :param stays: whether that is a file, which nobody removes if its owner crashed on another machine
+    """
+    said = tr(
+        "Waited {seconds} seconds for {what}. Another VisTrails holds {path}; try again when it is done.",
+        seconds=round(wait.timeout),
+        what=what,
+        path=path,
+    )
+    if stays:
+        return f"{said} {tr('If it has crashed on another machine, remove that file.')}"
+    return said
+
+
+def _knows_locks(path: Path) -> bool:
+    """Whether a file can be locked where it lies, whoever holds it. The file is made.
+
+    :raises OSError: if it cannot be
+    """
+    if os.name != "posix":
+        return True
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, profile.PRIVATE_FILE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in _WITHOUT_LOCKS
+    finally:
+        os.close(descriptor)
+    return True
 
 
 # Who holds which lock file in this process.

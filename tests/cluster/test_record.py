@@ -67,7 +67,10 @@ def test_a_file_system_without_locks_has_locks_all_the_same(
     Record(profile).put(Entry("a", "engine"))
     assert [entry.token for entry in Record(profile).read()] == ["a"]
     other = holder(profile, number)
-    with pytest.raises(Locked, match="Another VisTrails holds"), locked(path, Wait(0.1), "it"):
+    with (
+        pytest.raises(Locked, match=r"Another VisTrails holds .*-held; .*remove that file"),
+        locked(path, Wait(0.1), "it"),
+    ):
         pass
     said = other.communicate(timeout=60)  # ends, and gives it back
     assert (other.returncode, said[1]) == (0, "")
@@ -92,7 +95,7 @@ def test_connecting_takes_no_lock(profile: Path, make_session: Callable[..., Ses
     session = make_session(profile="test", engines=1)
     session.client()
     for name in ("parallelflow.lock", "parallelflow-start.lock"):
-        (profile / "security" / name).unlink()
+        (profile / "security" / name).unlink(missing_ok=True)  # as some versions of filelock leave them
     assert make_session(profile="test").connect() is not None
     assert [path.name for path in (profile / "security").glob("*.lock")] == []
     session.let_go()  # which is on record
