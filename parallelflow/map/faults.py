@@ -132,9 +132,7 @@ class Faults:
         # The first one ran, if any did; one behind it only if it has said so.
         suspects = [chunk for chunk in lost if chunk is lost[0] or chunk.engine_now is not None]
         indices = tuple(index for chunk in suspects for index in chunk.indices)
-        _log.warning(
-            "%s died; %s", each.name, f"elements {min(indices)} to {max(indices)} run again" if indices else ""
-        )
+        _log.warning("%s died%s", each.name, _what_runs_again(indices))
         if self._was_taken(each.uuid):
             self._again_after_it_was_taken([chunk for chunk in lost if chunk not in suspects], indices)
             return
@@ -196,3 +194,12 @@ class Faults:
         how, tail = self._state.autopsy([death.uuid for death in deaths])
         message = complaints.element_kills(self._state.source.describe(index), deaths, how, tail)
         self._failed(index, message)
+
+
+def _what_runs_again(indices: Sequence[int]) -> str:
+    """What the end of an engine means for the elements that it ran, as the end of a line in the log."""
+    if not indices:
+        return ""
+    if len(indices) == 1:
+        return f"; element {indices[0]} runs again"
+    return f"; elements {min(indices)} to {max(indices)} run again"

@@ -77,8 +77,7 @@ class ParallelFold:
 
     def updateFunctionPort(self) -> None:
         """Run the elements; the serial fold calls this from `compute`."""
-        if not _run_in_parallel(self):
-            super().updateFunctionPort()  # type: ignore[misc]
+        _run_in_parallel(self, super().updateFunctionPort)  # type: ignore[misc]
 
     def looping(self) -> Looping:
         """Return what it runs over, from its ports."""
@@ -149,10 +148,8 @@ class For(SerialFor):
     def compute(self) -> None:
         """Run the iterations."""
         self._results: list[Any] = []
-        if _run_in_parallel(self):
+        if _run_in_parallel(self, super().compute):
             self.set_output("Result", self._results)
-        else:
-            super().compute()
 
     def looping(self) -> Looping:
         """Return what it runs over, from its ports.
@@ -186,27 +183,29 @@ class For(SerialFor):
             known["input_specs"] = own
 
 
-def _run_in_parallel(module: Any) -> bool:
-    """Run a loop's elements on the cluster.
+def _run_in_parallel(module: Any, run_here: Callable[[], None]) -> bool:
+    """Run a loop's elements on the cluster, or here, as VisTrails does it.
 
-    :returns: whether it was done; if not, they are to be run here, as VisTrails does it.
+    :param run_here: does the latter.
+    :returns: whether it was on the cluster.
     """
     if engine.inside():  # a loop inside a mapped Group runs in place: its engine is one of many already
+        run_here()
         return False
     name = type(module).__name__
     if not _HAS_CLUSTERS:
-        debug.warning(
-            tr(
-                "Clusters need Linux or another Unix; here, Parallel Flow's {loop} runs one element after the other.",
-                loop=name,
-            )
+        told = tr(
+            "Clusters need Linux or another Unix; here, Parallel Flow's {loop} runs one element after the other.",
+            loop=name,
         )
+        _say_and_run(told, "", run_here)
         return False
     from parallelflow.map import window  # the client's half, which engines have no use for
     from parallelflow.map.execution import Execution
 
     functions = [connector.obj for connector in module.inputPorts.get("FunctionPort", ())]
     if window.has_breakpoint(functions):  # what that is for is a look at the module in VisTrails
+        run_here()
         return False
     needs_window = window.needs(functions)
     if needs_window is None:
@@ -215,12 +214,27 @@ def _run_in_parallel(module: Any) -> bool:
             looping = loop.looping()
         Execution(module, looping).run()
         return True
-    debug.warning(
-        tr(
-            "{loop}: the module '{module}' needs VisTrails' window, so that the elements run in VisTrails, one after the"
-            " other.",
-            loop=name,
-            module=needs_window,
-        )
+    told = tr(
+        "{loop}: the module '{module}' needs VisTrails' window, so that the elements run in VisTrails, one after the other.",
+        loop=name,
+        module=needs_window,
     )
+    _say_and_run(told, needs_window, run_here)
     return False
+
+
+# Of which modules loops have said that they run here because of them, and run now.
+_said: set[str] = set()
+
+
+def _say_and_run(told: str, why: str, run_here: Callable[[], None]) -> None:
+    """Say once why a loop runs here, not again for each time that a loop inside of it does."""
+    if why in _said:
+        run_here()
+        return
+    debug.warning(told)
+    _said.add(why)
+    try:
+        run_here()
+    finally:
+        _said.discard(why)

@@ -80,6 +80,18 @@ def test_it_is_found_in_groups_and_subworkflows(kind: str, name: str, said: list
     _run(said, flow, flow.map(function, "in", "out", "[1, 2, 3]"), name == "Asks", name)
 
 
+def test_a_loop_inside_of_another_that_runs_here_does_not_say_so_again(said: list[str]) -> None:
+    inner = Flow()
+    pair = inner.python("o = [i, i]", {"i": "Integer"}, {"o": "List"})
+    each = inner.loop(inner.parity("Counts"), {"InputPort": "value", "OutputPort": "value", "HigherBound": "1"})
+    mapped = inner.map(inner.add("Asks", package=WINDOW), "value", "value", (pair, "o"))
+    inner.inputs, inner.outputs = {"in": (pair, "i")}, {"out": (mapped, "Result"), "more": (each, "Result")}
+    flow = Flow()
+    flow.map(flow.group(inner), "in", "out", "[1, 2, 3]")
+    assert_same(flow)
+    assert len([each for each in said if SAID in each]) == TIMES
+
+
 def test_it_is_found_behind_an_if(said: list[str]) -> None:
     flow = Flow()
     asks, tells = (flow.add(name, package=WINDOW) for name in ("Asks", "Tells"))

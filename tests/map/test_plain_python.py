@@ -84,8 +84,10 @@ CASES = {
 def test_an_element_finds_the_process_that_it_finds_in_the_serial_map(
     vistrails: Any, clean_home: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
 ) -> None:
-    variables = {"MPLBACKEND": "svg", "TERM": "vt100", "PAGER": "more"} if kept else {}
+    variables = {"MPLBACKEND": "svg", "TERM": "vt100", "PAGER": "more", "PYTHONHASHSEED": "5"} if kept else {}
     cases = {name: code for name, code in CASES.items() if not kept or "environment" in name or name == "matplotlib"}
+    if kept:
+        cases["hashes"] = "print(hash('a'), {'a', 'b', 'c', 'd'})"
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     serial = run_cases(cases, "serial", clean_home, variables=variables)
