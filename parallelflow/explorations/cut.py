@@ -37,7 +37,8 @@ class Cut:
     :ivar common: what is connected to those and the same for all cells, so that it runs in VisTrails, once.
     :ivar wanted: the modules of `engines` that VisTrails has to be given, with the ports that it asks for. Those that nothing is
         connected to are among them.
-    :ivar in_the_way: the names of the modules that have to stay in VisTrails themselves, not for what is upstream of them.
+    :ivar in_the_way: the names of the modules that have to stay in VisTrails themselves, not for what is upstream of them; none if
+        all cells are the same.
     """
 
     engines: set[int]
@@ -61,13 +62,14 @@ def cut(cells: Sequence[Cell]) -> Cut:
     }:
         own |= more
         in_client = downstream(pipeline, in_client | more)
-    changing = downstream(pipeline, _differing(cells) | _not_cacheable(pipeline.module_list))
+    differing = _differing(cells)
+    changing = downstream(pipeline, differing | _not_cacheable(pipeline.module_list))
     engines = changing - in_client
     return Cut(
         engines,
         sources(pipeline, engines) - engines,
         wanted(pipeline, engines, engines),
-        [called(pipeline.modules[each]) for each in sorted(own & changing)],
+        [called(pipeline.modules[each]) for each in sorted(own & changing) if differing],
     )
 
 

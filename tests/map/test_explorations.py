@@ -318,6 +318,14 @@ def test_where_nothing_can_run_on_engines_it_says_why_and_runs_as_in_vistrails(e
     ) in warning
 
 
+def test_a_single_cell_that_cannot_run_on_engines_is_no_reason_to_say_so(explorer: Explorer) -> None:
+    flow = Flow()
+    keeps = flow.parity("Keeps", {"text": "x"})
+    ours = explorer.ours(explorer.controller(flow), {(keeps, "text"): ["one"]})
+    assert len(ours.kept) == 1
+    assert ours.warned == []
+
+
 def test_a_normal_execution_afterwards_and_a_second_exploration_compute_what_they_need(explorer: Explorer) -> None:
     flow = Flow()
     echo = flow.parity("Echo", {"whole": "0", "tally": ""})
