@@ -39,8 +39,8 @@ def explore(arguments: Arguments, output: Output) -> int:
         raise ClusterError(f"There is no file {path}.")
     # What cells print is no part of the answer for programs.
     printed = contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext()
-    with printed, _vistrails(arguments) as has_window_parts, _opened(path) as (controller, locator):
-        exploring, name, trouble = _run(controller, arguments, output, has_window_parts)
+    with printed, _vistrails(arguments), _opened(path) as (controller, locator):
+        exploring, name, trouble = _run(controller, arguments, output)
         saved = _save(controller, locator, path)
     cells = _cells(exploring)
     failed = [cell for cell in cells if cell["error"]]
@@ -53,8 +53,8 @@ def explore(arguments: Arguments, output: Output) -> int:
 
 
 @contextlib.contextmanager
-def _vistrails(arguments: Arguments) -> Iterator[bool]:
-    """Start VisTrails in batch mode, and stop it in the end; yields whether it has what makes cells of the spreadsheet."""
+def _vistrails(arguments: Arguments) -> Iterator[None]:
+    """Start VisTrails in batch mode, and stop it in the end."""
     startup = user.read_startup(arguments.vistrails)
     if user.package(startup, user.OURS) is None:
         raise ClusterError("Parallel Flow is not enabled in VisTrails. Enable it with: python -m parallelflow enable")
@@ -83,7 +83,7 @@ def _vistrails(arguments: Arguments) -> Iterator[bool]:
         start_application(options, args=[])
         started = get_vistrails_application()
         try:
-            yield True
+            yield
         finally:
             stop_application()
             started.destroy = lambda: None  # it would do so again when half of Python is gone
@@ -92,7 +92,7 @@ def _vistrails(arguments: Arguments) -> Iterator[bool]:
 
         started = application.init(options, args=[])
         try:
-            yield False
+            yield
         finally:
             started.finishSession()
             started.destroy()
@@ -148,7 +148,7 @@ def _name(exploration: Any) -> str:
     return str(exploration.name or exploration.id)
 
 
-def _run(controller: Any, arguments: Arguments, output: Output, has_window_parts: bool) -> tuple[Exploring, str, str]:
+def _run(controller: Any, arguments: Arguments, output: Output) -> tuple[Exploring, str, str]:
     from dataclasses import replace
 
     from parallelflow.cluster import configure
@@ -161,11 +161,6 @@ def _run(controller: Any, arguments: Arguments, output: Output, has_window_parts
         profile = arguments.profile
         configure(lambda: replace(settings(), profile=profile))
     exploration = _find(controller, arguments.exploration)
-    place = None
-    if has_window_parts:
-        from parallelflow.gui.exploration import place_for
-
-        place = place_for(controller)
 
     class TerminalClient(Client):
         """VisTrails' side of the exploration, as far as a terminal shows it."""
@@ -182,7 +177,8 @@ def _run(controller: Any, arguments: Arguments, output: Output, has_window_parts
             output.warn(text)
 
     try:
-        exploring = Exploring(TerminalClient(controller, explore(controller, exploration, place)))
+        # Without places in the spreadsheet: they would take the place of how output modules are configured.
+        exploring = Exploring(TerminalClient(controller, explore(controller, exploration)))
     except ExplorationError as error:
         raise ClusterError(str(error)) from error
     trouble = ""

@@ -26,9 +26,9 @@ import sys
 import zipfile
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from batch import vistrails_in
-with vistrails_in(Path("making")):
-    from building import Vistrail
+from batch import PACKAGES, vistrails_in
+with vistrails_in(Path("making"), (*PACKAGES, "matplotlib")):
+    from building import MATPLOTLIB, Vistrail
     vistrail = Vistrail()
     code = "print('adding', a, b)\\nif (a, b) == (2, 20): fail('too much')\\no = a + b"
     ports = {"a": "Integer", "b": "Integer"}
@@ -38,6 +38,15 @@ with vistrails_in(Path("making")):
     vistrail.connect(source, "o", output, "value")
     vistrail.tag("sums", "Adds.")
     vistrail.explore("six sums", {(source, "a"): [1, 2, 3], (source, "b"): [10, 20]})
+    vistrail.go_back_to(0)
+    source = vistrail.add_source((0, 3), "line", "y = [1, f]", {"f": "Float"}, {"y": "List"}, f=1)
+    plot, figure = (vistrail.add(name, (0, 2), "", MATPLOTLIB) for name in ("MplLinePlot", "MplFigure"))
+    file = {"file": {"basename": "figure", "series": True, "format": "png"}}
+    output = vistrail.add("MplFigureOutput", (0, 0), "", MATPLOTLIB, configuration=repr(file))
+    vistrail.connect(source, "y", plot, "y")
+    vistrail.connect(plot, "value", figure, "addPlot")
+    vistrail.connect(figure, "figure", output, "value")
+    vistrail.explore("figures", {(source, "f"): [2, 3, 4]})
     vistrail.save(Path("sums.vt"))
 """
 
@@ -71,7 +80,7 @@ def test_it_prints_a_table_writes_files_and_saves_the_log(sums: Path, clean_home
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "python -m parallelflow enable" in refused.stderr
     vistrails_window.prepare(clean_home / ".vistrails")
-    done = explore(sums, "sums.vt", "--output-directory", "results")
+    done = explore(sums, "sums.vt", "--exploration", "six sums", "--output-directory", "results")
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
     assert [line for line in lines if line.startswith("adding")] == [
@@ -94,6 +103,20 @@ def test_it_prints_a_table_writes_files_and_saves_the_log(sums: Path, clean_home
     assert answer["cells"][5]["parameters"] == {"sum.a": "3", "sum.b": "20"}
     assert all(cell["engine"] is not None and cell["host"] for cell in answer["cells"])
     assert _logged(sums / "sums.vt") == 12
+
+
+def test_figures_are_made_on_engines_and_written_here(sums: Path, clean_home: Path) -> None:
+    vistrails_window.prepare(clean_home / ".vistrails")
+    done = explore(sums, "sums.vt", "--exploration", "figures", "--json", "--output-directory", "results")
+    assert done.returncode == 0, done.stderr
+    cells = json.loads(done.stdout)["cells"]
+    assert [cell["parameters"] for cell in cells] == [{"line.f": f} for f in ("2.0", "3.0", "4.0")]
+    assert all(cell["engine"] is not None for cell in cells)
+    files = sorted((sums / "results").iterdir())
+    assert [path.name for path in files] == [f"figure00{number}.png" for number in range(3)]
+    written = [path.read_bytes() for path in files]
+    assert {content[:4] for content in written} == {b"\x89PNG"}
+    assert len(set(written)) == 3
 
 
 def test_an_exploration_that_is_not_there_is_named_with_those_that_are() -> None:

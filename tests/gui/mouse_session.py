@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import editing
+import exploring
 import scenarios
 from driver import Scenario, User, run
 
@@ -123,9 +124,17 @@ class Hand(User):
         yield from self.photograph(name)
         return dialog
 
+    def escape(self, dialog: Any) -> Generator[None, None, None]:
+        """Press Escape in a window, once it has the keyboard."""
+        dialog.activateWindow()
+        yield from self.until(dialog.isActiveWindow, "the keyboard for a window")
+        yield from self.xdotool("key", "Escape")
+        yield from self.gone(dialog)
+
     def okay(self, name: str) -> Generator[None, None, None]:
         """Wait for a message, photograph it, and press Enter."""
         message = yield from self.meet("Message", name)
+        yield from self.until(message.isActiveWindow, "the keyboard for a message")
         yield from self.xdotool("key", "Return")
         yield from self.gone(message)
 
@@ -157,8 +166,7 @@ def session(user: Hand) -> Scenario:
     yield from user.hit(table.viewport(), table.visualRect(rows.index(1, 0, rows.index(0, 0))).center())
     yield from user.press_button(window, "stop")
     dialog = yield from user.meet("Confirmation", "stop")
-    yield from user.xdotool("key", "Escape")
-    yield from user.gone(dialog)
+    yield from user.escape(dialog)
     yield from user.pick("Change profile")
     dialog = yield from user.meet("ProfileDialog", "profile")
     yield from user.hit(dialog.new_name)
@@ -176,6 +184,7 @@ def session(user: Hand) -> Scenario:
     yield from user.gone(dialog)
     yield from run_a_map(user, window)
     yield from change_loops(user)
+    yield from explore(user)
     yield from user.pick("Cleanup started processes")
     dialog = yield from user.meet("CleanupDialog", "cleanup")
     yield from user.press_button(dialog, "leave")
@@ -189,8 +198,7 @@ def session(user: Hand) -> Scenario:
     window.raise_()
     window.activateWindow()
     yield from user.photograph("cluster-gone")
-    yield from user.xdotool("key", "Escape")
-    yield from user.until(lambda: not window.isVisible(), "the window's end")
+    yield from user.escape(window)
     yield from disable(user)
 
 
@@ -218,8 +226,7 @@ def enable(user: Hand) -> Scenario:
     yield from user.photograph("preferences-table")
     table.close_dialog()
     yield from user.gone(table)
-    yield from user.xdotool("key", "Escape")
-    yield from user.until(lambda: not user.builder.preferencesDialog.isVisible(), "the end of Preferences")
+    yield from user.escape(user.builder.preferencesDialog)
 
 
 def disable(user: Hand) -> Scenario:
@@ -288,6 +295,33 @@ def change_loops(user: Hand) -> Scenario:
     controller.set_changed(False)
 
 
+def explore(user: Hand) -> Scenario:
+    """Run a parameter exploration on the cluster, look at its cells, and run it once more with Cancel in between."""
+    from PyQt5.QtWidgets import QPushButton
+
+    view = exploring.open_exploration(user, exploring.two_dimensions(user, seconds=0.5), "explored")
+    yield from user.moment(1)
+    yield from user.photograph("explore")
+    yield from user.pick(exploring.EXPLORE)
+    dialog = yield from user.meet("PEProgressDialog", "exploring")
+    yield from user.gone(dialog)
+    yield from user.until(lambda: [len(cells) for cells in exploring.sheets().values()] == [1 + 5], "the cells")
+    message = yield from user.meet("QMessageBox", "explored")  # one cell fails
+    yield from user.hit(message.button(message.Ok))
+    yield from user.gone(message)
+    user.builder.raise_()
+    user.builder.activateWindow()
+    yield from user.pick(exploring.EXPLORE)
+    dialog = yield from user.dialog("PEProgressDialog")
+    yield from user.until(lambda: len(exploring.sheets()) == 2, "the first cell")
+    dialog.raise_()
+    (button,) = dialog.findChildren(QPushButton)
+    yield from user.hit(button)
+    yield from user.gone(dialog)
+    yield from user.photograph("exploring-cancelled")
+    view.controller.set_changed(False)
+
+
 def marked(controller: Any) -> bool:
     """Whether a module is marked."""
     from parallelflow.map.marks import is_marked
@@ -341,8 +375,7 @@ def run_a_map(user: Hand, window: Any) -> Scenario:
     yield from user.photograph("running")
     yield from user.press_button(window, "start")  # VisTrails blocks its own window now, but not ours
     dialog = yield from user.meet("StartDialog", "start-while-running")
-    yield from user.xdotool("key", "Escape")
-    yield from user.gone(dialog)
+    yield from user.escape(dialog)
     progress.raise_()
     yield from user.moment(0.5)
     yield from user.hit(progress.findChild(QPushButton))
@@ -396,7 +429,7 @@ def _wait_for(there: Any) -> None:
 if __name__ == "__main__":
     sys.path.append(str(ROOT))
     if sys.argv[1:2] == ["--inside"]:
-        seen = run(Path(sys.argv[2]), Hand, session, ["controlflow"])
+        seen = run(Path(sys.argv[2]), Hand, session, ["spreadsheet", "controlflow"])
         failures = [*([seen["failure"]] if "failure" in seen else []), *seen["raised"]]
         sys.stderr.write("\n".join(failures))
         sys.stderr.flush()
