@@ -2,6 +2,9 @@
 
 Kept for as long as the client. An engine is known by its uuid, so one that is started anew is a new one.
 
+What it pays: of 400 elements of 2 ms and one of 2 s at the end, which then begins first, a second run on two engines takes 2.0 s
+instead of 2.4 s; and an engine that cannot run a plan is not asked again by each Map.
+
 Standard library and `parallelflow.map.chunks` only.
 """
 
