@@ -373,6 +373,16 @@ def test_elements_that_cannot_travel(value: Any, why: str, said: list[str], held
     assert ours.outputs[0]["o"] == ["int", type(value).__name__, "int"]
 
 
+def test_engines_that_cannot_run_it_say_which_loop() -> None:
+    flow = Flow()
+    loop = flow.python("o = i", {"i": "Integer", "v": "Variant"}, {"o": "Variant"}, annotations={KEY: ""})
+    flow.connect(_gives(flow, "[1, 2]", "List"), "o", loop, "i")
+    code = "import os\nfrom parity_values import FailsIn\no = FailsIn(os.getpid())"
+    flow.connect(flow.python(code, {}, {"o": "Variant"}), "o", loop, "v")
+    ((_, _, text),) = Stage("ours").run(flow).errors.values()
+    assert "cannot run this loop of PythonSource: the value on port 'v'" in text
+
+
 def test_a_value_on_another_port_that_cannot_travel(said: list[str], held: dict[str, Any]) -> None:
     held["value"] = Refuses()
 
