@@ -422,7 +422,9 @@ def _without_beside(serial: Executed, ours: Executed) -> Executed:
     for each in serial.inner:
         key = each.name, each.number
         ran_beside = any(
-            loop is not each and loop.find("loop") and loop.raw.ts_start <= each.raw.ts_start <= loop.raw.ts_end
+            loop is not each
+            and loop.find("loop")
+            and loop.raw.ts_start <= each.raw.ts_start <= (loop.raw.ts_end or each.raw.ts_start)
             for loop in serial.inner
         )
         if left[key] or not ran_beside:
