@@ -313,9 +313,9 @@ def _alike(application: Any) -> None:
     from parallelflow.gui import texts
 
     QLocale.setDefault(QLocale(QLocale.English, QLocale.UnitedStates))
-    here, name_of = socket.gethostname(), texts.host
+    name_of = texts.host
     socket.gethostname = lambda: _HERE
-    texts.host = lambda name: name_of(_HERE if name == here else name)
+    texts.host = lambda name, here: name_of(_HERE if here else name, here)
     os.sched_getaffinity = lambda pid: set(range(ENGINES))
     font = application.font()
     font.setPointSize(9)
