@@ -230,6 +230,14 @@ class Started(ABC):
         return self.entry
 
 
+def _has_folder() -> bool:
+    """Whether the working folder is still there; where it has been removed, ipyparallel's programs do not start."""
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False
+
+
 class StartedProcess(Started):
     """A controller or an engine, a process of this machine."""
 
@@ -271,6 +279,7 @@ class StartedProcess(Started):
                 env=env,
                 start_new_session=True,
                 umask=umask,
+                cwd=None if _has_folder() else profile_dir,
             )
         except OSError as error:
             raise StartError(

@@ -69,6 +69,9 @@ def _vistrails(arguments: Arguments) -> Iterator[None]:
     if arguments.folder is not None:
         arguments.folder.mkdir(parents=True, exist_ok=True)
         options["outputDirectory"] = str(arguments.folder.absolute())
+    from parallelflow.map.engine_vistrails import have_a_folder
+
+    have_a_folder()  # VisTrails does not start without
     # VisTrails' messages are for its own log file; what concerns the exploration is said here.
     logging.getLogger("vistrails").addHandler(logging.NullHandler())
     logging.getLogger("vistrails").propagate = False

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,11 +52,15 @@ with vistrails_in(Path("making"), (*PACKAGES, "matplotlib")):
 """
 
 
-def explore(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+# Goes to a folder that is not there any more.
+GONE = ["sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', "sh"]
+
+
+def explore(folder: Path, *words: str, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "QT_QPA_PLATFORM")}
     environment["XDG_RUNTIME_DIR"] = str(folder)  # Qt makes it otherwise
     return subprocess.run(
-        [sys.executable, "-m", "parallelflow", "explore", *words],
+        [*before, sys.executable, "-m", "parallelflow", "explore", *words],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -97,7 +102,8 @@ def test_it_prints_a_table_writes_files_and_saves_the_log(sums: Path, clean_home
     written = sorted((sums / "results").iterdir())
     assert [path.read_text().strip() for path in written] == ["11", "12", "13", "21", "23"]
     # The log is in the file now.
-    again = explore(sums, "sums.vt", "--exploration", "six sums", "--json", "--output-directory", "more")
+    more = ["--exploration", "six sums", "--json", "--output-directory", str(sums / "more")]
+    again = explore(sums, str(sums / "sums.vt"), *more, before=GONE)
     answer = json.loads(again.stdout)
     assert [cell["error"] for cell in answer["cells"]] == [None] * 4 + ["too much", None]
     assert answer["cells"][5]["parameters"] == {"sum.a": "3", "sum.b": "20"}

@@ -218,6 +218,7 @@ def test_folders_that_have_been_removed_harm_no_run(
         os.chdir(here)
         if here != home:
             gone.rmdir()
+            own_session.start_engines(1)
         try:
             result = Interpreter.get().execute(
                 flow.build(OURS), locator=XMLFileLocator(str(tmp_path / "foo.xml")), current_version=1, view=DummyView()
