@@ -83,7 +83,7 @@ test-all:  ## run all tests on each supported Python that is here, with the newe
 
 examples-check: VISUAL = 1
 examples-check: setup  ## run all of VisTrails' own examples in its window; those that fail go to build/examples.txt
-	@EXAMPLES=all QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest tests/host/test_example_vistrails.py; \
+	@EXAMPLES=all QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest tests/host/test_example_*.py; \
 	  status=$$?; cat build/examples.txt; exit $$status
 
 coverage: VISUAL = 1
