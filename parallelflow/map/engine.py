@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 MOST_PLANS = 8
 MOST_BYTES = 1024**3
 
+# Plans of so many bytes that make room do so at once.
+_LARGE = 1024**2
+
 # With less room than so many bytes, what is not needed is let go before it is said how much there is.
 _SHORT = 256 * 1024**2
 
@@ -162,8 +165,11 @@ def _make_ready(digest: str, version: str, environment: bytes, packed: Sequence[
         )
     _plans[digest] = pkgutil.resolve_name(content.made_ready_by)(content, kept)
     known()
+    dropped = 0
     while len(_plans) > 1 and (len(_plans) > MOST_PLANS or sum(plan.nbytes for plan in _plans.values()) > MOST_BYTES):
-        _plans.popitem(last=False)
+        dropped += _plans.popitem(last=False)[1].nbytes
+    if dropped >= _LARGE:
+        gc.collect()  # modules hold each other, and their values
 
 
 def run(

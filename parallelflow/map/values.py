@@ -3,25 +3,30 @@
 Everything that pickle or cloudpickle can carry travels as itself: no conversion to text, no loss. Large buffers (numpy
 arrays above all) stay out of the pickle, by protocol 5 (PEP 574), so that they are sent without a copy.
 
-May import the standard library, cloudpickle, `parallelflow.map.shared_memory` and `parallelflow.texts` only.
+May import the standard library, cloudpickle, `parallelflow.map.shared_memory`, `parallelflow.texts` and `parallelflow.threads`
+only.
 """
 
 from __future__ import annotations
 
 import copyreg
 import dataclasses
+import functools
 import hashlib
 import io
 import itertools
+import os
 import pickle
 import reprlib
 from collections import ChainMap
 from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 from types import FunctionType
 from typing import Any
 
 import cloudpickle
 
+from parallelflow import threads
 from parallelflow.map import shared_memory, vtk_data
 from parallelflow.texts import tr
 
@@ -31,6 +36,9 @@ SMALLEST_BUFFER = 16 * 1024
 # ipyparallel looks into an answer of fewer than 64 items for buffers, and pickles a longer one whole, which cannot
 # carry memory views at all.
 MOST_BUFFERS = 48
+
+# How often, in seconds, the caller of `digest` has its turn.
+_TICK = 0.01
 
 # What pickling and unpickling may raise: a class may do there whatever it likes, and end the program, too.
 RAISED_BY_CLASSES = (Exception, SystemExit)
@@ -265,20 +273,56 @@ def size(packed: Sequence[Any]) -> int:
 
 
 def digest(packed: Sequence[Any], pause: Callable[[], None] = lambda: None) -> str:
-    """Return a packed value's digest, which depends on its content only: a SHA-256 in hexadecimal digits.
+    """Return a packed value's digest, which depends on its content only: a BLAKE2b of 256 bits in hexadecimal digits.
+
+    What is large is hashed in pieces, by as many threads as there are cores: the window does not wait for them.
 
     :param packed: what `pack` made.
     :param pause: called every few milliseconds; may raise.
     """
-    hashed = hashlib.sha256()
-    for part in packed:
-        content = memoryview(part).cast("B")
+    contents = [memoryview(part).cast("B") for part in packed]
+    pieces = [
+        content[start : start + shared_memory.PIECE]
+        for content in contents
+        for start in range(0, content.nbytes, shared_memory.PIECE)
+    ]
+    hashed = _hash()
+    for content in contents:
         hashed.update(content.nbytes.to_bytes(8, "little"))
-        for start in range(0, content.nbytes, shared_memory.PIECE):
-            if start:
-                pause()
-            hashed.update(content[start : start + shared_memory.PIECE])
+    for each in _hashes(pieces, pause) if len(pieces) > len(packed) else map(_hash_of, pieces):
+        hashed.update(each)
     return hashed.hexdigest()
+
+
+_hash = functools.partial(hashlib.blake2b, digest_size=32)
+
+
+def _hash_of(piece: memoryview) -> bytes:
+    return _hash(piece).digest()
+
+
+def _hashes(pieces: Sequence[memoryview], pause: Callable[[], None]) -> list[bytes]:
+    hashes = [b""] * len(pieces)
+    waiting = iter(range(len(pieces)))
+    is_needed = True
+
+    def work() -> None:
+        for place in waiting:  # in one step, so that no two threads have the same
+            if not is_needed:
+                return
+            hashes[place] = _hash_of(pieces[place])
+
+    cores = min(len(pieces), os.cpu_count() or 1)
+    workers = [threads.start(work, "parallelflow-digest") for _ in range(cores)]
+    try:
+        while wait(workers, _TICK).not_done:
+            pause()
+        for worker in workers:
+            worker.result()
+    finally:
+        is_needed = False
+        wait(workers)  # they look at memory that may be changed afterwards
+    return hashes
 
 
 def short(value: Any, longest: int = 60) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parallelflow.map import values
+from parallelflow import threads
+from parallelflow.map import shared_memory, values
 
 
 def test_large_arrays_travel_as_buffers_of_their_own() -> None:
@@ -64,6 +65,31 @@ def test_the_same_content_has_the_same_name_and_another_has_another() -> None:
 
 def test_a_name_does_not_depend_on_where_the_parts_are_cut() -> None:
     assert values.digest([b"ab", b"c"]) != values.digest([b"a", b"bc"])
+
+
+def test_a_large_value_is_hashed_by_threads_meanwhile_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = [b"head", bytes(3 * shared_memory.PIECE - 1) + b"x"]
+    digest = values.digest(large)
+    assert digest == values.digest(list(map(bytearray, large)))
+    others = ([b"head", bytes(3 * shared_memory.PIECE)], [b"head", large[1] + b"x"], [b"heap", large[1]], [*large, b""])
+    assert len({digest, *map(values.digest, others)}) == 5
+    had_its_turn, hash_of = threading.Event(), values._hash_of
+
+    def hash_after_a_turn(piece: memoryview) -> bytes:
+        assert had_its_turn.wait(60)
+        return hash_of(piece)
+
+    monkeypatch.setattr(values, "_hash_of", hash_after_a_turn)
+    assert values.digest(large, had_its_turn.set) == digest
+
+    def break_off() -> None:
+        had_its_turn.set()
+        raise KeyboardInterrupt
+
+    had_its_turn.clear()
+    with pytest.raises(KeyboardInterrupt):
+        values.digest(large, break_off)
+    assert "parallelflow-digest" not in threads.running()
 
 
 def test_size_counts_bytes_and_not_items() -> None:
