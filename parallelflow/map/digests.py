@@ -59,6 +59,9 @@ class Stream:
 
     def put(self, content: bytes | bytearray) -> None:
         """Add some bytes."""
+        if len(content) > PIECE and self._hashed is not None:
+            self.put_long(content)
+            return
         self.data += content
         if len(self.data) > PIECE and self._hashed is not None:
             self._flush()
@@ -193,10 +196,10 @@ class Digester:
     # ------------------------------------------------------------ containers
 
     def _write_tuple(self, value: tuple[Any, ...], stream: Stream) -> None:
-        if len(value) <= _LONG and _PLAIN.keys() >= set(map(type, value)):
+        if len(value) <= _LONG and {bytes, *_PLAIN} >= set(map(type, value)):
             stream.put(b"t%d;" % len(value))
             for item in value:
-                stream.put(_PLAIN[type(item)](item))
+                self._write_bytes(item, stream) if type(item) is bytes else stream.put(_PLAIN[type(item)](item))
             return
         self._write_by_digest(value, b"T", lambda into: self._write_items(b"t", value, into), stream)
 
@@ -245,6 +248,10 @@ class Digester:
         if not self.was_met(value, stream):
             stream.put(b"y%d;" % len(value))
             stream.put_long(value)
+
+    def _write_bytes(self, value: bytes, stream: Stream) -> None:
+        stream.put(b"b%d;" % len(value))
+        stream.put_long(value)
 
     def _write_set(self, value: set[Any], stream: Stream) -> None:
         if not self.was_met(value, stream):
@@ -455,7 +462,6 @@ _PLAIN: dict[type, Callable[[Any], bytes]] = {
     float: lambda value: b"f" + struct.pack("<d", value),
     complex: lambda value: b"c" + struct.pack("<dd", value.real, value.imag),
     str: _text,
-    bytes: lambda value: b"b%d;%b" % (len(value), value),
     type(Ellipsis): lambda _: b".",
     type(NotImplemented): lambda _: b"!",
 }
@@ -467,6 +473,7 @@ _CONTAINERS: dict[type, Callable[[Digester, Any, Stream], None]] = {
     set: Digester._write_set,
     frozenset: Digester._write_frozenset,
     bytearray: Digester._write_bytearray,
+    bytes: Digester._write_bytes,
 }
 
 # Of these it does not count whether they are twice the same object.

@@ -12,7 +12,6 @@ import contextlib
 import gc
 import importlib
 import importlib.metadata
-import io
 import pickle
 import platform
 import sys
@@ -149,7 +148,7 @@ def in_plan(packed: Sequence[Any]) -> str:
 
 
 def _load(packed: Sequence[Any]) -> Any:
-    return _Unpickler(io.BytesIO(packed[0]), buffers=values.buffers_of(packed)).load()
+    return _Unpickler(values.stream_of(packed), buffers=values.buffers_of(packed)).load()
 
 
 def _type_name(value: Any, missing: _Missing) -> str:

@@ -22,7 +22,7 @@ from collections import ChainMap
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from types import FunctionType
-from typing import Any
+from typing import IO, Any
 
 import cloudpickle
 
@@ -43,10 +43,14 @@ _TICK = 0.01
 # What pickling and unpickling may raise: a class may do there whatever it likes, and end the program, too.
 RAISED_BY_CLASSES = (Exception, SystemExit)
 
-# The pickle's bytes, then its out-of-band buffers. Behind the pickle, where nothing of Python looks, stands a byte for each
-# buffer, which says whether it may be written to.
+# From so many bytes on, bytes and bytearrays are kept out of the pickle as well: nobody has to wait while they are copied.
+SMALLEST_BYTES = 1024**2
+
+# The pickle's bytes, then its out-of-band buffers, then bytes and bytearrays that were left out of it. Behind the pickle, where
+# nothing of Python looks, stands where each of these belongs, in 8 bytes, and then a byte for each buffer and each of these, which
+# says whether a buffer may be written to, or that it is a part of the pickle.
 Packed = list[Any]
-_WRITEABLE, _READ_ONLY = b"\0", b"\1"
+_WRITEABLE, _READ_ONLY, _PART_OF_PICKLE = b"\0", b"\1", b"\2"
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -150,7 +154,7 @@ def pack(value: Any, without: tuple[type, ...] = ()) -> Packed:
 
     :param value: any Python value.
     :param without: classes of which nothing may be in it, for such objects mean something in this process only.
-    :returns: the pickle and the buffers that belong to it, in order.
+    :returns: the pickle, the buffers that belong to it, and bytes and bytearrays that were left out of it, in order.
     :raises CannotTravel: when neither pickle nor cloudpickle can carry the value.
     """
     buffers: list[memoryview] = []
@@ -173,9 +177,27 @@ def pack(value: Any, without: tuple[type, ...] = ()) -> Packed:
         raise CannotTravel(value, first) from first
 
 
-def _with_buffers(pickled: bytes, buffers: list[memoryview]) -> Packed:
-    kinds = b"".join(_READ_ONLY if buffer.readonly else _WRITEABLE for buffer in buffers)
-    return [pickled + kinds if kinds else pickled, *buffers]
+def _with_buffers(pickled: Sequence[Any], buffers: list[memoryview]) -> Packed:
+    if len(pickled) == 1 and not buffers:
+        return [pickled[0]]
+    pickle_itself: list[Any] = []
+    beside: list[Any] = []
+    places: list[int] = []
+    length = 0
+    for each in pickled:
+        piece = (
+            each.raw() if isinstance(each, pickle.PickleBuffer) else each if type(each) is bytes else memoryview(each)
+        )
+        if len(piece) >= SMALLEST_BYTES and len(buffers) + len(beside) < MOST_BUFFERS:
+            beside.append(piece)
+            places.append(length)
+        else:
+            pickle_itself.append(piece)
+            length += len(piece)
+    pickle_itself += [place.to_bytes(8, "little") for place in places]
+    pickle_itself += [_READ_ONLY if buffer.readonly else _WRITEABLE for buffer in buffers]
+    pickle_itself.append(_PART_OF_PICKLE * len(beside))
+    return [b"".join(pickle_itself), *buffers, *beside]
 
 
 def _dumps(
@@ -183,12 +205,18 @@ def _dumps(
     keep_in_pickle: Callable[[pickle.PickleBuffer], bool],
     lenient: bool = False,
     without: tuple[type, ...] = (),
-) -> bytes:
-    stream = io.BytesIO()
-    pickler = _Pickler(stream, protocol=5, buffer_callback=keep_in_pickle)
+) -> list[Any]:
+    pieces = _Pieces()  # to which the pickler hands what is large as it is
+    pickler = _Pickler(pieces, protocol=5, buffer_callback=keep_in_pickle)
     pickler.lenient, pickler.without = lenient, without
     pickler.dump(value)
-    return stream.getvalue()
+    return pieces
+
+
+class _Pieces(list[Any]):
+    """A file that keeps what is written to it in pieces."""
+
+    write = list.append
 
 
 def why_not(value: Any, given: Sequence[Any]) -> str | None:
@@ -214,7 +242,9 @@ def unpack(packed: Sequence[Any]) -> Any:
     :returns: an equal value; its arrays can be written to if the originals could.
     :raises: one of `RAISED_BY_CLASSES`, above all ImportError and AttributeError for a class that is not there.
     """
-    return pickle.loads(packed[0], buffers=buffers_of(packed))
+    if len(packed) == 1:
+        return pickle.loads(packed[0])
+    return pickle.Unpickler(stream_of(packed), buffers=buffers_of(packed)).load()
 
 
 class Unpacker:
@@ -231,11 +261,11 @@ class Unpacker:
 
         :param packed: the pickle's bytes and its buffers, as bytes-like objects.
         """
-        return _Unpickler(io.BytesIO(packed[0]), self._found, buffers_of(packed)).load()
+        return _Unpickler(stream_of(packed), self._found, buffers_of(packed)).load()
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, stream: io.BytesIO, found: dict[tuple[str, str], Any], buffers: list[Any]):
+    def __init__(self, stream: IO[bytes], found: dict[tuple[str, str], Any], buffers: list[Any]):
         super().__init__(stream, buffers=buffers)
         self._found = found
 
@@ -249,11 +279,60 @@ class _Unpickler(pickle.Unpickler):
 def buffers_of(packed: Sequence[Any]) -> list[Any]:
     """Return the buffers that belong to a pickle, for this process alone.
 
-    :param packed: the pickle's bytes and its buffers, as bytes-like objects.
+    :param packed: what `pack` made, as bytes-like objects.
     """
-    head, *buffers = packed
-    kinds = bytes(memoryview(head).cast("B")[-len(buffers) :]) if buffers else b""
-    return [_own(buffer, kinds[place : place + 1] == _READ_ONLY) for place, buffer in enumerate(buffers)]
+    return [
+        _own(each, kind == _READ_ONLY)
+        for each, kind in zip(packed[1:], _kinds(packed), strict=True)
+        if kind != _PART_OF_PICKLE
+    ]
+
+
+def stream_of(packed: Sequence[Any]) -> IO[bytes]:
+    """Return a pickle as a file to read from, with what was left out of it in its place.
+
+    :param packed: what `pack` made, as bytes-like objects.
+    """
+    kinds = _kinds(packed)
+    beside = [
+        memoryview(part).cast("B") for part, kind in zip(packed[1:], kinds, strict=True) if kind == _PART_OF_PICKLE
+    ]
+    if not beside:
+        return io.BytesIO(packed[0])
+    head, segments, done = memoryview(packed[0]).cast("B"), list[memoryview](), 0
+    first = len(head) - len(kinds) - 8 * len(beside)
+    for number, part in enumerate(beside):
+        start = first + 8 * number
+        place = int.from_bytes(head[start : start + 8], "little")
+        segments += [head[done:place], part]
+        done = place
+    return io.BufferedReader(_Segments([*segments, head[done:first]]))
+
+
+class _Segments(io.RawIOBase):
+    """Bytes that lie in several places, as a file."""
+
+    def __init__(self, segments: Sequence[memoryview]):
+        self._left = [segment for segment in reversed(segments) if segment.nbytes]
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        if not self._left:
+            return 0
+        segment = self._left.pop()
+        count = min(len(target), len(segment))
+        target[:count] = segment[:count]
+        if count < len(segment):
+            self._left.append(segment[count:])
+        return count
+
+
+def _kinds(packed: Sequence[Any]) -> list[bytes]:
+    count = len(packed) - 1
+    last = bytes(memoryview(packed[0]).cast("B")[-count:]) if count else b""
+    return [last[place : place + 1] for place in range(count)]
 
 
 def _own(buffer: Any, read_only: bool) -> Any:

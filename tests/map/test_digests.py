@@ -25,7 +25,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelflow.map.digests import Digester, Unknown
+from parallelflow.map.digests import PIECE, Digester, Unknown
 
 
 def digest(value: Any) -> bytes:
@@ -307,6 +307,14 @@ def test_a_large_array_is_hashed_in_pieces_however_it_lies() -> None:
     assert digest(numpy.asfortranarray(plain)) == own
     plain[2, -1] += 1
     assert digest(plain) != own
+
+
+@pytest.mark.parametrize("plain", [bytes(3 * PIECE), "x" * (3 * PIECE)], ids=["bytes", "text"])
+def test_large_bytes_and_a_large_text_are_hashed_in_pieces(plain: Any) -> None:
+    pauses: list[int] = []
+    own = Digester(lambda: pauses.append(1)).digest(plain)
+    assert len(pauses) >= 2
+    assert len({own, digest(plain[1:]), digest((plain,)), digest([plain])}) == 4
 
 
 def test_a_memmap_is_known_by_its_content(tmp_path: Any) -> None:

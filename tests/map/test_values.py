@@ -67,6 +67,27 @@ def test_a_name_does_not_depend_on_where_the_parts_are_cut() -> None:
     assert values.digest([b"ab", b"c"]) != values.digest([b"a", b"bc"])
 
 
+def test_large_bytes_are_not_copied_into_the_pickle_and_come_back_as_they_were() -> None:
+    large, other = bytes(range(256)) * 8192, bytearray(values.SMALLEST_BYTES)
+    array = np.arange(SMALL_ENOUGH, dtype="u1")
+    for value in (large, [other, large], {"a": (large, "x" * 100_000, array, other), "b": [large, b"", large + b"x"]}):
+        packed = values.pack(value)
+        assert any(part is large for part in packed)
+        assert sum(memoryview(part).nbytes for part in packed[:1]) < 200_000
+        for arrived in (packed, [bytes(part) for part in packed], [memoryview(bytes(part)) for part in packed]):
+            back, again = values.unpack(arrived), values.Unpacker().unpack(arrived)
+            np.testing.assert_equal(back, value)
+            np.testing.assert_equal(again, value)
+        assert type(back) is type(value)
+    many = [bytes([number]) * values.SMALLEST_BYTES for number in range(values.MOST_BUFFERS + 3)]
+    packed = values.pack(many)
+    assert len(packed) == values.MOST_BUFFERS + 1
+    assert values.unpack(packed) == many
+
+
+SMALL_ENOUGH = 2 * values.SMALLEST_BUFFER
+
+
 def test_a_large_value_is_hashed_by_threads_meanwhile_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     large = [b"head", bytes(3 * shared_memory.PIECE - 1) + b"x"]
     digest = values.digest(large)
