@@ -79,6 +79,7 @@ class PlainPython:
         loop = asyncio._get_running_loop()
         task = _swap_task(loop, None)
         policy = _policy()
+        main = sys.modules["__main__"]
         finds_in_folder = (
             "" in sys.path
         )  # what lies in the working folder is no module; VisTrails' own path may have that folder
@@ -92,6 +93,7 @@ class PlainPython:
                 kind._instance = None
             for name in names:
                 delattr(builtins, name)
+            sys.modules["__main__"] = _program(shells, main)
             yield
         finally:
             if finds_in_folder:
@@ -104,6 +106,7 @@ class PlainPython:
                 setattr(builtins, name, value)
             for kind, shell in shells.items():
                 kind._instance = shell
+            sys.modules["__main__"] = main
             _set(variables)
             _set_policy(policy)
             asyncio._set_running_loop(loop)
@@ -137,6 +140,15 @@ def _shell_classes() -> list[Any]:
     """The classes by which IPython's one shell is found: its own and all that that is made from."""
     shell = InteractiveShell._instance
     return [] if shell is None else [kind for kind in type(shell).__mro__ if "_instance" in kind.__dict__]
+
+
+def _program(shells: dict[Any, Any], main: ModuleType) -> ModuleType:
+    """The module that this process runs. IPython has put one without a file in its place, as only a prompt's has none."""
+    for shell in shells.values():
+        program = getattr(shell, "_orig_sys_modules_main_mod", None)
+        if isinstance(program, ModuleType):
+            return program
+    return main
 
 
 def _policy() -> Any:

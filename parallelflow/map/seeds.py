@@ -48,8 +48,8 @@ class Seeds:
 def drawn() -> Iterator[Seeds]:
     """Draw seeds from this process's global generators. Afterwards these go on from there, whatever else has used them."""
     numpy = sys.modules.get("numpy.random")  # not loaded, nobody can have seeded it
-    plain = random.getrandbits(128)
-    own = random.getrandbits(128) if numpy is None else int.from_bytes(numpy.bytes(16), "little")
+    plain, other = random.getrandbits(128), random.getrandbits(128)  # as many in either case, for what is drawn later
+    own = other if numpy is None else int.from_bytes(numpy.bytes(16), "little")
     state, numpy_state = random.getstate(), numpy and numpy.get_state(legacy=False)
     try:
         yield Seeds(plain, own)

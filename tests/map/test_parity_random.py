@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from parity import Stage
 from workflows import Flow
 
-from parallelflow.map import chunks
+from parallelflow.map import chunks, seeds
 
 pytestmark = pytest.mark.usefixtures("parity")
 
@@ -42,9 +44,9 @@ def _one(seed: int | None, elements: int = 100, source: str = NUMBERS) -> list[A
 def sizes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Has chunks hold so many elements."""
 
-    def fix(size: int) -> None:
-        usual = chunks.ChunkPolicy.next_size
+    usual = chunks.ChunkPolicy.next_size
 
+    def fix(size: int) -> None:
         def next_size(self: Any, engines: int, most: int = size) -> int:
             monkeypatch.setattr(chunks, "FIRST_CHUNK", min(size, most))
             self._cost = None
@@ -90,6 +92,55 @@ def test_two_maps_after_one_seed_differ_and_the_workflow_is_reproducible() -> No
     first, second = both()
     assert not {number for each in first for number in each[1:]} & {number for each in second for number in each[1:]}
     assert both() == [first, second]
+
+
+def test_whether_numpy_has_been_loaded_changes_nothing_for_later_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    def later() -> int:
+        random.seed(5)
+        with seeds.drawn():
+            pass
+        with seeds.drawn() as drawn:
+            return drawn.plain
+
+    state = random.getstate()
+    try:
+        expected = later()
+        monkeypatch.delitem(sys.modules, "numpy.random")
+        assert later() == expected
+    finally:
+        random.setstate(state)
+
+
+DRAWING = {
+    "sklearn": "import numpy, sklearn.cluster, sklearn.model_selection as s\nx = numpy.arange(60.).reshape(30, 2) % 7\n"
+    "a, b = s.train_test_split(x)\no = a.tolist(), sklearn.cluster.KMeans(3, n_init=1, init='random').fit(x).labels_.tolist()",
+    "scipy": "import scipy.stats\no = float(scipy.stats.norm.rvs())",
+    "thread": "import random, threading\nr = []\nt = threading.Thread(target=lambda: r.append(random.random()))\n"
+    "t.start(); t.join(); o = r[0]",
+    "child": "import multiprocessing, random\nwith multiprocessing.get_context('fork').Pool(1) as p:\n"
+    "    o = p.apply(random.random)",
+    "shuffle": "import random\no = list(range(20)); random.shuffle(o)",
+}
+
+
+def test_whatever_draws_in_an_element_is_reproducible_on_one_engine_and_three(
+    on_shared_cluster: Any, sizes: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = f"codes = {list(DRAWING.values())!r}\n"
+    source = f"{codes}n = {{}}\nexec(codes[i % len(codes)], n)\no = n['o']"
+    expected = _one(1, 10, source)
+    assert len({str(each) for each in expected}) == 10
+    on_shared_cluster.start_engines(1)
+    client = on_shared_cluster.client()
+    try:
+        usual = client.load_balanced_view
+        for engines, size in ((client.ids[:1], 3), (client.ids, 1)):
+            sizes(size)
+            with monkeypatch.context() as meanwhile:
+                meanwhile.setattr(client, "load_balanced_view", lambda ids=engines: usual(ids))
+                assert _one(1, 10, source) == expected, (engines, size)
+    finally:
+        on_shared_cluster.stop_engines(client.ids[2:])
 
 
 def test_what_comes_after_the_map_is_reproducible() -> None:

@@ -75,6 +75,12 @@ CASES = {
     "hooks": "import sys\nprint(sys.breakpointhook is sys.__breakpointhook__, sys.displayhook is sys.__displayhook__)",
     "no prompt": "import sys\nprint([n for n in ('ps1', 'ps2', 'ps3') if hasattr(sys, n)])",
     "folder": "import sys\nprint('' in sys.path)",
+    "a program, not a prompt": "import __main__, inspect, os\nprint(__main__.__name__, os.path.isfile(__main__.__file__),"
+    " inspect.getsourcefile(__main__) == __main__.__file__, __main__.__spec__ is not None)",
+    "pickled by main": "import __main__, pickle, sys\nclass C: pass\nC.__module__ = '__main__'; C.__qualname__ = 'C'\n"
+    "__main__.C = C\nprint(type(pickle.loads(pickle.dumps(C()))) is C); del __main__.C",
+    "spawned process": "import multiprocessing\np = multiprocessing.get_context('spawn').Process(target=print, args=('x',))\n"
+    "p.start(); p.join(); print(p.exitcode)",
     "main module": "import threading\nprint(threading.current_thread() is threading.main_thread())",
 }
 
