@@ -108,7 +108,7 @@ def _taken(path: str, wait: Wait, what: str, stays: bool) -> str:
         path=path,
     )
     if stays:
-        return f"{said} {tr('If it has crashed on another machine, remove that file.')}"
+        said += " " + tr("If it has crashed on another machine, remove that file.")
     return said
 
 
