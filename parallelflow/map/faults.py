@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from parallelflow.map import answers, complaints
+from parallelflow.map import answers, complaints, shared_memory
 from parallelflow.map.crew import LARGE, Chunk, Engine
 from parallelflow.map.deaths import TOGETHER, Death, Verdict
 from parallelflow.map.outcomes import ChunkOutcome, ElementsUnread, Failure
@@ -103,6 +103,7 @@ class Faults:
         """Expect nothing of an engine any more; what it has been sent is handed out again."""
         chunks = [chunk for chunk in each.chunks if not chunk.result.done()]
         for chunk in chunks:
+            shared_memory.forget(chunk.parts)
             each.chunks.remove(chunk)
             self._state.pending.pop(chunk.name, None)
         for message in (each.errand, each.knock):
@@ -121,6 +122,7 @@ class Faults:
         lost = [chunk for chunk in each.chunks if chunk not in answered]
         each.chunks = answered
         for chunk in lost:
+            shared_memory.forget(chunk.parts)
             self._state.pending.pop(chunk.name, None)
             if chunk.result.done():
                 self._state.done_with.add(chunk.name)
