@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import arrays
 import blas
 import cluster_start
 import explorations
@@ -103,6 +104,7 @@ def main() -> None:
         results["memory"] = _memory()
         results["blas"] = _blas(rounds)
         results["uneven"] = _uneven(rounds)
+        results["arrays"] = _arrays(session, rounds)
         if not arguments.quick:
             results["engines"] = _by_engines(session, rounds)
     if not arguments.quick:
@@ -330,6 +332,28 @@ def _uneven(rounds: int) -> dict[str, float]:
     print(f"400 elements of 2 ms, and one of 2 s at the end: {first:.2f} s, and in the next runs {_show(found)} s")
     print(f"  to reach: at most {UNEVEN} s: {_verdict(found['median'] <= UNEVEN)}\n")
     return {"first": first, **found}
+
+
+def _arrays(session: Any, rounds: int) -> dict[str, Any]:
+    """Elements and results that are arrays, through shared memory and over the network."""
+    found: dict[str, Any] = {}
+    view = session.client().load_balanced_view()
+    for row, times in arrays.measure(view, rounds, ENGINES).items():
+        found[row] = {name: _spread(seconds) for name, seconds in times.items()}
+        print(f"arrays, {row}: " + ", ".join(f"{name} {_show(each)} s" for name, each in found[row].items()))
+        plain = min(found[row][name]["median"] for name in ("ipyparallel", "joblib"))
+        ratios = (
+            ("better of ipyparallel and joblib", "ours", plain, 0.5),
+            ("serial", "ours", found[row]["serial"]["median"], 1.0),
+            ("ipyparallel over the network", "ours, network", found[row]["ipyparallel"]["median"], 1.0),
+        )
+        for what, name, other, bound in ratios:
+            if what == "serial" and row.endswith(" 1 MB"):
+                continue  # of so small ones nothing is asked
+            ratio = found[row][name]["median"] / other
+            print(f"  against {what}: {ratio:.2f} (to reach: {bound:g}): {_verdict(ratio <= bound)}")
+    print()
+    return found
 
 
 def _grown(name: str) -> float:

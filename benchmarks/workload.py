@@ -22,7 +22,14 @@ OURS = "org.vistrails.parallelflow"
 WORK = "org.vistrails.parallelflow.bench_work"
 
 # What one element does: a module of the package in `userpackages`, and the body of a function that does the same.
-MODULES = {"trivial": "Trivial", "sleep": "Sleep", "cpu": "Spin", "blas": "Decompose", "uneven": "Uneven"}
+MODULES = {
+    "trivial": "Trivial",
+    "sleep": "Sleep",
+    "cpu": "Spin",
+    "blas": "Decompose",
+    "uneven": "Uneven",
+    "scale": "Scale",
+}
 BODIES = {
     "trivial": "o = i",
     "sleep": "import time\ntime.sleep({seconds})\no = i",
@@ -98,8 +105,18 @@ class Workflow:
         :returns: seconds that the Map took, its checks and its log included, without the rest of the workflow.
         :raises RuntimeError: when it did not give the right results.
         """
+        code = quote(f"o = list(range({elements}))")
+        return self.run_over(code, lambda results: results == list(range(elements)), elements)
+
+    def run_over(self, code: str, is_right: Callable[[Any], bool], elements: int) -> float:
+        """Do the same over other elements.
+
+        :param code: what makes the list `o` of them, quoted as VisTrails does.
+        :param is_right: says whether results are right.
+        :param elements: how many there are.
+        """
         source = self._pipeline.modules[self._elements.id].functions[0]
-        source.params[0].strValue = quote(f"o = list(range({elements}))")
+        source.params[0].strValue = code
         clock = _Clock(self._map.id)
         log = Log()
         logger = LogController(log, LogController.get_local_machine())
@@ -109,7 +126,7 @@ class Workflow:
         (execution,) = [each for each in log.workflow_execs[0].item_execs if each.module_id == self._map.id]
         if len(execution.loop_execs[0].loop_iterations) != elements:
             raise RuntimeError("the log is not complete")
-        if done.objects[self._map.id].get_output("Result") != list(range(elements)):
+        if not is_right(done.objects[self._map.id].get_output("Result")):
             raise RuntimeError("the Map gave wrong results")
         self.gap = clock.gap
         return clock.seconds

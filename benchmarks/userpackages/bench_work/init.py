@@ -66,4 +66,11 @@ class Uneven(Trivial):
         self.set_output("o", self.get_input("i"))
 
 
-_modules = [Trivial, Sleep, Spin, Decompose, Uneven]
+class Scale(Trivial):
+    """Makes another array of an array."""
+
+    def compute(self) -> None:
+        self.set_output("o", self.get_input("i") * 2.0 + 1.0)
+
+
+_modules = [Trivial, Sleep, Spin, Decompose, Uneven, Scale]
