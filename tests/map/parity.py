@@ -706,7 +706,7 @@ def both(flow: Flow | Callable[[str], Flow], how: str = "logged", **more: Any) -
     pair = []
     for side in PACKAGES:
         if KEPT and side == "ours":
-            with _all_kept() as taken:
+            with all_kept() as taken:
                 for _ in range(2):
                     taken.clear()
                     seen = Stage(side, how).run(flow(side) if callable(flow) else flow, **more)
@@ -719,7 +719,7 @@ def both(flow: Flow | Callable[[str], Flow], how: str = "logged", **more: Any) -
 
 
 @contextlib.contextmanager
-def _all_kept() -> Iterator[list[kept.Results]]:
+def all_kept() -> Iterator[list[kept.Results]]:
     """Keep every element that can be kept, in a store of its own; gives what each Map has kept."""
     made: list[kept.Results] = []
     plain = kept.of_map, kept.get_session, kept.folder, kept.SHORTEST, kept.READING

@@ -12,7 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from parity import PACKAGES, Stage
+from parity import OUR_NOTES, PACKAGES, Stage, all_kept
 from vistrails.core.log.opm_graph import OpmGraph
 from vistrails.core.log.prov_document import ProvDocument
 from vistrails.core.modules.module_registry import get_module_registry
@@ -132,7 +132,7 @@ def _tag(node: Any) -> str:
 def _without_our_notes(root: Any) -> Any:
     for parent in list(root.iter()):
         for node in list(parent):
-            if _tag(node) == "annotation" and node.get("key") in ("parallel_engine", "parallel_host"):
+            if _tag(node) == "annotation" and node.get("key") in OUR_NOTES:
                 parent.remove(node)
     return root
 
@@ -181,6 +181,25 @@ def test_prov_is_the_same_document(name: str, tmp_path: Path) -> None:
         assert ours == serial
         return
     assert _count(ours) == _count(serial)
+
+
+@pytest.mark.parametrize("kind", ["opm", "prov"])
+def test_elements_that_are_taken_from_kept_results_are_in_the_graph(kind: str, tmp_path: Path) -> None:
+    for name in ("a module", "filter and for"):
+        serial = _export(kind, "serial", FLOWS[name](), tmp_path)
+        with all_kept() as kept:
+            _export(kind, "ours", FLOWS[name](), tmp_path)
+            kept.clear()
+            ours = _export(kind, "ours", FLOWS[name](), tmp_path)
+            assert sum(each.taken for each in kept) >= 2, name
+        assert not isinstance(serial, tuple), name
+        for root in (serial, ours):
+            for node in root.iter():
+                node.attrib.pop("cached", None)  # what is taken is in the log as cached
+        assert _count(ours) == _count(serial), name
+        if kind == "opm":
+            assert _edges(ours) == _edges(serial), name
+            assert _shape(ours) == _shape(serial), name
 
 
 def test_the_opm_graph_of_a_map_has_its_elements(tmp_path: Path) -> None:
