@@ -14,6 +14,7 @@ import gc
 import importlib.util
 import os
 import platform
+import random
 import shutil
 import sys
 import tempfile
@@ -102,6 +103,7 @@ def start(environment: Environment, said: Callable[[], str] = str) -> None:
         application.startup._dot_vistrails = None
         application.temp_configuration.dotVistrails = _folder_to_work_in(environment.dot_vistrails)
         _raise_for_exits()
+        _draw_for_groups_elsewhere()
         messages.set_message_level(environment.message_level)
         _application = application
         shared_files.open_in_this_process()
@@ -158,6 +160,16 @@ def _raise_for_exits() -> None:
 
     for name in ("load", "initialize"):
         setattr(Package, name, without_exit(getattr(Package, name)))
+
+
+def _draw_for_groups_elsewhere() -> None:
+    """Have VisTrails draw the signatures of what comes into a Group from a generator of its own.
+
+    It takes the one that elements draw from, and every element with a Group would be one that has drawn random numbers.
+    """
+    from vistrails.core.modules import sub_module
+
+    sub_module.random = random.Random()
 
 
 @contextlib.contextmanager

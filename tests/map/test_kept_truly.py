@@ -84,10 +84,10 @@ def test_elements_that_draw_random_numbers_are_taken_only_with_the_same_seed() -
     assert (ran(again), result(again)) == (0, result(first))
 
 
-def test_what_vistrails_would_not_cache_runs_each_time() -> None:
-    plain = "import time\ntime.sleep(0.06)\n" + NOTES + "result = value"
+def groups(source: str) -> list[Flow]:
+    """Maps over a PythonSource in a Group, and in one in another."""
     inner = Flow()
-    number = inner.python(plain, {"value": "Variant", "tally": "String"}, {"result": "Variant"})
+    number = inner.python(source, {"value": "Variant", "tally": "String"}, {"result": "Variant"})
     inner.inputs.update(value=(number, "value"), tally=(number, "tally"))
     inner.outputs["result"] = (number, "result")
     middle = Flow()
@@ -95,11 +95,25 @@ def test_what_vistrails_would_not_cache_runs_each_time() -> None:
     middle.inputs.update(value=(number, "value"), tally=(number, "tally"))
     middle.outputs["result"] = (number, "result")
     flows = []
-    for made in (lambda flow: flow.group(inner, {"tally": ""}), lambda flow: flow.group(middle, {"tally": ""})):
+    for content in (inner, middle):
         flow = Flow()
-        flow.map(made(flow), "value", "result", "[1, 2]")
+        flow.map(flow.group(content, {"tally": ""}), "value", "result", "[1, 2]")
         flow.specs[-1].presets.append(("KeepResults", "all"))
         flows.append(flow)
+    return flows
+
+
+def test_groups_are_taken_unless_they_draw_random_numbers() -> None:
+    for flow in groups(LONG + NOTES + "result = value"):
+        first, again = run(flow), run(flow)
+        assert [ran(first), ran(again), result(again)] == [2, 0, result(first)]
+    for flow in groups(LONG + NOTES + "import random\nresult = random.random()"):
+        assert [ran(run(flow)), ran(run(flow))] == [2, 2]
+
+
+def test_what_vistrails_would_not_cache_runs_each_time() -> None:
+    plain = "import time\ntime.sleep(0.06)\n" + NOTES + "result = value"
+    flows = groups(plain)
     flow = Flow()
     flow.map(
         flow.python(plain, {"value": "Variant", "tally": "String"}, {"result": "Variant"}, presets={"tally": ""}),
