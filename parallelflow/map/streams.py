@@ -94,12 +94,7 @@ class Streams:
     def _ask(self) -> list[bytes]:
         """Return what both streams have printed since the last question."""
         try:
-            self._asks.sendall(b"?")
-            lengths = drain.LENGTHS.unpack(self._receive(drain.LENGTHS.size))
-            return [
-                self._whole(self._receive(head), lost, self._receive(tail))
-                for head, lost, tail in (lengths[:3], lengths[3:])
-            ]
+            return self._answer()
         except OSError as error:
             # Somebody has ended it, or it was too large; what is in the pipes goes to the next one.
             _log.warning("What elements have printed is lost in part: %s", error)
@@ -107,7 +102,18 @@ class Streams:
             self._drain.kill()
             self._drain.wait()
             self._start_drain()
+        try:
+            return self._answer()
+        except OSError:
             return [b"", b""]
+
+    def _answer(self) -> list[bytes]:
+        self._asks.sendall(b"?")
+        lengths = drain.LENGTHS.unpack(self._receive(drain.LENGTHS.size))
+        return [
+            self._whole(self._receive(head), lost, self._receive(tail))
+            for head, lost, tail in (lengths[:3], lengths[3:])
+        ]
 
     def _receive(self, length: int) -> bytes:
         data = bytearray(length)

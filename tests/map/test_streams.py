@@ -237,7 +237,7 @@ def test_elements_go_on_when_the_process_that_reads_their_text_has_ended(
         lambda: all(process.status() == psutil.STATUS_ZOMBIE for process in drains)
     )  # engines have not asked for them yet
     seen = mapped("print(i)", 20)
-    assert seen.errors == {}
+    assert (seen.errors, seen.printed) == ({}, "".join(f"{i}\n" for i in range(20)))
     assert mapped("print(i)", 4).printed == "0\n1\n2\n3\n"
 
 
