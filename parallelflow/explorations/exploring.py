@@ -94,7 +94,7 @@ class Exploring:
         self._arrived: set[int] = set()
         self._going_on: set[int] = set()
         self._plan: CellsPlan
-        self._kept = Results("none", 0, (), self._tell_progress)
+        self._kept = Results(NONE, 0, (), self._tell_progress)
         self._is_showing = False
 
     def run(self) -> list[CellFailure]:
@@ -179,7 +179,8 @@ class Exploring:
                 connection = session.connection
                 if connection is None:  # closed by somebody else in this very moment
                     raise ControllerLost(tr("The connection to the cluster was closed. Run the exploration again."))
-                self._check_files(connection.client)
+                if left is self._kept.left:  # nothing has run yet
+                    self._check_files(connection.client)
                 work = Work(plan.packed, plan.digest, environment(), run_info, left, self._kept.cost())
                 running.run(session, connection, work, self, self, self._tick, self._breaking_off, self._going_on)
                 # One that fails ends the scheduler's run.

@@ -111,9 +111,8 @@ class Results:
         self._count = count
         self._modules = modules
         self._warned = False
-        self._not_taken: dict[
-            int, float
-        ] = {}  # elements whose results are there and cannot be used: how long they took
+        # Elements whose results are there and cannot be used, and how long they took.
+        self._not_taken: dict[int, float] = {}
         self._unpacker = values.Unpacker()
         self._store: Store | None = None
         self._found: Found

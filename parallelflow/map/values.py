@@ -3,8 +3,8 @@
 Everything that pickle or cloudpickle can carry travels as itself: no conversion to text, no loss. Large buffers (numpy
 arrays above all) stay out of the pickle, by protocol 5 (PEP 574), so that they are sent without a copy.
 
-May import the standard library, cloudpickle, `parallelflow.map.shared_memory`, `parallelflow.texts` and `parallelflow.threads`
-only.
+May import the standard library, cloudpickle, `parallelflow.cluster.cores`, `parallelflow.map.shared_memory`, `parallelflow.texts`
+and `parallelflow.threads` only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import functools
 import hashlib
 import io
 import itertools
-import os
 import pickle
 import reprlib
 from collections import ChainMap
@@ -391,8 +390,9 @@ def _hashes(pieces: Sequence[memoryview], pause: Callable[[], None]) -> list[byt
                 return
             hashes[place] = _hash_of(pieces[place])
 
-    cores = min(len(pieces), os.cpu_count() or 1)
-    workers = [threads.start(work, "parallelflow-digest") for _ in range(cores)]
+    from parallelflow.cluster.cores import usable_cores  # which only the client needs, and only for what is large
+
+    workers = [threads.start(work, "parallelflow-digest") for _ in range(min(len(pieces), usable_cores()))]
     try:
         while wait(workers, _TICK).not_done:
             pause()

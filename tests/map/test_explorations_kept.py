@@ -10,25 +10,17 @@ from typing import Any
 
 import pytest
 from test_explorations import Explorer, _Impatient, explorer
+from test_kept_truly import folder
 from workflows import Flow
 
 from parallelflow.cluster import Session
 from parallelflow.explorations.client import Client
 from parallelflow.explorations.exploring import Exploring
-from parallelflow.map import kept
 from parallelflow.results.store import Store
 
-__all__ = ["explorer"]  # the fixture
+__all__ = ["explorer", "folder"]  # fixtures
 
 SLOW = "cache_this()\nimport time\ntime.sleep(0.06)\n"
-
-
-@pytest.fixture(autouse=True)
-def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty store."""
-    place = tmp_path / "results"
-    monkeypatch.setattr(kept, "folder", lambda: place)
-    return place
 
 
 @pytest.fixture
