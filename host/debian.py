@@ -209,7 +209,7 @@ NEEDS = (
     Need("Xvfb", "xvfb", _program),
 )
 
-# The same for what VTK's and PyQtWebEngine's wheels link to besides; Xvfb draws VTK's cells with the last one.
+# The same for what VTK's and PyQtWebEngine's wheels link to besides; Xvfb draws VTK's cells with the last library.
 VISUAL_NEEDS = (
     Need("libXcomposite.so.1", "libxcomposite1", _library),
     Need("libXdamage.so.1", "libxdamage1", _library),
@@ -221,6 +221,7 @@ VISUAL_NEEDS = (
     Need("libnss3.so", "libnss3", _library),
     Need("libnspr4.so", "libnspr4", _library),
     Need("libGLX_mesa.so.0", "libglx-mesa0", _library),
+    Need("convert", "imagemagick", _program),  # what VisTrails' package ImageMagick runs
 )
 
 # What the tests on machines with daemons of their own start, as root only.

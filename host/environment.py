@@ -4,7 +4,8 @@ A stamp in the environment says what it was made from. While that is true there 
 "unfinished" until the last step is done, so an environment that was interrupted half-way is known as such, and is made
 anew; one that is whole but out of date is updated; one without a stamp is somebody else's, and is left alone.
 
-What is large and needed by nobody who runs headless (VTK and the like) is installed if asked for, and then stays.
+What is large and needed by nobody who runs headless (VTK and the like) is installed if asked for, and then stays. So do the
+tools that test, check and document the project, which are left out where it is only run: they double the time that it takes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 from host import SetupError, debian, repairs, vistrails_window, wheel
@@ -29,10 +31,12 @@ with contextlib.suppress(ImportError):  # there is none on Windows
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build" / "host"
 
-_EXTRAS = "dev,docs,bench"
+_TO_RUN = "demo"
+_TO_DEVELOP = "dev,docs,bench"
 _STAMP = "made-by-host"
 _UNFINISHED = "unfinished\n"
 _VISUAL = "with what is large\n"
+_TOOLS = "with the tools\n"
 
 # Starts Qt, imports what VisTrails' window cannot do without, and looks for this project the way VisTrails does.
 _CHECK = """
@@ -43,17 +47,27 @@ names = [point.module_name for point in iter_entry_points("vistrails.packages")]
 assert "parallelflow.ipyparallel_flow" in names, "VisTrails would not find this project's entry point"
 """
 
-# Reads the ports of VTK's classes, as VisTrails' package `vtk` does at a user's first start.
+# Reads the ports of VTK's classes, as VisTrails' package `vtk` does at a user's first start, unless the same was read before.
 _PORTS = """
-import pathlib, vtk, vistrails.core.application
-from vistrails.packages import vtk as package
+import hashlib, importlib.metadata, importlib.util, pathlib, sys
+folder = pathlib.Path(importlib.util.find_spec("vistrails").origin).parent / "packages" / "vtk"
+made_from = hashlib.sha256(importlib.metadata.version("vtk").encode())
+for source in sorted([folder / "identifiers.py", *(folder / "vtk_wrapper").glob("*.py")]):
+    made_from.update(source.read_bytes())
+stamp = folder / "ports-made-from"
+if stamp.exists() and stamp.read_text() == made_from.hexdigest() and [*folder.glob("vtk-*-spec-*.xml")]:
+    sys.exit()
+import vtk, vistrails.core.application
 from vistrails.packages.vtk.identifiers import version
 from vistrails.packages.vtk.vtk_wrapper.parse import parse
 number = vtk.vtkVersion().GetVTKVersion().replace(".", "_")
-folder = pathlib.Path(package.__file__).parent
 parse(str(folder / "unfinished"))
 (folder / "unfinished").replace(folder / f"vtk-{number}-spec-{version.replace('.', '_')}.xml")
+stamp.write_text(made_from.hexdigest())
 """
+
+# No program imports other packages' tests, which are much of all that there is to compile.
+_NOT_COMPILED = r"site-packages[/\\].*[/\\]tests?[/\\]"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -68,10 +82,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--visual", action="store_true", help="install what VisTrails' cells and bundled packages are for"
     )
+    parser.add_argument(
+        "--without-tools", action="store_true", help="leave out what tests, checks and documents the project"
+    )
     parser.add_argument("--vistrails", type=Path, metavar="FILE", help="Debian's package of VisTrails, if you have it")
     given = parser.parse_args(arguments)
     try:
-        note = setup(given.directory.absolute(), visual=given.visual, package=given.vistrails)
+        note = setup(
+            given.directory.absolute(), visual=given.visual, tools=not given.without_tools, package=given.vistrails
+        )
     except (SetupError, OSError) as error:
         print(f"make setup: {error}", file=sys.stderr)
         return 1
@@ -83,22 +102,24 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def setup(directory: Path, *, visual: bool = False, package: Path | None = None) -> str:
+def setup(directory: Path, *, visual: bool = False, tools: bool = True, package: Path | None = None) -> str:
     """Make the environment, or bring it up to date, or find that there is nothing to do.
 
     :param directory: the environment's folder
     :param visual: whether what is large is wanted, too
+    :param tools: whether the tools that test, check and document the project are
     :param package: the file of Debian's VisTrails package, if the user has it
     :returns: a sentence for the user if the system lacks something that a window needs, else ""
     :raises SetupError: if it cannot be made, does not work, or `directory` is somebody else's
     """
     with _lock():
         vistrails_window.prepare(vistrails_window.SETTINGS)
-        _daemons()
         stamp = directory / _STAMP
-        visual = visual or _reads(stamp).endswith(_VISUAL)
+        visual, tools = visual or _VISUAL in _reads(stamp), tools or _TOOLS in _reads(stamp)
+        if tools:
+            _daemons()
         note = _system_libraries(visual)
-        fingerprint = _fingerprint(directory, visual)
+        fingerprint = _fingerprint(directory, visual, tools)
         if _reads(stamp) == fingerprint and _python(directory).exists():
             return note
         if importlib.util.find_spec("ensurepip") is None:
@@ -106,11 +127,14 @@ def setup(directory: Path, *, visual: bool = False, package: Path | None = None)
                 f"{sys.executable} cannot make virtual environments: it has no 'ensurepip'."
                 " On Debian, install python3-venv as root: apt-get install python3-venv"
             )
-        vistrails = _vistrails_wheel(package)
-        if not _is_whole(directory, fingerprint):
-            _make_anew(directory)
-        stamp.write_text(_UNFINISHED, encoding="utf-8")
-        _install(directory, vistrails, visual)
+        # Beside each other, because on a fresh clone each takes some seconds: VisTrails' wheel, and what it is installed into.
+        with ThreadPoolExecutor(1) as thread:
+            vistrails = _vistrails_wheel(thread, package)
+            if not _is_whole(directory, fingerprint):
+                _make_anew(directory)
+            stamp.write_text(_UNFINISHED, encoding="utf-8")
+            _install_builder(directory)
+        _install(directory, vistrails.result(), visual, tools)
         try:
             if visual:
                 _read_ports(directory)
@@ -124,8 +148,8 @@ def setup(directory: Path, *, visual: bool = False, package: Path | None = None)
 # ---- whether there is anything to do ----
 
 
-def _fingerprint(directory: Path, visual: bool = False) -> str:
-    """Which Python and place the environment is tied to; a hash of all that it is made from; whether it has what is large."""
+def _fingerprint(directory: Path, visual: bool = False, tools: bool = True) -> str:
+    """Which Python and place the environment is tied to; a hash of all that it is made from; what else it has."""
     content = hashlib.sha256()
     for source in [*sorted((ROOT / "host").rglob("*.py")), ROOT / "setup.py"]:
         content.update(f"{source.relative_to(ROOT)}\n".encode() + source.read_bytes())
@@ -135,9 +159,8 @@ def _fingerprint(directory: Path, visual: bool = False) -> str:
     if constraint:
         content.update(_reads(Path(constraint)).encode())
     version = ".".join(map(str, sys.version_info[:3]))
-    return (
-        f"Python {version} from {sys.base_prefix} in {directory} for {ROOT}\n{content.hexdigest()}\n{_VISUAL * visual}"
-    )
+    place = f"Python {version} from {sys.base_prefix} in {directory} for {ROOT}"
+    return f"{place}\n{content.hexdigest()}\n{_VISUAL * visual}{_TOOLS * tools}"
 
 
 def _reads(file: Path) -> str:
@@ -213,20 +236,27 @@ def _install_packages(missing: Sequence[debian.Need]) -> str:
     return ""
 
 
-def _vistrails_wheel(given: Path | None = None) -> Path:
-    """Return the repaired VisTrails' wheel, which is kept under the hash of the code that made it."""
+def _vistrails_wheel(thread: Executor, given: Path | None = None) -> Future[Path]:
+    """Return the repaired VisTrails' wheel, which is kept under the hash of the code that made it.
+
+    :param thread: where it is made, if there is none yet; what stops that on another machine is noticed before
+    """
     modules = [debian, wheel, repairs, repairs.edits, *repairs.GROUPS]
     code = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
     target = CACHE / hashlib.sha256(code).hexdigest()[:16] / wheel.NAME
-    if not target.exists():
-        _say(f"preparing VisTrails from Debian's {debian.FILE}")
-        package = debian.fetch(CACHE, given)
+
+    def make(package: Path) -> Path:
         with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
             tree = debian.unpack(package, Path(scratch))
             repairs.apply(tree / "vistrails")
             target.parent.mkdir(exist_ok=True)
             wheel.build(tree, target)
-    return target
+        return target
+
+    if target.exists():
+        return thread.submit(lambda: target)
+    _say(f"preparing VisTrails from Debian's {debian.FILE}")
+    return thread.submit(make, debian.fetch(CACHE, given))
 
 
 def _make_anew(directory: Path) -> None:
@@ -243,17 +273,30 @@ def _make_anew(directory: Path) -> None:
     _run([base, "-m", "venv", str(directory)], "could not make a virtual environment")
 
 
-def _install(directory: Path, vistrails: Path, visual: bool) -> None:
-    pip = [str(_python(directory)), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
-    failure = "pip could not install {}; is there a network, and a package registry that pip can reach?"
+def _install_builder(directory: Path) -> None:
+    """Install what builds the project: the environment's own setuptools, which saves downloading another one to do it."""
     _say("installing VisTrails, this project and their dependencies from Python's package registry")
-    # The environment's own setuptools builds the project, which saves downloading another one to do it.
-    _run([*pip, "setuptools>=70.1,<80.9"], failure.format("setuptools"))
+    _pip(directory, "setuptools", "setuptools>=70.1,<80.9")
+
+
+def _install(directory: Path, vistrails: Path, visual: bool, tools: bool) -> None:
     # The same version number may hold other repairs than the installed one.
-    _run([*pip, "--no-deps", "--force-reinstall", str(vistrails)], failure.format("VisTrails"))
-    project = f"{ROOT}[{_EXTRAS}]"
+    _pip(directory, "VisTrails", "--no-deps", "--force-reinstall", str(vistrails))
+    project = f"{ROOT}[{_TO_DEVELOP if tools else _TO_RUN}]"
     host = "vistrails[visual]==3.0" if visual else "vistrails==3.0"
-    _run([*pip, "--no-build-isolation", host, "--editable", project], failure.format("the dependencies"))
+    _pip(directory, "the dependencies", "--no-build-isolation", host, "--editable", project)
+    # What pip would do on one core. Some packages hold files that are not Python.
+    with contextlib.suppress(SetupError):
+        compiled = [str(_python(directory)), "-m", "compileall", "-q", "-j", "0", "-x", _NOT_COMPILED]
+        _run([*compiled, str(directory / "lib")], "could not compile all")
+
+
+def _pip(directory: Path, what: str, *arguments: str) -> None:
+    pip = [str(_python(directory)), "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--no-compile"]
+    _run(
+        [*pip, *arguments],
+        f"pip could not install {what}; is there a network, and a package registry that pip can reach?",
+    )
 
 
 def _read_ports(directory: Path) -> None:

@@ -124,6 +124,39 @@ REPAIRS = (
         ),
     ),
     Repair(
+        name="batch mode: errors in any terminal",
+        since="Python 3.0",
+        reason="An error with a letter in it that the terminal's encoding lacks (LC_ALL=C) ended VisTrails with another error.",
+        edits=(
+            Edit(
+                "gui/application.py",
+                "                        print(err)\n",
+                "                        encoding = sys.stdout.encoding or 'utf-8'\n"
+                "                        print(repr(err).encode(encoding, 'backslashreplace').decode(encoding))\n",
+            ),
+        ),
+    ),
+    Repair(
+        name="parameter explorations: variables",
+        since="any",
+        reason=(
+            "An exploration has no controller that knows the vistrail's variables when a cell is validated, so that none was"
+            " executed whose workflow has a variable that is not itself explored."
+        ),
+        edits=(
+            Edit(
+                "core/interpreter/cached.py",
+                "        else:\n            pipeline.validate()\n\n        self.resolve_aliases(pipeline, aliases)\n",
+                "        else:\n"
+                "            if vistrail_variables:\n"
+                "                self.resolve_variables(vistrail_variables, pipeline)\n"
+                "            pipeline.validate()\n"
+                "\n"
+                "        self.resolve_aliases(pipeline, aliases)\n",
+            ),
+        ),
+    ),
+    Repair(
         name="parameter explorations in batch mode",
         since="any",
         reason=(
@@ -168,6 +201,99 @@ REPAIRS = (
                 "core/console_mode.py",
                 "def run_parameter_exploration(locator,",
                 _FAILED + "def run_parameter_exploration(locator,",
+            ),
+        ),
+    ),
+    Repair(
+        name="another version after one that does not fit",
+        since="any",
+        reason=(
+            "From a workflow that could be upgraded only in part, and was run all the same, no other version was reached: the way"
+            " there took back what had not been done to it."
+        ),
+        edits=(
+            Edit(
+                "core/vistrail/controller.py",
+                "            if use_current:\n                cost_to_closest_version = ",
+                "            if use_current and getattr(self.current_pipeline, 'is_valid', False):\n"
+                "                cost_to_closest_version = ",
+            ),
+        ),
+    ),
+    Repair(
+        name="upgrades: functions without a value",
+        since="any",
+        reason="A function that holds nothing, of a port that is gone, sets nothing; but it kept its module from being upgraded.",
+        edits=(
+            Edit(
+                "core/upgradeworkflow.py",
+                "        UpgradeWorkflowHandler.check_upgrade(pipeline, module_id, d, \n",
+                "        reg = get_module_registry()\n"
+                "        function_remap = dict(function_remap or {})\n"
+                "        for function in invalid_module.functions:\n"
+                "            if not (function.parameters or\n"
+                "                    reg.has_port_spec_from_descriptor(d, function.name, 'input') or\n"
+                "                    invalid_module.has_portSpec_with_name((function.name, 'input'))):\n"
+                "                function_remap.setdefault(function.name)\n"
+                "        UpgradeWorkflowHandler.check_upgrade(pipeline, module_id, d, \n",
+            ),
+        ),
+    ),
+    Repair(
+        name="Tuple: ports of several values",
+        since="any",
+        reason=(
+            "What comes by a port of several values was one value of the tuple, which then had fewer values than its port says;"
+            " VisTrails 2 checks that, and earlier ones did not."
+        ),
+        edits=(
+            Edit(
+                "core/modules/basic_modules.py",
+                "        self.input_ports_order = [p.name for p in module.input_port_specs]\n\n"
+                "    def compute(self):\n"
+                "        values = tuple([self.get_input(p)\n"
+                "                        for p in self.input_ports_order])\n",
+                "        self.input_ports_order = [p.name for p in module.input_port_specs]\n"
+                "        self.several = set(p.name for p in module.input_port_specs\n"
+                "                           if len(p.port_spec_items) > 1)\n\n"
+                "    def compute(self):\n"
+                "        several = getattr(self, 'several', ())\n"
+                "        values = tuple([value for p in self.input_ports_order\n"
+                "                        for value in (self.get_input(p) if p in several\n"
+                "                                      else [self.get_input(p)])])\n",
+            ),
+        ),
+    ),
+    Repair(
+        name="upgrades: functions that are gone",
+        since="any",
+        reason=(
+            "A library loses functions while VisTrails' package for it keeps its version. A module of that version that sets one"
+            " was not upgraded, and its workflow not run."
+        ),
+        edits=(
+            Edit(
+                "core/vistrail/pipeline.py",
+                "                    e._module_id = module.id\n"
+                "                    exceptions.add(e)\n"
+                "                pos_map = {}\n",
+                "                    e._module_id = module.id\n"
+                "                    e._identifier = module.package\n"
+                "                    exceptions.add(e)\n"
+                "                pos_map = {}\n",
+            ),
+            Edit(
+                "core/vistrail/controller.py",
+                "                      isinstance(err, MissingModuleVersion)):\n"
+                "                    if err._identifier not in package_errs:\n",
+                "                      isinstance(err, MissingModuleVersion) or\n"
+                "                      isinstance(err, MissingFunction)):\n"
+                "                    if err._identifier not in package_errs:\n",
+            ),
+            Edit(
+                "core/vistrail/controller.py",
+                "from vistrails.core.vistrail.pipeline import Pipeline\n",
+                "from vistrails.core.vistrail.pipeline import MissingFunction, Pipeline\n",
             ),
         ),
     ),

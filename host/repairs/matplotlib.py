@@ -16,6 +16,21 @@ def _first(function: str, *names: str) -> str:
     return f"matplotlib.pyplot.{function}({first}, *args, {rest})"
 
 
+# The density of the normal distribution in two dimensions.
+_BIVARIATE_NORMAL = """\
+import matplotlib.mlab
+import numpy
+
+def bivariate_normal(X, Y, sigmax=1.0, sigmay=1.0, mux=0.0, muy=0.0, sigmaxy=0.0):
+    x, y, rho = (X - mux) / sigmax, (Y - muy) / sigmay, sigmaxy / (sigmax * sigmay)
+    z = (x ** 2 - 2 * rho * x * y + y ** 2) / (1 - rho ** 2)
+    return numpy.exp(-z / 2) / (2 * numpy.pi * sigmax * sigmay * numpy.sqrt(1 - rho ** 2))
+
+if not hasattr(matplotlib.mlab, 'bivariate_normal'):
+    matplotlib.mlab.bivariate_normal = bivariate_normal
+
+"""
+
 REPAIRS = (
     Repair(
         name="matplotlib: loads",
@@ -27,6 +42,18 @@ REPAIRS = (
                 "matplotlib.use('Qt5Agg', warn=False)\n",
                 "from vistrails.core.application import is_running_gui\n"
                 "matplotlib.use('Qt5Agg' if is_running_gui() else 'Agg')\n",
+            ),
+        ),
+    ),
+    Repair(
+        name="matplotlib: mlab.bivariate_normal",
+        since="matplotlib 3.1",
+        reason="It is gone, and the code of old workflows calls it.",
+        edits=(
+            Edit(
+                _PACKAGE + "init.py",
+                "import urllib\n\nimport vistrails.core.modules.module_registry\n",
+                _BIVARIATE_NORMAL + "import urllib\n\nimport vistrails.core.modules.module_registry\n",
             ),
         ),
     ),

@@ -13,6 +13,24 @@ _NOT_CONVERTED = """\
 
         new_function"""
 
+_OPEN_FOR_FILE = """\
+def open_for_file(code):
+    # Python 2's file(name), which lib2to3 leaves; not a method, an argument or a function of that name.
+    import io, tokenize
+    tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))
+    lines = code.splitlines(True)
+    for before, token, after in reversed(list(zip(tokens, tokens[1:], tokens[2:]))):
+        if token.string == 'file' and token.type == tokenize.NAME:
+            if before.string in ('def', 'class', 'import', 'as', 'for') or after.string in ('=', ',', 'in'):
+                return code  # a name of its own
+            if after.string == '(' and before.string != '.':
+                (row, start), (_, end) = token.start, token.end
+                lines[row - 1] = lines[row - 1][:start] + 'open' + lines[row - 1][end:]
+    return ''.join(lines)
+
+
+"""
+
 REPAIRS = (
     Repair(
         name="Python 2 code of old workflows",
@@ -31,6 +49,23 @@ REPAIRS = (
                 "core/modules/basic_modules.py",
                 "        except:\n            pass\n        src = urllib.parse.unquote(code)\n\n        new_function",
                 _NOT_CONVERTED,
+            ),
+        ),
+    ),
+    Repair(
+        name="Python 2's file()",
+        since="Python 3.0",
+        reason="lib2to3 does not know it.",
+        edits=(
+            Edit(
+                "core/modules/basic_modules.py",
+                "            new_code = str(node3)\n",
+                "            new_code = open_for_file(str(node3))\n",
+            ),
+            Edit(
+                "core/modules/basic_modules.py",
+                "def src2to3(controller, name):\n",
+                _OPEN_FOR_FILE + "def src2to3(controller, name):\n",
             ),
         ),
     ),

@@ -168,6 +168,38 @@ REPAIRS = (
         ),
     ),
     Repair(
+        name="sklearn: parameters that have another name",
+        since="scikit-learn 0.21 to 1.5",
+        reason=(
+            "Old workflows, whose package has the same version, set them by the old name. It is a port, too, where an estimator"
+            " has the new one."
+        ),
+        edits=(
+            Edit(
+                "packages/sklearn/init.py",
+                "def try_convert(input_string):\n",
+                "renamed = {'n_iter': 'max_iter', 'affinity': 'metric', 'base_estimator': 'estimator'}\n\n\n"
+                "def old_names(Estimator):\n"
+                "    names = Estimator().get_params()\n"
+                "    return dict((old, new) for old, new in renamed.items()\n"
+                "                if new in names and old not in names)\n\n\n"
+                "def try_convert(input_string):\n",
+            ),
+            Edit(
+                "packages/sklearn/init.py",
+                "                        in est.get_params()])\n",
+                "                        in list(est.get_params()) + list(old_names(Estimator))])\n",
+            ),
+            Edit(
+                "packages/sklearn/init.py",
+                "        params = dict([(p, try_convert(self.get_input(p))) for p in self.inputPorts\n",
+                "        old = old_names(self._estimator_class)\n"
+                "        params = dict([(old.get(p, p), try_convert(self.get_input(p))) for p in self.inputPorts\n",
+                times=3,
+            ),
+        ),
+    ),
+    Repair(
         name="dialogs: PromptIsOkay",
         since="PyQt5",
         reason="Old-style slots.",

@@ -32,8 +32,17 @@ functions_gone = {
 """
 
 _MAPPINGS = """\
+        # Functions give constants. Where upgrades have made one of an overload that takes something else,
+        # it is another one's.
+        for spec in input_specs:
+            overload = spec and uscore_num.match(spec.name)
+            if overload and spec.port_type.startswith('vtk'):
+                for other in input_specs:
+                    if (other and other.port_type.startswith('basic:') and
+                            other.name.startswith(overload.group(1) + '_')):
+                        function_mappings[spec.name] = other.name
         for gone in ('ImmediateModeRendering', 'GlobalImmediateModeRendering',
-                     'MapColorScalarsThroughLookupTable'):
+                     'MapColorScalarsThroughLookupTable', 'Debug', 'Modified'):
             for name in (gone, gone + 'On', gone + 'Off', 'Set' + gone):
                 function_mappings[name] = None
         for name in functions_gone.get(desc.name, ()):
@@ -53,6 +62,22 @@ _MAPPINGS = """\
                                              change_func('IntegrationDirection', value)
 """
 
+# Those of the package's last version, which are of VTK 7, are upgraded for what VTK has lost since.
+_LATER = """\
+        later = UpgradeModuleRemap('1.0.1', '1.0.2', package_version,
+                                   module_name=desc.name)
+        for kind, mappings in (('dst_port_remap', input_mappings),
+                               ('function_remap', function_mappings)):
+            for name, value in mappings.items():
+                if value is None:
+                    later.add_remap(kind, name, None)
+        _remap.add_module_remap(later)
+        for old, new in module_name_remap.items():
+            if desc.name == new:
+                later.new_module = new
+                _remap.add_module_remap(later, old)
+"""
+
 _REMAPS = """\
     def set_toggle(name):
         def remap(old_func, new_module):
@@ -67,6 +92,13 @@ _REMAPS = """\
                 for name, param in zip(('LowerThreshold', 'UpperThreshold'),
                                        old_func.params)]
 
+"""
+
+# What cells of old workflows were told that is a window's or its interactor's part.
+_CELL_FUNCTIONS_GONE = """\
+        for name in ('SetWindowName', 'LightFollowCameraOff', 'LightFollowCameraOn',
+                     'SetDesiredUpdateRate'):
+            remap.add_remap('function_remap', name, None)
 """
 
 # ---- what lets values travel ----
@@ -255,7 +287,7 @@ REPAIRS = (
                 "        remap = UpgradeModuleRemap('0.9.5', '1.0.0', '1.0.0',\n"
                 "                                   module_name=desc.name)\n"
                 "        for k, v in input_mappings",
-                _MAPPINGS + "        remap = UpgradeModuleRemap('0.9.5', '1.0.0', '1.0.0',\n"
+                _MAPPINGS + _LATER + "        remap = UpgradeModuleRemap('0.9.5', '1.0.0', '1.0.0',\n"
                 "                                   module_name=desc.name)\n"
                 "        for k, v in input_mappings",
             ),
@@ -268,6 +300,23 @@ REPAIRS = (
                 "                function_mappings['Set' + spec.name] = set_toggle(spec.name)\n",
             ),
             Edit(_PACKAGE + "init.py", "    def color_func(name):\n", _REMAPS + "    def color_func(name):\n"),
+            Edit(
+                _PACKAGE + "init.py",
+                "                                   module_name='VTKCell')\n",
+                "                                   module_name='VTKCell')\n" + _CELL_FUNCTIONS_GONE,
+            ),
+        ),
+    ),
+    Repair(
+        name="vtk: names of files in old workflows",
+        since="any",
+        reason="An upgrade stored a file's name as the text of the object that stands for it, which names no file.",
+        edits=(
+            Edit(
+                _PACKAGE + "init.py",
+                "            value = PathObject(old_func.params[0].strValue)\n",
+                "            value = old_func.params[0].strValue\n",
+            ),
         ),
     ),
     Repair(

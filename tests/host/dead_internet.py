@@ -1,4 +1,4 @@
-"""Stands in for the part of the internet that VisTrails' examples load data from and that is gone: a proxy for HTTP.
+"""Stands in for the part of the internet that VisTrails' examples load data from and that is gone: a proxy for HTTP; and for files.
 
 The data are made here, of the kind that the examples expect: volumes, grids and surfaces by VTK, tables as text. What is not
 known is answered as not found, so that nothing reaches the real internet.
@@ -64,6 +64,18 @@ def answer(url: str) -> bytes | None:
                     _made[known] = make()
                 return _made[known]
     return None
+
+
+def files() -> dict[str, bytes]:
+    """The files that examples read from where their authors had them, and that no package of VisTrails holds: by relative path."""
+    lung = _volume(
+        "int16", top=1200, spacing=(14, 14, 14)
+    )  # as large as a chest in millimetres, where the cameras stand
+    return {
+        "vistrails_logo.png": _logo(),
+        "../examples/data/anon_4877_unq.vtk": lung,
+        "../examples/data/anon4877_0.req.vtk": lung,
+    }
 
 
 # ---- tables ----
@@ -132,12 +144,20 @@ def _named(values: Any, name: str) -> Any:
     return array
 
 
-def _volume(kind: str = "uint8", n: int = 24, vectors: bool = False, components: int = 1, top: float = 255.0) -> bytes:
+def _volume(
+    kind: str = "uint8",
+    n: int = 24,
+    vectors: bool = False,
+    components: int = 1,
+    top: float = 255.0,
+    spacing: tuple[float, float, float] = (1, 1, 1),
+) -> bytes:
     """A ball, denser towards its middle."""
     import vtk
 
     image = vtk.vtkImageData()
     image.SetDimensions(n, n, n)
+    image.SetSpacing(spacing)
     z, y, x = np.mgrid[-1 : 1 : n * 1j, -1 : 1 : n * 1j, -1 : 1 : n * 1j]
     values = (top * np.clip(1.2 - np.sqrt(x * x + y * y + z * z), 0, 1)).astype(kind).ravel()
     if components > 1:
@@ -282,7 +302,7 @@ def _texture() -> bytes:
     return _written(vtk.vtkStructuredPointsWriter(), image)
 
 
-def _bitmap() -> bytes:
+def _bricks() -> Any:
     import vtk
 
     image = vtk.vtkImageData()
@@ -291,7 +311,19 @@ def _bitmap() -> bytes:
     bricks[...] = (170, 80, 60)
     bricks[::16] = bricks[:, ::16] = 220
     image.GetPointData().SetScalars(_named(bricks.reshape(-1, 3), "colours"))
-    return _written(vtk.vtkBMPWriter(), image, ".bmp")
+    return image
+
+
+def _bitmap() -> bytes:
+    import vtk
+
+    return _written(vtk.vtkBMPWriter(), _bricks(), ".bmp")
+
+
+def _logo() -> bytes:
+    import vtk
+
+    return _written(vtk.vtkPNGWriter(), _bricks(), ".png")
 
 
 def _vtk_data() -> bytes:

@@ -46,7 +46,7 @@ def _manager() -> Any:
 
 
 def _wait_for(application: Any, condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while not condition():
         assert time.monotonic() < end, f"{what} did not come"
         application.processEvents()

@@ -49,12 +49,27 @@ def _explore(application: Any, file: str, number: int, way: str, folder: Path) -
     application.processEvents()
     tabs = spreadsheet.tabController
     sheets = [(tabs.tabText(each).split(" ", 1)[1], tabs.widget(each).getDimension()) for each in range(tabs.count())]
+    cells = pictures(spreadsheet, folder)
+    _come_near(tabs)
     return {
         "sheets": sheets,
-        "cells": pictures(spreadsheet, folder),
+        "cells": cells,
+        "near": pictures(spreadsheet, folder / "near"),
         "log": [_cell(each) for each in view.controller.log.workflow_execs],
         "said": [messages.item(each).data(32) for each in range(said, messages.count())],
     }
+
+
+def _come_near(tabs: Any) -> None:
+    """Have VTK's cells show all that is in them: data that stand in for others may be far away, or beside a narrow cell."""
+    for number in range(tabs.count()):
+        sheet = tabs.widget(number)
+        rows, columns = sheet.getDimension()
+        for cell in [sheet.getCell(row, column) for row in range(rows) for column in range(columns)]:
+            if hasattr(cell, "getRendererList"):
+                for renderer in cell.getRendererList():
+                    renderer.ResetCamera()
+                cell.mRenWin.Render()
 
 
 def _cell(execution: Any) -> dict[str, Any]:

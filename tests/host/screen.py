@@ -25,4 +25,4 @@ def screen(size: str = "1280x1024") -> Iterator[str]:
         yield f":{number}"
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(timeout=240)

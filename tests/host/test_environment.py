@@ -85,9 +85,9 @@ def test_a_machine_without_apt_and_dpkg_takes_the_file_that_the_user_has(
     programs = clone / "programs"
     programs.mkdir()
     code = (
-        "import sys; from pathlib import Path; from host import environment;"
+        "import sys; from concurrent.futures import ThreadPoolExecutor; from pathlib import Path; from host import environment;"
         "wheel = environment._vistrails_wheel; environment.CACHE.mkdir(parents=True);"
-        "print(wheel(Path(sys.argv[1])))"
+        "print(wheel(ThreadPoolExecutor(1), Path(sys.argv[1])).result())"
     )
     said = run(sys.executable, "-c", code, str(debian_package), PATH=str(programs))
     made = Path(said.stdout.splitlines()[-1])
@@ -99,7 +99,7 @@ def test_a_machine_without_apt_and_dpkg_takes_the_file_that_the_user_has(
 
 def test_make_setup_hands_the_users_file_over(run: Run) -> None:
     said = run("make", "--dry-run", "setup", "VISTRAILS=a file.deb").stdout
-    assert '-m host  --vistrails "a file.deb" ".venv"' in said
+    assert '-m host   --vistrails "a file.deb" ".venv"' in said
 
 
 @pytest.mark.parametrize(
@@ -289,6 +289,10 @@ class Steps:
             step = "ports" if environment._PORTS in command else "check"
         if "vistrails[visual]==3.0" in command:
             step = "visual pip"
+        if any(argument.endswith("[demo]") for argument in command):
+            step = "pip to run"
+        if "compileall" in command:
+            step = "compile"
         self.ran.append(step)
         if step == self.stop:
             raise KeyboardInterrupt
@@ -303,7 +307,7 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
     steps = Steps()
     monkeypatch.setattr(environment, "_run", steps)
     monkeypatch.setattr(environment, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr(environment, "_vistrails_wheel", lambda _package: tmp_path / "a.whl")
+    monkeypatch.setattr(environment, "_vistrails_wheel", lambda thread, _package: thread.submit(Path, "a.whl"))
     monkeypatch.setattr(environment, "_system_libraries", lambda _visual: "")
     monkeypatch.setattr(environment, "_daemons", lambda: None)
     return steps
@@ -311,7 +315,7 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
 
 def test_nothing_is_done_when_nothing_changed(steps: Steps, tmp_path: Path) -> None:
     environment.setup(tmp_path / "venv")
-    assert steps.ran == ["venv", "pip", "pip", "pip", "check"]
+    assert steps.ran == ["venv", "pip", "pip", "pip", "compile", "check"]
     steps.ran.clear()
     environment.setup(tmp_path / "venv")
     assert steps.ran == []
@@ -321,7 +325,7 @@ def test_what_is_missing_is_said_and_the_environment_is_made_all_the_same(
     steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(environment, "_system_libraries", lambda _visual: "there is no libnone; as root, run: apt-get")
-    for ran in (["venv", "pip", "pip", "pip", "check"], []):  # also where there is nothing else to do
+    for ran in (["venv", "pip", "pip", "pip", "compile", "check"], []):  # also where there is nothing else to do
         assert environment.main([str(tmp_path / "venv")]) == 0
         assert capsys.readouterr().err == "make setup: there is no libnone; as root, run: apt-get\n"
         assert steps.ran == ran
@@ -344,16 +348,30 @@ def test_an_environment_that_does_not_work_is_said_with_what_is_missing(
 
 def test_what_is_large_is_installed_if_asked_for_and_stays(steps: Steps, tmp_path: Path) -> None:
     environment.setup(tmp_path / "venv")
-    large = ["pip", "pip", "visual pip", "ports", "check"]
+    large = ["pip", "pip", "visual pip", "compile", "ports", "check"]
     for visual, ran in ((True, large), (False, []), (True, [])):
         steps.ran.clear()
         environment.setup(tmp_path / "venv", visual=visual)
         assert steps.ran == ran
     stamp = tmp_path / "venv" / environment._STAMP
-    first, _, rest = stamp.read_text().splitlines(keepends=True)
-    stamp.write_text(f"{first}another hash\n{rest}")
+    first, _, *rest = stamp.read_text().splitlines(keepends=True)
+    stamp.write_text("".join([first, "another hash\n", *rest]))
     environment.setup(tmp_path / "venv")
     assert steps.ran == large
+
+
+def test_tools_are_left_out_where_the_project_is_only_run_and_stay_where_they_are(steps: Steps, tmp_path: Path) -> None:
+    alone, all_there = ["pip", "pip", "pip to run", "compile", "check"], ["pip", "pip", "pip", "compile", "check"]
+    for tools, ran in ((False, ["venv", *alone]), (False, []), (True, all_there), (False, []), (True, [])):
+        steps.ran.clear()
+        environment.setup(tmp_path / "venv", tools=tools)
+        assert steps.ran == ran
+
+
+@pytest.mark.parametrize("target", ["setup", "demo", "vistrails", "test", "check", "docs", "bench"])
+def test_only_what_runs_the_project_goes_without_tools(run: Run, target: str) -> None:
+    said = run("make", "--dry-run", target).stdout
+    assert ("--without-tools" in said) == (target in ("demo", "vistrails"))
 
 
 @pytest.mark.parametrize(
@@ -376,7 +394,7 @@ def test_what_is_large_is_not_forced_on_those_who_run_headless(
     assert ("--visual" in said) == large
 
 
-@pytest.mark.parametrize("step", ["venv", "pip", "check"])
+@pytest.mark.parametrize("step", ["venv", "pip", "compile", "check"])
 def test_an_environment_whose_making_was_interrupted_is_made_anew(steps: Steps, tmp_path: Path, step: str) -> None:
     steps.stop = step
     assert environment.main([str(tmp_path / "venv")]) == 130
@@ -394,7 +412,7 @@ def test_an_environment_that_was_made_from_something_else_is_updated(steps: Step
     stamp.write_text(stamp.read_text().partition("\n")[0] + "\nanother hash\n")
     steps.ran.clear()
     environment.setup(tmp_path / "venv")
-    assert steps.ran == ["pip", "pip", "pip", "check"]
+    assert steps.ran == ["pip", "pip", "pip", "compile", "check"]
 
 
 def test_an_environment_whose_update_was_interrupted_is_made_anew(steps: Steps, tmp_path: Path) -> None:
@@ -415,7 +433,7 @@ def test_an_environment_with_other_constraints_is_updated(
     environment.setup(tmp_path / "venv")
     (tmp_path / "oldest.txt").write_text("psutil==6.0.0\n")
     monkeypatch.setenv("PIP_CONSTRAINT", str(tmp_path / "oldest.txt"))
-    for ran in (["pip", "pip", "pip", "check"], []):
+    for ran in (["pip", "pip", "pip", "compile", "check"], []):
         steps.ran.clear()
         environment.setup(tmp_path / "venv")
         assert steps.ran == ran
@@ -453,7 +471,7 @@ def test_two_setups_at_once_take_turns(clone: Path) -> None:
         assert second.stdout is not None
         assert "waiting for another 'make setup'" in second.stdout.readline()
         assert second.poll() is None
-    _, said = second.communicate(timeout=60)
+    _, said = second.communicate(timeout=240)
     assert "no 'apt-get'" in said
 
 
@@ -469,5 +487,5 @@ def test_what_a_killed_setup_has_left_running_is_waited_for(monkeypatch: pytest.
         with pytest.raises(BlockingIOError):
             fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
         go.touch()
-        pip.result(timeout=30)
+        pip.result(timeout=240)
         fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)

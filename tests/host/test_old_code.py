@@ -51,10 +51,20 @@ def converted(code: str) -> str:
             "# Edited by 2to3\nfor i in range(3):\n    print('%02d' % i)\n",
         ),
         ("x = 1\r\ny = '%41'", "x = 1\ny = '%41'\n"),
+        ("x = file('a')  # a file(s)\n", "# Edited by 2to3\nx = open('a')  # a file(s)\n"),
+        ("def file(a): pass\nfile(1); x.file(2)\n", "def file(a): pass\nfile(1); x.file(2)\n"),
         ("self.setResult('a', 1)\n", "# Edited by 2to3\nself.set_output('a', 1)\n"),
         ("", "\n"),
     ],
-    ids=["print", "carriage returns and percents", "nothing to convert", "VisTrails' old methods", "empty"],
+    ids=[
+        "print",
+        "carriage returns and percents",
+        "nothing to convert",
+        "file",
+        "a file of its own",
+        "VisTrails' old methods",
+        "empty",
+    ],
 )
 @pytest.mark.skipif(not HAS_CONVERTER, reason="neither lib2to3 nor fissix is here")
 def test_python_2_code_is_converted(said: list[str], code: str, expected: str) -> None:

@@ -41,7 +41,7 @@ def tree(tmp_path: Path) -> Path:
 def test_pip_installs_the_wheel_with_its_data_files(tree: Path, tmp_path: Path) -> None:
     wheel.build(tree, tmp_path / wheel.NAME)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*pip, "--target", str(tmp_path / "to"), str(tmp_path / wheel.NAME)], check=True, timeout=60)
+    subprocess.run([*pip, "--target", str(tmp_path / "to"), str(tmp_path / wheel.NAME)], check=True, timeout=240)
     assert (tmp_path / "to/vistrails/gui/resources/icon.png").read_text() == "not really\n"
     metadata = (tmp_path / "to/vistrails-3.0.dist-info/METADATA").read_text(encoding="utf-8")
     assert "Requires-Dist: setuptools<81" in metadata

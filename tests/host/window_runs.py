@@ -7,18 +7,29 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 Thing = TypeVar("Thing", bound=tuple[str, Any])  # a file, and what of it
 
-# How often anything must be heard of a thing that runs, in seconds.
+# A thing of which nothing was heard for so long, in seconds, hangs if it has done nothing meanwhile, or has computed all the time;
+# on a busy machine it may have had little of a core, and gets so many times as long.
 PATIENCE = 240
+NOTHING = 5
+BUSY = 3
 
 
 def run_each(
-    things: Sequence[Thing], files: Path, folder: Path, script: Path, packages: Sequence[str], variables: dict[str, str]
+    things: Sequence[Thing],
+    files: Path,
+    folder: Path,
+    script: Path,
+    packages: Sequence[str],
+    variables: dict[str, str],
+    there: Mapping[str, bytes] = {},
 ) -> dict[Thing, dict[str, Any] | str]:
     """Run things one after the other.
 
@@ -27,6 +38,7 @@ def run_each(
     :param script: what runs them; see `run_examples.in_window`
     :param packages: what is enabled
     :param variables: of the processes' environment
+    :param there: what files are there, by path from the folder that a process runs in
     :returns: by thing, what the script's line says, or how the process ended
     """
     left, found, starts = list(things), dict[Thing, dict[str, Any] | str](), 0
@@ -34,6 +46,9 @@ def run_each(
         starts += 1
         place = folder / str(starts)
         place.mkdir()
+        for name, content in there.items():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_bytes(content)
         job = place / "job.json"
         told = {"settings": str(place / "settings"), "pictures": str(place / "pictures"), "packages": packages}
         job.write_text(json.dumps({**told, "runs": [[str(files / file), which] for file, which in left]}))
@@ -65,20 +80,30 @@ def _run(script: Path, job: Path, variables: dict[str, str]) -> tuple[str, str]:
             stdout=printed,
             stderr=subprocess.STDOUT,
         )
-        size, heard = 0, time.monotonic()
+        size, heard, used = 0, time.monotonic(), 0.0
         while True:
             try:
                 how = f"it ended with {process.wait(timeout=1)}"
                 break
             except subprocess.TimeoutExpired:
                 if (now := len(_read(job))) != size:
-                    size, heard = now, time.monotonic()
-                elif time.monotonic() > heard + PATIENCE:
+                    size, heard, used = now, time.monotonic(), _computed(process)
+                silent, computed = time.monotonic() - heard, _computed(process) - used
+                if silent > PATIENCE * (BUSY if NOTHING < computed < PATIENCE else 1):
                     process.kill()
                     process.wait()
-                    how = f"nothing was heard for {PATIENCE} s"
+                    how = f"nothing was heard for {silent:.0f} s, in which it computed for {computed:.0f} s"
                     break
     return how, log.read_text(encoding="utf-8", errors="replace")
+
+
+def _computed(process: subprocess.Popen[bytes]) -> float:
+    """How long a process has had a core, in seconds."""
+    try:
+        times = psutil.Process(process.pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)
 
 
 def _read(job: Path) -> str:
