@@ -13,6 +13,9 @@ VISTRAILS ?=
 # Nothing else counts: the same variable in the environment usually names an editor.
 LARGE = $(if $(filter 1,$(VISUAL)),--visual)
 
+# What only runs the project goes without what tests, checks and documents it, which takes as long to install as all the rest.
+ONLY_RUN =
+
 # Where `make bench` puts its tables and plots.
 OUT ?= build/bench
 
@@ -34,12 +37,14 @@ setup:  ## make or update the environment: VisTrails, this project, the tools
 	  echo "make setup: there is no '$(PYTHON)' here; this project needs Python 3.10 or later." \
 	    "Install it (on Debian, as root: apt-get install python3 python3-venv)," \
 	    "or name yours, as in: make setup PYTHON=python3.11" >&2; exit 1; }
-	@"$(PYTHON)" -m host $(LARGE) $(if $(VISTRAILS),--vistrails "$(VISTRAILS)") "$(VENV)"
+	@"$(PYTHON)" -m host $(LARGE) $(ONLY_RUN) $(if $(VISTRAILS),--vistrails "$(VISTRAILS)") "$(VENV)"
 
+demo: ONLY_RUN = --without-tools
 demo: setup  ## run the example: a map over a cluster that it starts and stops
 	@$(BIN)/python examples/demo.py
 
 vistrails: VISUAL = 1
+vistrails: ONLY_RUN = --without-tools
 vistrails: setup  ## open VisTrails' window with this package enabled
 	@$(BIN)/python -m host.vistrails_window $(FILES)
 

@@ -4,6 +4,7 @@ and joblib."""
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -64,7 +65,9 @@ def measure(view: Any, rounds: int, engines: int) -> dict[str, dict[str, list[fl
         times: dict[str, list[float]] = {name: [] for name in contestants}
         for number in range(rounds + 1):
             for name, contestant in contestants.items():
+                gc.collect()  # VisTrails' modules are in circles: what the run before has left would be several GB in the end
                 seconds = contestant()
+                view.client.purge_local_results("all")
                 if number:  # the first is for engines and workers to get ready
                     times[name].append(seconds)
         found[f"{count} x {megabytes} MB"] = times

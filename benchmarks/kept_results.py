@@ -19,7 +19,7 @@ WHAT = {
     "written": "the same with each of them written to the disk",
     "trivial": "10,000 elements without work: time with results kept against without",
     "many": "100,000 kept results taken again, in seconds",
-    "gap": "longest time in that without a turn for the window, in seconds",
+    "gap": "the same in VisTrails' window: longest time that its event loop was blocked, in seconds",
 }
 MANY = 100_000
 
@@ -30,7 +30,7 @@ def measure(rounds: int) -> dict[str, list[float]]:
     :param rounds: how often
     """
     trivial, sleep = Workflow(OURS, "trivial"), Workflow(OURS, "sleep", 0.01)
-    found: dict[str, list[float]] = {name: [] for name in WHAT}
+    found: dict[str, list[float]] = {name: [] for name in WHAT if name != "gap"}  # that needs a window
     trivial.run(1000)
     sleep.run(10)
     with _store(writes_all=True):
@@ -47,7 +47,6 @@ def measure(rounds: int) -> dict[str, list[float]]:
     with _store(writes_all=True):
         trivial.run(MANY)
         found["many"] = [trivial.run(MANY)]
-        found["gap"] = [trivial.gap]
     return found
 
 

@@ -30,6 +30,7 @@ import blas
 import cluster_start
 import explorations
 import kept_results
+import large_port
 import loops
 import plots
 import tables
@@ -108,6 +109,8 @@ def main() -> None:
         if not arguments.quick:
             results["engines"] = _by_engines(session, rounds)
     if not arguments.quick:
+        results["large"] = large_port.report()
+        results["window"] = _large_values()
         results["many"] = _many()
         arguments.out.mkdir(parents=True, exist_ok=True)
         (arguments.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
@@ -390,6 +393,10 @@ def _beside_own(what: str, times: dict[str, Any], bound: float) -> dict[str, Any
 def _kept(rounds: int) -> dict[str, Any]:
     """What it costs to keep results, and to take them."""
     found: dict[str, Any] = {name: _spread(values) for name, values in kept_results.measure(rounds).items()}
+    taken = _in_window(KEPT="1")
+    if taken["taken"] != MANY:
+        raise RuntimeError(f"only {taken['taken']} of {MANY} results were taken")
+    found["gap"] = _spread([taken["gaps"]["running"]])
     for name, what in kept_results.WHAT.items():
         verdict = f"\n{_verdict(found[name]['median'] <= KEPT[name])}" if name in KEPT else ""
         print(f"{what}: {_show(found[name], 3)}{verdict}")
@@ -430,8 +437,13 @@ def _per_element(times: list[float]) -> dict[str, float]:
     return _spread([each / ENGINE_ELEMENTS for each in times])
 
 
-def _many() -> dict[str, float]:
-    """Very many elements in VisTrails' window: what they cost, and how long the window was blocked."""
+def _in_window(scenario: str = "many_elements", **more: str) -> dict[str, Any]:
+    """A scenario in VisTrails' window, very many elements for instance.
+
+    :param scenario: its name
+    :param more: what else the scenario finds in its environment
+    :returns: what was seen
+    """
     with tempfile.TemporaryDirectory(prefix="pfb") as home:
         environment = {
             **os.environ,
@@ -440,16 +452,33 @@ def _many() -> dict[str, float]:
             "XDG_RUNTIME_DIR": home,
             "QT_QPA_PLATFORM": "offscreen",
             "ELEMENTS": str(MANY),
+            **more,
         }
         driver = CLONE / "tests" / "gui" / "driver.py"
-        command = [sys.executable, str(driver), "many_elements", home]
+        command = [sys.executable, str(driver), scenario, home]
         done = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, timeout=1800)
         try:
-            seen = json.loads(Path(home, "seen.json").read_text())
+            seen: dict[str, Any] = json.loads(Path(home, "seen.json").read_text())
         except FileNotFoundError:
             raise RuntimeError(f"VisTrails' window did not come to its end:\n{done.stdout}{done.stderr}") from None
-    if seen.get("failure") or seen["errors"] or seen["iterations"] != MANY:
-        raise RuntimeError(f"{MANY} elements failed: {seen.get('failure') or seen}")
+    if seen.get("failure") or seen["errors"] or seen.get("iterations", MANY) != MANY:
+        raise RuntimeError(f"{scenario} failed: {seen.get('failure') or seen}")
+    return seen
+
+
+def _large_values() -> dict[str, float]:
+    """How long the window is blocked by results of 100 MB, and by 1 GB on another port."""
+    found = {"gap": _in_window("large_values", MEGABYTES="100", CONSTANT="1000")["gaps"]["running"]}
+    print(
+        "Results of 100 MB (bytes, text, arrays, lists of them) and 1 GB on another port: VisTrails' window was blocked for"
+        f" {found['gap'] * 1000:.0f} ms at the most (to reach: at most 100): {_verdict(found['gap'] <= 0.1)}"
+    )
+    return found
+
+
+def _many() -> dict[str, float]:
+    """Very many elements in VisTrails' window: what they cost, and how long the window was blocked."""
+    seen = _in_window()
     found = {
         "elements": MANY,
         "seconds": seen["seconds"],

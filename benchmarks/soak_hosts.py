@@ -18,6 +18,7 @@ import json
 import os
 import queue
 import random
+import re
 import signal
 import statistics
 import subprocess
@@ -33,8 +34,12 @@ import psutil
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1] / "tests" / "hosts")]
 
-from machines import Machine, Machines, why_no_slurm, why_not  # noqa: E402, they are the tests'
+from helpers import until  # noqa: E402, they are the tests'
+from machines import Machine, Machines, why_no_slurm, why_not  # noqa: E402
 from setups import prefer, slurm_profile, ssh_profile  # noqa: E402
+
+from parallelflow.cluster.tree import lives  # noqa: E402
+from parallelflow.map import drain  # noqa: E402
 
 STEP_LIMIT = 180  # seconds that one step may take before it counts as hung; the machine may be busy with other things
 LEFT_LIMIT = 60  # seconds until nothing is left; engines that have lost their controller give up after 12 s
@@ -173,9 +178,18 @@ class Field:
         return found
 
     def mend(self) -> None:
-        """Mend what is broken."""
+        """Mend what is broken, and wait until Slurm has seen that."""
+        if not self._mend:
+            return
         while self._mend:
             self._mend.pop()()
+        until(self._slurm_is_back, STEP_LIMIT)
+
+    def _slurm_is_back(self) -> bool:
+        command = ["sinfo", "--noheader", "--Node", "--partition=short", "--format=%t"]
+        states = self.machines.head.try_to(command).stdout.split()
+        # A job that was ending when Slurm's controller was killed may be on its nodes for minutes after that, without a process.
+        return len(states) == 2 and {*states} <= {"idle", "mix", "alloc"}
 
     def _on(self, contains: str, *machines: Machine) -> list[psutil.Process]:
         return [process for machine in machines for process in machine.processes(contains)]
@@ -195,6 +209,8 @@ class Field:
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        # It has broken when they are gone.
+        until(lambda: not any(lives(process) for process in processes), STEP_LIMIT)
 
     def _cut(self, machine: Machine) -> None:
         self._mend.append(lambda: machine.network(up=True))
@@ -252,6 +268,13 @@ class Breaker(threading.Thread):
             pass  # there was none at that moment
         except Exception as error:
             self.error = error
+
+
+def _is_locked(machine: Machine, path: str) -> bool:
+    """Whether it is the folder of a process that lives."""
+    if not Path(path).name.startswith(drain.FOLDERS):
+        return False
+    return machine.try_to(["flock", "--nonblock", "--conflict-exit-code=9", path, "true"]).returncode == 9
 
 
 class Soak:
@@ -361,7 +384,7 @@ class Soak:
             if not broken.startswith("VisTrails"):
                 assert self._field.vistrails is not None
                 raise Problem(f"VisTrails ended\n{self._field.vistrails.said()[-3000:]}")
-        elif "Traceback" in text or not text.strip():
+        elif "Traceback" in re.split(r"[Tt]he (?:end of the )?log .*:\n", text)[0] or not text.strip():
             raise Problem(f"an error that says nothing to a user: {answer}")
 
     def _look_for_leftovers(self, user: str) -> None:
@@ -394,9 +417,8 @@ class Soak:
                 locks = [path for path in shared if path.endswith("/lock")]
                 shared = [path for path in shared if path not in locks[:1]]
             found += shared
-            # A folder of VisTrails' own stays there when it is killed.
-            look = ["find", "/tmp", "-mindepth", "1", "-maxdepth", "1", "-user", user, "!", "-name", "vt_tmp*"]
-            found += machine.run(look).split()
+            look = ["find", "/tmp", "-mindepth", "1", "-maxdepth", "1", "-user", user]
+            found += [path for path in machine.run(look).split() if not _is_locked(machine, path)]
             yield from (f"{machine.name}: {name}" for name in found)
 
     def _problem(self, text: str) -> None:
@@ -444,7 +466,9 @@ def set_up(machines: Machines) -> None:
     ssh_profile(machines.head, "me", {"node1": 2, "node2": 1})
     slurm_profile(machines.head, "us")
     for user in USERS:
-        prefer(machines.head, user, engines=ENGINES)
+        prefer(
+            machines.head, user, engines=ENGINES, start_timeout=100, stop_timeout=30
+        )  # together less than STEP_LIMIT
 
 
 def main() -> int:

@@ -29,6 +29,7 @@ MODULES = {
     "blas": "Decompose",
     "uneven": "Uneven",
     "scale": "Scale",
+    "look": "Look",
 }
 BODIES = {
     "trivial": "o = i",
@@ -57,9 +58,10 @@ class Workflow:
     :param seconds: the work per element.
     :param constant: the size in bytes of a value on another port of the module; 0 for none.
     :ivar gap: for how long VisTrails' window had no turn in the last run, at most, in seconds.
+    :ivar first: after how many seconds its first element began.
     """
 
-    gap = 0.0
+    gap = first = 0.0
 
     def __init__(self, map_package: str, kind: str, seconds: float = 0.0, constant: int = 0):
         self._scope = IdScope()
@@ -129,6 +131,8 @@ class Workflow:
         if not is_right(done.objects[self._map.id].get_output("Result")):
             raise RuntimeError("the Map gave wrong results")
         self.gap = clock.gap
+        begun = min(each.ts_start for each in execution.loop_execs[0].loop_iterations)
+        self.first = begun.timestamp() - clock.at
         return clock.seconds
 
 
@@ -138,12 +142,13 @@ class _Clock:
 
     def __init__(self, module_id: int):
         self._module_id = module_id
-        self._started = self._turn = 0.0
+        self._started = self._turn = self.at = 0.0
         self.seconds = self.gap = 0.0
 
     def set_module_computing(self, module_id: int) -> None:
         if module_id == self._module_id:
             self._started = self._turn = time.perf_counter()
+            self.at = time.time()
 
     def set_module_progress(self, module_id: int, fraction: float) -> None:
         now = time.perf_counter()

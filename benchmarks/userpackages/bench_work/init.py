@@ -73,4 +73,12 @@ class Scale(Trivial):
         self.set_output("o", self.get_input("i") * 2.0 + 1.0)
 
 
-_modules = [Trivial, Sleep, Spin, Decompose, Uneven, Scale]
+class Look(Trivial):
+    """Looks at all of the value on its other port."""
+
+    def compute(self) -> None:
+        self.get_input("c").max()
+        self.set_output("o", self.get_input("i"))
+
+
+_modules = [Trivial, Sleep, Spin, Decompose, Uneven, Scale, Look]
