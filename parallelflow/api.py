@@ -129,7 +129,7 @@ def parallel_map(
         results = list(_serially(function, arguments, progress))
     else:
         found: dict[int, _T] = {}
-        with closing(calls.run(*cluster, calls.Calls(function, arguments), progress)) as arriving:
+        with closing(calls.run(*cluster, calls.Calls(function, arguments), progress, ask)) as arriving:
             for arrived in arriving:
                 found.update(arrived)
         results = [found.pop(index) for index in range(len(arguments))]
@@ -160,7 +160,7 @@ def parallel_imap(
     cluster = _cluster(ask, progress, len(arguments))
     if cluster is None:
         return _serially(function, arguments, progress)
-    return _as_they_come(calls.run(*cluster, calls.Calls(function, arguments), progress), ordered)
+    return _as_they_come(calls.run(*cluster, calls.Calls(function, arguments), progress, ask), ordered)
 
 
 def _arguments(name: str, iterables: tuple[Iterable[Any], ...]) -> list[tuple[Any, ...]]:

@@ -14,7 +14,7 @@ never Qt. It asks the user nothing: what needs an answer is a :class:`Questions`
 - A batch job is what a profile's own launcher has started elsewhere, by SSH or a batch system. `launchers` is what the profile's
   configuration says about that, and what the launcher of one job does; `elsewhere` adapts ipyparallel's
   launchers: `batch` those of batch systems, `ssh` the one for SSH, by one `login` to each machine, at whose other end `there` runs;
-  `commands` runs what these need.
+  `commands` runs what these need. `options` are those that engines get from us.
 - `record` has on file what was started, on which `machine`, under a `lock`; `leftovers` settles what is on it from before,
   whichever profile it is; `guard` ends everything with VisTrails, `tree` finds and ends processes with all their descendants,
   `ipcluster` shows ours to IPython's own commands.

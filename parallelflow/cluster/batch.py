@@ -10,8 +10,10 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ipyparallel.cluster.launcher import (
@@ -26,10 +28,27 @@ from ipyparallel.cluster.launcher import (
 
 from parallelflow.texts import tr
 
+from . import options, profile
 from .commands import CommandFailed, in_thread, run
 
 _ASK_EVERY = 0.2  # seconds
 _ASK_WITHIN = 5.0  # seconds
+
+
+_OWN_FILE = "parallelflow-job-{}.json"
+
+
+def remove_files(folder: Path, tokens: Collection[str]) -> None:
+    """Remove the connection files of jobs that are long gone.
+
+    :param folder: the profile's folder
+    :param tokens: what the processes of jobs carry that may still run
+    """
+    kept = {_OWN_FILE.format(token[:12]) for token in tokens}
+    for path in profile.security_dir(folder).glob(_OWN_FILE.format("*")):
+        if path.name not in kept:
+            with suppress(OSError):
+                path.unlink()
 
 
 @dataclass(frozen=True)
@@ -42,6 +61,8 @@ class System:
     :param jobs: the command that lists the user's jobs that are not over, a number a line or '' if there is none
     :param name: arguments by which the command for submitting gives the job a name, ``{name}``
     :param named: the command that lists those of them that have a name, in the same way
+    :param listed: how a job called ``{name}`` looks in what these two print, with its number as the first group; '' if they print
+        numbers
     """
 
     number: str
@@ -50,6 +71,7 @@ class System:
     jobs: tuple[str, ...] = ()
     name: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
+    listed: str = ""
 
 
 SYSTEMS: dict[type, System] = {
@@ -63,7 +85,14 @@ SYSTEMS: dict[type, System] = {
     ),
     # Before PBS, of which ipyparallel makes it a kind.
     SGELauncher: System(
-        r"^(?:Your job(?:-array)? )?(\d+)(?:\.\d+-\d+:\d+)?(?: \(.*\) has been submitted)?$", ("-terse",), "qsub"
+        r"^(?:Your job(?:-array)? )?(\d+)(?:\.\d+-\d+:\d+)?(?: \(.*\) has been submitted)?$",
+        ("-terse",),
+        "qsub",
+        ("qstat", "-xml"),
+        ("-N", "{name}"),
+        ("qstat", "-xml"),
+        # Without -xml names are cut off.
+        r"<JB_job_number>(\d+)</JB_job_number>(?:(?!<JB_job_number>).)*?<JB_name>{name}</JB_name>",
     ),
     # OpenPBS and Torque print '123.server' or, of an array, '123[].server'.
     PBSLauncher: System(
@@ -74,8 +103,16 @@ SYSTEMS: dict[type, System] = {
         ("-N", "{name}"),
         ("qselect", "-s", "EHQRSTUW", "-N", "{name}"),
     ),
+    # No name: what its launcher submits is an array, whose size is a part of its name.
     LSFLauncher: System(r"^Job <(\d+)> is submitted\b", jobs=("bjobs", "-noheader", "-o", "jobid")),
-    HTCondorLauncher: System(r"\bsubmitted to cluster (\d+)\.?$"),
+    HTCondorLauncher: System(
+        r"\bsubmitted to cluster (\d+)\.?$",
+        (),
+        "condor_submit",
+        ("condor_q", "-autoformat", "ClusterId"),
+        ("-batch-name", "{name}"),
+        ("condor_q", "-constraint", 'JobBatchName == "{name}"', "-autoformat", "ClusterId"),
+    ),
 }
 
 
@@ -87,7 +124,15 @@ class Batch(BatchSystemLauncher):
     stop_limit = 8.0  # seconds
     engines_left: Callable[[], bool] | None = None
     """Says whether the hub knows none of the job's engines any more, though it knew all; None if nobody can say."""
+    engine_args: list[str]
     _starting: asyncio.Future[Any] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.token:
+            # A script of its own: another job may be submitted while this one is cancelled and its script removed.
+            name = Path(self.batch_file_name)
+            self.batch_file = os.path.join(self.work_dir, f"{name.stem}-{self.token[:12]}{name.suffix}")
 
     @property
     def _system(self) -> System | None:
@@ -102,8 +147,12 @@ class Batch(BatchSystemLauncher):
         return [*command, self.batch_file]
 
     def _with_name(self, arguments: Sequence[str]) -> list[str]:
+        return [each.format(name=self._name) for each in arguments] if self.token else []
+
+    @property
+    def _name(self) -> str:
         # No longer than 15 characters: older PBS allows no more.
-        return [each.format(name=f"pf-{self.token[:12]}") for each in arguments] if self.token else []
+        return f"pf-{self.token[:12]}"
 
     def parse_job_id(self, output: str) -> str:
         """The job's number.
@@ -129,12 +178,41 @@ class Batch(BatchSystemLauncher):
         return str(self.job_id)
 
     async def start(self, n: int = 1) -> Any:
-        """Submit the job."""
+        """Submit the job.
+
+        :raises LauncherError: if its engines cannot be given their connection file
+        """
+        if self.token and not self._keeps_its_file():
+            self._give_own_file(self.own_file)
         self._starting = in_thread(super().start, n)
         return await asyncio.shield(self._starting)
 
+    @property
+    def own_file(self) -> Path:
+        """The copy of their controller's connection file by which the job's engines connect."""
+        return profile.security_dir(Path(self.profile_dir)) / _OWN_FILE.format(self.token[:12])
+
+    def _keeps_its_file(self) -> bool:
+        """Whether all controllers of the profile have the same connection file, which may have been copied to where engines run."""
+        options = profile.config(Path(self.profile_dir), "ipcontroller").get("IPController", {})
+        return bool(options.get("reuse_files"))
+
+    def _give_own_file(self, path: Path) -> None:
+        """Have the engines join their own controller, however late the job begins: another one may have taken its place by then."""
+        try:
+            text = Path(self.connection_files["engine"]).read_text(encoding="utf-8")
+            profile.write_private(path, text)
+        except OSError as error:
+            raise LauncherError(
+                tr("{path} cannot be written: {reason}", path=path, reason=error.strerror or error)
+            ) from error
+        self.engine_args = options.before(self.engine_args, [f"--IPEngine.url_file={path}"])
+
     async def stop(self) -> None:
-        """Cancel the job, if it has been submitted and is not over.
+        """Cancel the job, if it has been submitted and is not over, and wait until it is over, as far as that can be known.
+
+        One that the batch system has agreed to cancel counts as stopped all the same when its time limit is over: what a site does
+        after each job may take longer.
 
         :raises CommandFailed: if the batch system refuses, and the job is not known to be over
         """
@@ -156,21 +234,38 @@ class Batch(BatchSystemLauncher):
                 if time.monotonic() > begin + 0.9 * self.stop_limit:
                     raise
                 await asyncio.sleep(_ASK_EVERY)
+        else:
+            # It agrees at once, and what runs may take its time to end.
+            until = begin + 0.9 * self.stop_limit
+            while (left := until - time.monotonic()) > 0 and await in_thread(self._is_listed, min(left, _ASK_WITHIN)):
+                await asyncio.sleep(_ASK_EVERY)
         self.notify_stop({"job_id": self.job_id})
+
+    def is_over(self, limit: float) -> bool:
+        """Ask whether the job is over; False if the batch system does not say.
+
+        :param limit: seconds
+        """
+        return bool(self.job_id) and self._is_listed(limit) is False
 
     def _is_over(self) -> bool:
         """Whether the job is known to be over: its engines have left the hub, or the batch system lists it no longer."""
-        if self.engines_left is not None and self.engines_left():
-            return True
+        return (self.engines_left is not None and self.engines_left()) or self._is_listed() is False
+
+    def _is_listed(self, timeout: float = _ASK_WITHIN) -> bool | None:
+        """Whether the batch system lists the job among those that are not over; None if it does not say.
+
+        :param timeout: seconds that it may take
+        """
         system = self._system
         if system is None or not system.jobs:
-            return False
+            return None
         try:
-            listed = self._listed(system.jobs)
+            listed = self._listed(system.jobs, system.listed.format(name="[^<]*"), timeout)
         except CommandFailed:
-            return False
+            return None
         number = self.job_id.partition(".")[0]
-        return number not in [each.partition(".")[0] for each in listed]
+        return number in [each.partition(".")[0] for each in listed]
 
     def _find_by_name(self) -> str:
         """The number of the job that has our name; '' if there is none, or this system cannot be asked.
@@ -179,14 +274,17 @@ class Batch(BatchSystemLauncher):
         """
         system = self._system
         command = self._with_name(system.named) if system is not None else []
-        listed = self._listed(command) if command else []
+        if system is None or not command:
+            return ""
+        listed = self._listed(command, system.listed.format(name=self._name))
         return listed[0] if listed else ""
 
-    def _listed(self, command: Sequence[str]) -> list[str]:
-        """The numbers that a command lists."""
+    def _listed(self, command: Sequence[str], entry: str, timeout: float = _ASK_WITHIN) -> list[str]:
+        """The numbers that a command lists, each in what an expression matches; '' if it prints nothing else."""
         folder = os.path.dirname(self.delete_command[-1]) if self.delete_command else ""
         # Where the user said that this system's commands are.
-        return self._run_command([os.path.join(folder, command[0]), *command[1:]], timeout=_ASK_WITHIN).split()
+        said = self._run_command([os.path.join(folder, command[0]), *command[1:]], timeout=timeout)
+        return re.findall(entry, said, re.DOTALL) if entry else said.split()
 
     def _run_command(self, command: Sequence[str], **options: Any) -> str:
         return str(run(command, **options).decode("utf-8", "replace"))

@@ -4,6 +4,8 @@ threads engines may use that share them.
 Not loky's ``cpu_count``, the well-kept one, for two reasons: it looks for quotas at the root of the cgroups only, so that it
 misses those of Slurm and systemd, and it does not know what Slurm has granted. Nor ``os.process_cpu_count``, which knows of
 affinity only.
+
+Imports the standard library only: `login` sends this file's text to other machines.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from parallelflow.texts import tr
 
@@ -17,6 +18,12 @@ _MOST_LOGS = 3  # that an error shows the ends of
 _DIFFERENT = re.compile(r"\b(?:0x)?[0-9a-f]*[0-9][0-9a-f]*\b")
 
 
+def _log(started: Started) -> Path | None:
+    """Its log; a job that never began has none."""
+    path = started.log_path
+    return path if path is not None and path.exists() else None
+
+
 def failed(message: str, started: Started, logs: Logs) -> StartError:
     """An error about one process, with the end of its log.
 
@@ -24,7 +31,7 @@ def failed(message: str, started: Started, logs: Logs) -> StartError:
     :param started: the process
     :param logs: where its log is
     """
-    return StartError(message, FailedLog(logs.tail(started), started.log_path))
+    return StartError(message, FailedLog(logs.tail(started), _log(started)))
 
 
 def not_started(
@@ -48,7 +55,7 @@ def not_started(
     told = [
         FailedLog(
             tails[group[0].entry.token],
-            group[0].log_path,
+            _log(group[0]),
             group[0].not_ready(group, timeout, ended=group[0] in dead),
             same=len(group) - 1,
         )

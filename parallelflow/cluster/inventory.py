@@ -12,9 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
+
+from parallelflow import threads
 
 from . import ipcluster, profile
 from .errors import ClusterError, ProfileError
@@ -139,9 +142,18 @@ class Inventory:
             if started.is_controller:
                 self.remove_connection_files(started.entry.hub)
                 ipcluster.remove(self.profile_dir, started.entry)
-                with suppress(OSError):
-                    (self.logs.folder / "engines.json").unlink()
+                if not self._replaced(started.entry.hub):
+                    with suppress(OSError):
+                        (self.logs.folder / "engines.json").unlink()
         self.record.remove(*tokens)
+
+    def _replaced(self, mark: str) -> bool:
+        """Whether another controller has taken the place of one of ours, so that what is in its files is not ours."""
+        try:
+            info = json.loads(profile.client_file(self.profile_dir).read_text(encoding="utf-8"))
+            return profile.fingerprint(info) != mark
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def remove_connection_files(self, mark: str) -> None:
         """Remove the connection files that a controller of ours left behind; never those of another one that listens.
@@ -203,6 +215,24 @@ class Inventory:
                 started.only_shown = True
                 with self._lock:
                     self._started.setdefault(entry.token, started)
+
+    def over(self, entries: Sequence[Entry]) -> set[str]:
+        """Ask whether what is on record is over, all at the same time, and leave the record as it is.
+
+        :param entries: what is on record
+        :returns: the tokens of what is
+        """
+
+        def is_over(entry: Entry) -> bool:
+            try:
+                started = self._started.get(entry.token) or self._kind(entry).take_back(entry, self.profile_dir)
+            except ClusterError as error:
+                log.warning("%s", error)
+                return False
+            return started is None or started.is_over(self.settings.stop_timeout)
+
+        asked = {entry.token: threads.start(partial(is_over, entry), "parallelflow-look") for entry in entries}
+        return {token for token, outcome in asked.items() if outcome.result()}
 
     def take_back(self, entries: Iterable[Entry], let_go: bool) -> list[Started]:
         """Take back what is on record.

@@ -17,8 +17,8 @@ from ipyparallel.cluster.launcher import NotRunning
 from parallelflow import threads
 from parallelflow.texts import tr
 
-from .errors import ClusterError, StopError
-from .launchers import Job
+from .errors import ClusterError, ProfileError, StopError
+from .launchers import Job, Known
 from .record import Entry
 from .started import Started
 from .waiting import Wait
@@ -68,15 +68,14 @@ class BatchJob(Started):
             log.info("A job that is on record is over: %s", error)
             return None
         except Exception as error:  # whatever the launcher's class does
-            path = profile_dir / "ipcluster_config.py"
-            raise ClusterError(
-                tr(
-                    "A job that is on record cannot be looked after, and may still run: {reason}. Correct {path}; it is tried"
-                    " again by the next VisTrails.",
-                    reason=str(error).rstrip(".") or type(error).__name__,
-                    path=path,
-                )
-            ) from error
+            told = tr(
+                "A job that is on record cannot be looked after, and may still run: {reason}. It is tried again at the next start"
+                " or stop.",
+                reason=str(error).rstrip(".") or type(error).__name__,
+            )
+            if not isinstance(error, ProfileError):  # which says so itself
+                told = tr("{what} Correct {path}.", what=told, path=profile_dir / "ipcluster_config.py")
+            raise ClusterError(told) from error
 
     def submit(self, n: int | None, known: Collection[str], wait: Wait, save: Callable[[], object]) -> None:
         """Submit it, once it is on record; its engines are not registered when this returns.
@@ -136,6 +135,10 @@ class BatchJob(Started):
         """Ask the batch system about it, and note if it is over."""
         return self.job.look()
 
+    def is_over(self, limit: float) -> bool:
+        """See :meth:`.launchers.Job.is_over`."""
+        return self.job.is_over(limit)
+
     def is_left(self, known: Collection[str], hub: str) -> bool:
         """See :meth:`.launchers.Job.is_left`."""
         return self.job.is_left(known, hub)
@@ -144,7 +147,7 @@ class BatchJob(Started):
         """Whether the batch system ended it."""
         return self.job.was_taken()
 
-    def stop(self, limit: float, known: Callable[[], Collection[str]] | None = None) -> futures.Future[None]:
+    def stop(self, limit: float, known: Known | None = None) -> futures.Future[None]:
         """Begin to have its launcher end it, in a thread of its own."""
         return threads.start(partial(self.job.stop, LAUNCHERS_SHARE * limit, known), "parallelflow-cancel")
 

@@ -17,18 +17,19 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from ipyparallel.cluster.cluster import Cluster
-from ipyparallel.cluster.launcher import LocalControllerLauncher, LocalEngineSetLauncher
+from ipyparallel.cluster.launcher import EngineLauncher, LocalControllerLauncher, LocalEngineSetLauncher
 from traitlets import import_item
 
 from parallelflow import threads
 from parallelflow.texts import tr
 
-from . import profile, queue_state
+from . import options, profile, queue_state
 from .commands import in_thread, with_what_it_said
 from .elsewhere import adapted
 from .errors import FailedLog, ProfileError, StartError, StopError
@@ -36,6 +37,10 @@ from .tree import TOKENS
 
 log = logging.getLogger(__name__)
 _LOOK_EVERY = 0.1  # seconds
+_REGISTERS_SHARE = 0.3  # of the time for a start: what an engine elsewhere may wait until the controller lets it in
+
+Known = Callable[[str], Collection[str] | None]
+"""Tells the uuids that a hub knows, from what tells its controller from others; None if it cannot be asked."""
 
 # Threads that it takes when Python ends: one waits for the launcher to stop its engines, one does what blocks meanwhile.
 _AT_THE_END = 2
@@ -225,6 +230,9 @@ class Job:
         self._hub = hub
         self._seen = False  # whether the hub knew one of its engines while we looked
         self._refused = False
+        # Whoever has ended it closes the loop, in which another one's call would never come to its end. Reentrant, as the loop's.
+        self._ending = threading.RLock()
+        self._is_stopped = False
         self.died = False
         """Whether it has ended without being told to."""
         if saved is None:
@@ -277,6 +285,10 @@ class Job:
         """
         launcher = self._launcher
         launcher.start_limit = 0.95 * timeout  # its own words, which name a machine, come before ours
+        if isinstance(launcher, EngineLauncher):
+            # Shorter than a start may take, so that its own words come before ours.
+            own = options.patience(self._folder, _REGISTERS_SHARE * timeout)
+            launcher.engine_args = options.before(launcher.engine_args, own)
         try:
             self._loop.call(lambda: launcher.start(getattr(launcher, "engine_count", n)), timeout, meanwhile)
         except TimeoutError:
@@ -338,6 +350,14 @@ class Job:
             self._launcher.state = "after"
         return state.text if state is not None else ""
 
+    def is_over(self, limit: float) -> bool:
+        """Whether it is over, as whoever runs it says when he is asked now.
+
+        :param limit: seconds that he may take
+        """
+        asked = getattr(self._launcher, "is_over", None)
+        return self.ended or (asked is not None and bool(asked(limit)))
+
     def is_left(self, known: Collection[str], hub: str) -> bool:
         """Whether all of its engines had registered, and the hub knows none of them any more.
 
@@ -376,7 +396,11 @@ class Job:
         """
         if self.queued and not self._seen:
             self._launcher.state = "after"
-        self.stop(timeout, tuple)  # the hub knows none of them
+        self.stop(timeout, lambda hub: ())  # it knows none of them
+
+    def _have_left(self, known: Known) -> bool:
+        there = known(self._hub)  # another hub has never known them
+        return there is not None and 0 < self.n <= len(self.uuids) and self.uuids.isdisjoint(there)
 
     def output(self) -> str:
         """The engines' output, as far as it is at hand."""
@@ -394,19 +418,29 @@ class Job:
             "hub": self._hub,
         }
 
-    def stop(self, timeout: float, known: Callable[[], Collection[str]] | None = None) -> None:
-        """Have the launcher end the job.
+    def stop(self, timeout: float, known: Known | None = None) -> None:
+        """Have the launcher end the job, if that has not been done yet. Two threads that want it do it once.
 
         :param timeout: seconds
-        :param known: returns the uuids that the hub knows: a job that all engines have left is over, whatever the batch system
-            says of it
+        :param known: tells what the job's hub knows: a job that all engines have left is over, whatever the batch system says
+            of it
         :raises StopError: if it fails or takes longer, or engines are left
         """
+        end = time.monotonic() + timeout
+        if not self._ending.acquire(timeout=timeout):
+            raise self._not_within(timeout)
+        try:
+            if not self._is_stopped:
+                self._stop(max(_LOOK_EVERY, end - time.monotonic()), known)
+                self._is_stopped = True
+        finally:
+            self._ending.release()
+
+    def _stop(self, timeout: float, known: Known | None) -> None:
         launcher = self._launcher
         launcher.stop_limit = 0.95 * timeout
         launcher.keep_logs = self.died
-        if known is not None and 0 < self.n <= len(self.uuids):
-            launcher.engines_left = lambda: self.uuids.isdisjoint(known())
+        launcher.engines_left = partial(self._have_left, known) if known is not None else None
         try:
             # What elements have started may be left on machines that all engines have left.
             if not (self.queued and self.ended):
@@ -416,13 +450,7 @@ class Job:
         except StopError:
             raise
         except TimeoutError:
-            raise StopError(
-                tr(
-                    "{launcher} did not stop its engines within {seconds} seconds.",
-                    launcher=self.name,
-                    seconds=round(timeout),
-                )
-            ) from None
+            raise self._not_within(timeout) from None
         except Exception as error:
             raise StopError(
                 tr(
@@ -432,7 +460,16 @@ class Job:
                 )
             ) from error
         self._loop.close()
-        script = getattr(self._launcher, "batch_file", "")
-        if script:
-            with suppress(OSError):
-                Path(script).unlink()
+        for path in (getattr(self._launcher, name, None) for name in ("batch_file", "own_file")):
+            if path:
+                with suppress(OSError):
+                    Path(path).unlink()
+
+    def _not_within(self, timeout: float) -> StopError:
+        return StopError(
+            tr(
+                "{launcher} did not stop its engines within {seconds} seconds.",
+                launcher=self.name,
+                seconds=round(timeout),
+            )
+        )

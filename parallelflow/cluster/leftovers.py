@@ -7,18 +7,23 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from . import hub
 from . import profile as profiles
 from .connecting import connect
+from .connection import Connection
 from .errors import ClusterError, ConnectError, StopError
 from .lock import Locked
 from .processes import ProcessManager
 from .questions import Orphan, Questions
-from .record import Entry, Record
+from .record import CONTROLLER, Entry, Record
 from .settings import Settings
+from .started import Started
 from .tree import carriers, end, own_identity
 from .waiting import Wait
 
 log = logging.getLogger(__name__)
+
+_CLOCK = 1.0  # seconds by which the begin of a process may be known wrongly
 
 _BEGIN_WITHIN = 2.0  # seconds from a process's fork until it carries its token, on a busy machine
 
@@ -36,6 +41,22 @@ def _let_begin(tokens: Collection[str]) -> None:
     over = time.monotonic() + _BEGIN_WITHIN
     while not all(carriers([token]) for token in tokens) and time.monotonic() < over:
         time.sleep(0.05)
+
+
+def _belongs(entry: Entry, connection: Connection, engines: Collection[str]) -> bool:
+    """Whether it is the controller that answers, or engines of that one's.
+
+    :param entry: what is on record about it
+    :param connection: the connection to the controller that answers
+    :param engines: the uuids that this one knows
+    """
+    mark = entry.hub or str((entry.job or {}).get("hub", ""))
+    if mark:
+        return mark == connection.fingerprint
+    if entry.kind == CONTROLLER or entry.uuid in engines or connection.controller is None:
+        return True
+    # An engine that does not know yet whether it is let in; or one that is older than the controller.
+    return entry.started > connection.controller.create_time - _CLOCK
 
 
 class Leftovers:
@@ -172,7 +193,7 @@ class Leftovers:
         entries = [
             entry
             for entry in manager.record.read()
-            if entry.here and entry.token not in mine and (entry.let_go or entry.owner != me)
+            if entry.here and entry.token not in mine and (entry.let_go or entry.stuck or entry.owner != me)
         ]
         gone = [entry for entry in entries if not entry.lives and (entry.let_go or not owned(entry))]
         if gone:
@@ -185,9 +206,9 @@ class Leftovers:
             manager.record.remove(*(entry.token for entry in gone))
         left = [entry for entry in entries if entry not in gone]
         if manager is self._settled:  # what was let go on others is no business of ours until one is in use
-            manager.take_back(
-                [entry for entry in left if entry.let_go or (entry.stuck and not owned(entry))], let_go=True
-            )
+            # What could not be stopped may be this session's, from before it was closed.
+            ours = [e for e in left if e.let_go or (e.stuck and (e.owner == me or not owned(e)))]
+            manager.take_back(ours, let_go=True)
         return [entry for entry in left if not entry.let_go and not entry.stuck and not owned(entry)]
 
     def _what_about(self, orphans: Sequence[tuple[ProcessManager, list[Entry]]], wait: Wait) -> str:
@@ -213,20 +234,25 @@ class Leftovers:
             manager.take_back(orphans, let_go=True)
             return
         taken = manager.take_back(orphans, let_go=False)
-        # Engines whose controller is gone are of no use to anybody.
-        if answer == "stop" or not self._answers(manager.profile_dir):
+        useless = taken if answer == "stop" else self._of_no_use(manager.profile_dir, taken)
+        if useless:
             log.warning("Stopping them")
             try:
-                manager.stop(taken)
+                manager.stop(useless)
             except StopError as error:  # it stays on record as such, and must keep nobody from going on
                 log.warning("%s", error)
-        else:
+        if len(useless) < len(taken):
             log.warning("Taking them back: they are used, and end with this session")
             self._taken_back()
 
-    def _answers(self, folder: Path) -> bool:
+    def _of_no_use(self, folder: Path, taken: Sequence[Started]) -> Sequence[Started]:
+        """Those whose controller is gone: nobody answers, or another one that has taken its place."""
         try:
-            connect(folder, self._settings().connect_timeout).close()
+            connection = connect(folder, self._settings().connect_timeout)
         except ConnectError as error:
-            return not error.gone
-        return True
+            return taken if error.gone else ()
+        try:
+            engines = {*hub.engines_of(connection).values()}
+            return [started for started in taken if not _belongs(started.entry, connection, engines)]
+        finally:
+            connection.close()

@@ -6,6 +6,7 @@ made when it is first needed, and again when it has broken. `there` runs at its 
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -18,13 +19,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from parallelflow import threads
 from parallelflow.texts import tr
 
-from . import there
+from . import cores, there
 from .commands import CommandFailed
 from .tree import TOKENS, environment
 
@@ -35,10 +35,20 @@ _LINES = 15
 _LOOK_EVERY = 0.1  # seconds
 _CLOSE_WITHIN = 5.0  # seconds that somebody may still wait for an answer
 
-# After the user's own options, which ssh gives precedence. Nothing asks for a password; a machine that has gone is noticed.
-_OPTIONS = ("BatchMode=yes", f"ConnectTimeout={_CONNECT_WITHIN}", "ServerAliveInterval=15", "ServerAliveCountMax=4")
+# After the user's own options, which ssh gives precedence. Nothing asks for a password; a machine that has gone is noticed; a
+# connection that the user keeps is used, but no terminal of his depends on ours, which may be killed.
+_OPTIONS = (
+    "BatchMode=yes",
+    f"ConnectTimeout={_CONNECT_WITHIN}",
+    "ServerAliveInterval=15",
+    "ServerAliveCountMax=4",
+    "ControlMaster=no",
+)
 
-_PROGRAM = Path(there.__file__).read_text(encoding="utf-8")
+# What a text can begin with only.
+_FUTURE = "from __future__ import annotations\n"
+
+_PROGRAM = _FUTURE + "".join(inspect.getsource(module).replace(_FUTURE, "") for module in (cores, there))
 
 
 def mark(token: str) -> str:
@@ -71,7 +81,8 @@ class Login:
         self.location = location
         self.python = python
         self.reached = False
-        """Whether it has ever answered."""
+        """Whether it has ever answered; if not, it was never asked for anything."""
+        self._ready = False  # whether the program at the other end of the connection has said so
         self._token = token
         self._heard = heard
         self._process: subprocess.Popen[bytes] | None = None
@@ -109,13 +120,15 @@ class Login:
         try:
             process = self._connected()
             try:
-                self._send(process, {"do": what, **request})
-                while True:
-                    answer = self._next(process, over)
-                    if answer is None:
+                # Asked only once it has answered: where nothing was ever reached, nothing was begun.
+                while not self._ready:
+                    if self._next(process, over) is None:
                         raise self._late(timeout, preference)
-                    if not answer.get("ready"):
-                        break
+                    self._ready = True
+                self._send(process, {"do": what, **request})
+                answer = self._next(process, over)
+                if answer is None:
+                    raise self._late(timeout, preference)
             except CommandFailed:
                 self._give_up(process)
                 raise
@@ -170,6 +183,7 @@ class Login:
                 )
             ) from error
         self._process = process
+        self._ready = False
         self._answers = queue.Queue()
         threads.start(partial(self._read, process, self._answers), "parallelflow-login")
         self._write(process, data)

@@ -37,6 +37,7 @@ def overview(
     :param roster: what is known of the engines, if there is a connection
     """
     alive = manager.alive() if manager is not None else []
+    shown = manager.shown if manager is not None else []
     died = manager.died if manager is not None else []
     controller: ControllerState | None = None
     engines: tuple[EngineState, ...] = ()
@@ -53,7 +54,7 @@ def overview(
         controller=controller,
         lost=lost,
         engines=engines,
-        processes=tuple(process_state(started.entry) for started in alive),
+        processes=tuple(process_state(started.entry) for started in shown),
         died=tuple(process_state(started.entry, started.ending) for started in died),
         unassigned=unassigned,
     )

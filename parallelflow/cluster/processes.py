@@ -25,7 +25,7 @@ import psutil
 from parallelflow import threads
 from parallelflow.texts import tr
 
-from . import ipcluster, pools, profile
+from . import ipcluster, options, pools, profile
 from .connecting import no_ipc
 from .cores import thread_limits
 from .errors import ProfileError
@@ -87,6 +87,9 @@ class ProcessManager(Stopper):
         if "HeartMonitor" not in own:
             options.append(f"--HeartMonitor.period={_HEARTBEAT_MS}")
             options.append(f"--HeartMonitor.max_heartmonitor_misses={_HEARTBEAT_MISSES}")
+        configured = {**own.get("HubFactory", {}), **own.get("IPController", {})}
+        if "db_class" not in configured and not any("db" in each for each in how.arguments):
+            options.append("--nodb")  # records of what was run, which nobody asks for, would fill its memory
         if self.settings.encryption:
             options.append("--IPController.enable_curve=True")
         if not own.get("IPController", {}).get("reuse_files"):
@@ -127,7 +130,7 @@ class ProcessManager(Stopper):
         """
         how = engine_command(self.profile_dir)
         if how is None:
-            # How many cores there are elsewhere, and how many engines share them, is not known here.
+            # How many cores there are elsewhere, and how many engines share them, is not known here: with SSH, it is `there`.
             variables = thread_limits(self.settings.threads_per_engine, 0, {})
             job = BatchJob.new(self._entry(JOB), self.profile_dir, cluster_id, hub, variables)
             with self._launching([job]):
@@ -136,13 +139,14 @@ class ProcessManager(Stopper):
             return [job]
         path = connection_file or profile.engine_file(self.profile_dir, cluster_id)
         limit = self.settings.start_timeout
+        patience = options.patience(self.profile_dir, limit)
         uuids = [str(uuid.uuid4()) for _ in range(n)]
-        options = [
+        own = [
             [
                 f"--profile-dir={self.profile_dir}",
                 f"--IPEngine.url_file={path}",
                 f"--IPEngine.wait_for_url_file={limit:g}",
-                f"--IPEngine.timeout={limit:g}",
+                *patience,
                 f"--Session.session={identity}",
             ]
             for identity in uuids
@@ -150,7 +154,7 @@ class ProcessManager(Stopper):
         here = n + sum(started.entry.kind == ENGINE for started in self.alive())
         variables = thread_limits(self.settings.threads_per_engine, here, {**os.environ, **how.environment})
         how = replace(how, environment={**how.environment, **variables})
-        return self._launch(ENGINE, how, options, uuids)
+        return self._launch(ENGINE, how, own, uuids)
 
     def _entry(self, kind: str, identity: str = "") -> Entry:
         return Entry(

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -281,6 +281,18 @@ def config(folder: Path, application: str) -> Config:
                     tr("{path} cannot be read: {reason}. Correct that file.", path=path, reason=error)
                 ) from error
     return merged
+
+
+def config_texts(folder: Path, application: str) -> Iterator[str]:
+    """Give the texts of the files that :func:`config` reads, without running what is in them: it may be meant for another machine.
+
+    :param folder: the profile's folder
+    :param application: as there
+    """
+    for place in (*reversed(SYSTEM_CONFIG_DIRS), *reversed(ENV_CONFIG_DIRS), str(folder)):
+        for suffix in ("py", "json"):
+            with suppress(OSError):
+                yield (Path(place) / f"{application}_config.{suffix}").read_text(encoding="utf-8", errors="replace")
 
 
 def secrets(folder: Path) -> set[str]:

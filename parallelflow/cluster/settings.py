@@ -168,8 +168,8 @@ class Settings:
     no_engine_timeout: float = _preference(
         10.0,
         lambda: tr(
-            "How many seconds a Map goes on without any engine, because another may come, before it fails. While engines are"
-            " started again, it is at least as long as that may take."
+            "How many seconds a Map that has no engine left waits for another one before it fails. With keep_engines, it waits"
+            " at least as long as start_timeout."
         ),
         _a_wait,
         _seconds,
@@ -213,7 +213,7 @@ class Settings:
     encryption: bool = _preference(
         False,
         lambda: tr(
-            "Whether controllers that VisTrails starts encrypt all their traffic (CurveZMQ). Messages are signed in any case."
+            "Whether controllers that VisTrails starts encrypt all their traffic (CurveZMQ). Without it, messages are signed."
         ),
         lambda: tr("True or False"),
         _yes_or_no,

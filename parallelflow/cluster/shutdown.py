@@ -79,7 +79,11 @@ def stop_ours(connection: Connection | None, manager: ProcessManager, local: Loc
         with manager.stopping(which):
             if connection is not None and by_hub:
                 hub.stop(connection, by_hub, limit * _ENGINES_SHARE, local)
-            known = (lambda: hub.engines_of(connection).values()) if connection is not None else None
+
+            def known(mark: str) -> Collection[str] | None:
+                asked = connection is not None and connection.fingerprint == mark
+                return hub.engines_of(connection).values() if connection is not None and asked else None
+
             manager.stop(which, limit=_rest(limit, begin), known=known)
     finally:
         if connection is not None and gone and not with_controller:

@@ -31,6 +31,7 @@ from parallelflow import threads
 from parallelflow.texts import tr
 
 from .commands import CommandFailed, in_thread, with_what_it_said
+from .cores import THREAD_VARIABLES
 from .errors import StopError
 from .login import Login, mark
 from .tree import carriers
@@ -215,6 +216,10 @@ class SSHEngineSet(SSHEngineSetLauncher):
                 if engine.pid <= 0:
                     placed.remove(engine.identifier)
                     self.launchers.pop(engine.identifier, None)
+            if not self._logins[key].reached:
+                # It was asked for nothing: nothing of ours can be there, and whoever stops the others has no business there.
+                self._logs.pop(key)
+                self._logins.pop(key)
         for sentence in self.lacking:
             log.warning("%s", sentence)
         # Those that have ended at once, too, which are no longer among the launchers.
@@ -239,7 +244,9 @@ class SSHEngineSet(SSHEngineSetLauncher):
                 engine = self.launcher_class(**values, parent=self, identifier=name)
                 engine.place(user or None, host, port or None)
                 engine.on_stop(self._notice_engine_stopped)
-                engine.remote_output_file = engine.remote_output_file.removesuffix(".out") + f"-{number}.out"
+                # Machines may share the folder, and other jobs log there.
+                log_name = f"ipengine-{self.token[:12]}-{len(self.launchers)}.out"
+                engine.remote_output_file = os.path.join(os.path.dirname(engine.remote_output_file), log_name)
                 self.launchers[name] = engine
 
     def _start_on(self, key: tuple[str, ...], engines: Sequence[Any], over: float) -> None:
@@ -257,6 +264,7 @@ class SSHEngineSet(SSHEngineSetLauncher):
             files=files,
             engines=[engine.request() for engine in engines],
             delay=self.delay,
+            shared=THREAD_VARIABLES,
         )
 
     # Stop
@@ -279,9 +287,10 @@ class SSHEngineSet(SSHEngineSetLauncher):
             await asyncio.sleep(0.05)
         for login in self._logins.values():
             login.go_on()
-        problems = await asyncio.gather(*(in_thread(self._end, key) for key in list(self._logins)))
+        keys = list(self._logins)
+        problems = await asyncio.gather(*(in_thread(self._end, key) for key in keys))
         machines = self._machines()
-        for key, problem in zip(list(self._logins), problems, strict=True):
+        for key, problem in zip(keys, problems, strict=True):
             for engine in machines.get(key, []) if not problem else []:
                 engine.notify_stop({"exit_code": 0, "pid": engine.pid, "identifier": engine.identifier})
         self._stopping = False
@@ -320,6 +329,22 @@ class SSHEngineSet(SSHEngineSetLauncher):
             )
         login.close()
         return ""
+
+    def is_over(self, limit: float) -> bool:
+        """Ask every machine whether anything is left there that carries the job's token.
+
+        :param limit: seconds
+        :returns: whether all have said that nothing is
+        """
+
+        def left(login: Login) -> bool:
+            try:
+                return bool(login.ask(limit, "stop_timeout", "left")["left"])
+            except CommandFailed:
+                return True  # for all that is known
+
+        asked = [threads.start(partial(left, login), "parallelflow-login") for login in list(self._logins.values())]
+        return not any(each.result() for each in asked)
 
     def find_out(self) -> None:
         """Ask for the ends of the logs of engines that run."""

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -22,7 +22,8 @@ from parallelflow.texts import tr
 
 from . import profile
 from .errors import StartError
-from .launchers import Command
+from .launchers import Command, Known
+from .options import before
 from .record import CONTROLLER, Entry, in_environment
 from .tree import Identity, Root, end, environment
 
@@ -118,6 +119,13 @@ class Started(ABC):
         """
         return ""
 
+    def is_over(self, limit: float) -> bool:
+        """Whether it does not run any more; whoever runs it elsewhere is asked.
+
+        :param limit: seconds that he may take
+        """
+        return not self.alive
+
     def is_left(self, known: Collection[str], hub: str) -> bool:
         """Whether it shows by the hub that it has ended by itself: all of its engines had registered, and none is known any more.
 
@@ -137,11 +145,11 @@ class Started(ABC):
         """What of this machine is to be ended with it."""
         return self.entry.root
 
-    def stop(self, limit: float, known: Callable[[], Collection[str]] | None = None) -> Future[None] | None:
+    def stop(self, limit: float, known: Known | None = None) -> Future[None] | None:
         """Begin to have whoever started it end it. Never waits.
 
         :param limit: seconds that stopping may take in all
-        :param known: returns the uuids that the hub knows, if there is one
+        :param known: tells what the hub knows, if there is one
         :returns: what is done, or has failed, when he has; None if it ends with its processes on this machine
         """
         return None
@@ -269,7 +277,7 @@ class StartedProcess(Started):
             raise StartError(
                 tr("No log can be written to {path}: {reason}.", path=entry.log_path, reason=error.strerror)
             ) from error
-        command = [*how.command, *options, *how.arguments]
+        command = [*how.command, *before(how.arguments, options)]
         try:
             self.popen = subprocess.Popen(
                 command,

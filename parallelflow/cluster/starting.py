@@ -11,7 +11,7 @@ from pathlib import Path
 
 from parallelflow.texts import tr
 
-from . import hub, ipcluster
+from . import batch, hub, ipcluster
 from . import profile as profiles
 from .attached import Attached
 from .connection import Connection
@@ -79,6 +79,7 @@ def start(attached: Attached, n: int, wait: Wait, only_if_none: bool, begins: Ca
         for left in profiles.security_dir(manager.profile_dir).glob(_WAITING.format("*")):
             with suppress(OSError):
                 left.unlink()
+        batch.remove_files(manager.profile_dir, [entry.token for entry in manager.record.read()])
         begins()
         for attempt in range(_TRIES):
             try:
@@ -93,21 +94,21 @@ def start(attached: Attached, n: int, wait: Wait, only_if_none: bool, begins: Ca
 def _start_once(attached: Attached, n: int, manager: ProcessManager, wait: Wait, keep_some: bool) -> set[str]:
     folder = manager.profile_dir
     connection = attached.connection
-    batch: list[Started] = []
+    begun: list[Started] = []
     engines: Sequence[Started] = ()
     waiting_file: Path | None = None
     try:
         if connection is None:
             wait.report(tr("Starting the controller"), 0.0)
             controller = manager.launch_controller(attached.stale)
-            batch.append(controller)
+            begun.append(controller)
             if attached.starts_engines_here():
                 # Started together with their controller, engines are ready a second earlier. They wait
                 # for a file of their own, which appears complete, and which nobody can have left behind.
                 name = _WAITING.format(uuid.uuid4().hex)
                 waiting_file = profiles.security_dir(folder) / name
                 engines = manager.launch_engines(n, waiting_file)
-                batch += engines
+                begun += engines
             manager.wait_for_controller(controller, wait)
             try:
                 connection = attached.connect(wait)
@@ -133,7 +134,7 @@ def _start_once(attached: Attached, n: int, manager: ProcessManager, wait: Wait,
                 connection.cluster_id,
                 connection.fingerprint,
             )
-            batch += engines
+            begun += engines
         try:
             uuids = manager.wait_for_engines(engines, lambda: hub.engines_of(connection).values(), wait)
         except StartError as error:
@@ -141,7 +142,7 @@ def _start_once(attached: Attached, n: int, manager: ProcessManager, wait: Wait,
             manager.stop_after_failure([engine for engine in engines if engine not in ready])
             if not ready:
                 raise
-            batch = []
+            begun = []
             if not keep_some:
                 raise
             log.warning("%s", error)
@@ -150,9 +151,9 @@ def _start_once(attached: Attached, n: int, manager: ProcessManager, wait: Wait,
         wait.report(tr("The cluster is ready"), 1.0)
         return uuids
     except BaseException:
-        if any(started.is_controller for started in batch):
+        if any(started.is_controller for started in begun):
             attached.disconnect()
-        manager.stop_after_failure(batch)
+        manager.stop_after_failure(begun)
         raise
     finally:
         if waiting_file is not None:

@@ -17,6 +17,7 @@ from . import profile
 from .errors import ClusterError, SettingsError, StopError
 from .inventory import Inventory
 from .jobs import LAUNCHERS_SHARE, not_stopped
+from .launchers import Known
 from .settings import Settings
 from .started import Started
 from .tree import carriers, end, lives, tokens_of
@@ -45,6 +46,13 @@ class Stopper(Inventory):
         self.notice()
         with self._lock:
             return [started for token, started in self._started.items() if token not in self._stopping]
+
+    @property
+    def shown(self) -> list[Started]:
+        """What is ours and is to be seen: :meth:`alive`, and what could not be stopped, also while that is tried again."""
+        alive = self.alive()
+        with self._lock:
+            return [s for s in self._started.values() if s.entry.stuck or s in alive]
 
     def controller(self) -> Started | None:
         """The controller, if it is ours and lives."""
@@ -128,8 +136,11 @@ class Stopper(Inventory):
 
     def _try_again(self, started: Started) -> None:
         try:
+            # Nobody waits for it: a login may take as long as at a start. A batch system that refuses will do so for as long.
+            limit = self.settings.stop_timeout
+            limit = limit if started.queued else max(limit, self.settings.start_timeout)
             with self.stopping([started]):
-                self._end([started], self.settings.stop_timeout, quick=False, pause=None)
+                self._end([started], limit, quick=False, pause=None)
                 self._forget([started])
             log.warning("Stopped at last: %s", started.entry.stuck)
         except ClusterError as error:
@@ -158,7 +169,7 @@ class Stopper(Inventory):
         quick: bool = False,
         limit: float | None = None,
         pause: Callable[[], None] | None = None,
-        known: Callable[[], Collection[str]] | None = None,
+        known: Known | None = None,
     ) -> None:
         """Stop processes with everything that they started, politely, then for certain.
 
@@ -169,7 +180,7 @@ class Stopper(Inventory):
         :param quick: give them little time to end by themselves
         :param limit: seconds, if not what the settings say
         :param pause: called between two looks
-        :param known: returns the uuids that the hub knows, if there is one
+        :param known: tells what the hub knows, if there is one
         :raises StopError: if something still lives when the time limit is over
         :raises ClusterError: if the record cannot be written
         """
@@ -227,7 +238,7 @@ class Stopper(Inventory):
         limit: float,
         quick: bool,
         pause: Callable[[], None] | None,
-        known: Callable[[], Collection[str]] | None = None,
+        known: Known | None = None,
     ) -> None:
         """End processes and batch jobs, all at the same time.
 

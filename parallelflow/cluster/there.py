@@ -1,18 +1,20 @@
 """Runs on another machine, in that machine's Python: starts a job's engines, watches them and ends them, as it is told.
 
-This file's text is sent there, see `login`; so it imports the standard library only, psutil where that Python has it, and nothing
-of ours. A request is a line of JSON on standard input, and an answer one on standard output, behind a mark by which it is told from
-what a login prints. It ends with its standard input; engines go on then.
+This file's text is sent there, see `login`, behind that of `cores`; so it imports the standard library only, psutil where that
+Python has it, and nothing else of ours. A request is a line of JSON on standard input, and an answer one on standard output, behind
+a mark by which it is told from what a login prints. It ends with its standard input; engines go on then.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import glob
 import json
 import os
 import platform
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,11 +28,18 @@ try:
 except ImportError:  # not the Python that engines run in, or one that lacks what they need
     psutil = None
 
+with contextlib.suppress(ImportError):  # there is none on Windows, where this is only read
+    import fcntl
+
+with contextlib.suppress(ImportError):  # there, its text stands before this one
+    from .cores import usable_cores
+
 MARK = "parallelflow:"
 """What stands before an answer."""
 
 _LOOK_EVERY = 0.2  # seconds
 _TAIL = 8192  # bytes of a log
+_FOLDERS = "parallelflow_vistrails_*"  # what engines have for temporary files, and lock while they live
 
 
 class There:
@@ -80,13 +89,17 @@ class There:
         except queue.Empty:
             return ""
 
-    def start(self, files: dict[str, str], engines: list[dict[str, Any]], delay: float) -> dict[str, Any]:
+    def start(
+        self, files: dict[str, str], engines: list[dict[str, Any]], delay: float, shared: list[str]
+    ) -> dict[str, Any]:
         """Write files and start engines. That one has been started is told at once.
 
         :param files: contents, base64, by path
         :param engines: of each, ``name``, ``command``, ``environment`` and ``log``
         :param delay: seconds between two
+        :param shared: environment variables by which an engine learns its share of the cores, if none of the first is set
         """
+        share = dict.fromkeys(shared, str(max(1, usable_cores() // max(1, len(engines)))))
         for path, content in files.items():
             write(path, base64.b64decode(content))
         for number, engine in enumerate(engines):
@@ -97,13 +110,16 @@ class There:
             os.makedirs(folder, mode=0o700, exist_ok=True)
             with contextlib.suppress(OSError):
                 os.chmod(folder, 0o700)
+            environment = {**os.environ, **engine["environment"]}
+            if not environment.keys() & shared[:1]:  # which the others go by, too
+                environment = {**share, **environment}
             with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
                 process = subprocess.Popen(
                     engine["command"],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **engine["environment"]},
+                    env=environment,
                     start_new_session=True,
                 )
             self._engines[name] = (process, log)
@@ -138,6 +154,10 @@ class There:
     def read(self, path: str) -> dict[str, Any]:
         """The end of a log."""
         return {"text": tail(path)}
+
+    def left(self) -> dict[str, Any]:
+        """What carries the token."""
+        return {"left": [process.pid for process in self._left()]}
 
     def end(self, limit: float, files: list[str]) -> dict[str, Any]:
         """End everything that carries the token, politely, then for certain.
@@ -195,6 +215,7 @@ class There:
                 if isinstance(process, subprocess.Popen):
                     process.poll()
             time.sleep(0.05)
+        remove_folders()
         return []
 
 
@@ -258,6 +279,21 @@ def write(path: str, content: bytes) -> None:
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
     os.replace(draft, path)
+
+
+def remove_folders() -> None:
+    """Remove the folders that engines have left which were killed."""
+    # Not `tempfile.gettempdir()`: to find that out Python writes a file, which stays if this is killed meanwhile.
+    named = (os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP"))
+    place = next((folder for folder in named if os.path.isdir(folder)), "/tmp")
+    for path in glob.glob(os.path.join(glob.escape(place), _FOLDERS)):
+        with contextlib.suppress(OSError):  # it is in use, somebody else's, or just being removed
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+            finally:
+                os.close(descriptor)
 
 
 def tail(path: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import Watch, until
 from ipyparallel import RemoteError
 
 from parallelflow import api
@@ -45,18 +46,32 @@ def test_parallel_map_raises_the_remote_error(on_shared_cluster: Session) -> Non
 
 @pytest.mark.parametrize(("kind", "error"), [("engine", NoEngines), ("controller", ControllerLost)])
 def test_parallel_map_ends_with_an_error_when_nobody_is_left_to_compute(
-    make_session: Callable[..., Session], monkeypatch: pytest.MonkeyPatch, kind: str, error: type[ClusterError]
+    make_session: Callable[..., Session],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    kind: str,
+    error: type[ClusterError],
 ) -> None:
     session = make_session(engines=1)
     session.client()
     monkeypatch.setattr(session_module, "_session", session)
     (victim,) = (started.entry.pid for started in session.processes.started if started.entry.kind == kind)
-    killer = threading.Timer(1, os.kill, (victim, signal.SIGKILL))
+    begun = tmp_path / "begun"
+
+    def slowly(number: int) -> None:
+        begun.touch()
+        time.sleep(0.5)
+
+    def kill() -> None:
+        until(begun.exists)
+        os.kill(victim, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
     killer.start()
-    begin = time.monotonic()
+    watch = Watch()
     with pytest.raises(error):
-        api.parallel_map(time.sleep, [0.5] * 1000)
-    assert time.monotonic() - begin < 30
+        api.parallel_map(slowly, range(1000))
+    assert watch.within(30)
     killer.join()
 
 

@@ -20,7 +20,7 @@ import ipyparallel
 import psutil
 import pytest
 import zmq
-from helpers import listener_at, ours, until
+from helpers import LONG, Watch, listener_at, ours, until, with_enough_time
 
 from parallelflow.cluster import ClusterError, ConnectError, Connection, ControllerLost, Session, connect, ports
 from parallelflow.cluster import profile as profiles
@@ -28,11 +28,14 @@ from parallelflow.cluster.ports import find_controller, listening
 from parallelflow.cluster.survey import survey
 from parallelflow.cluster.tree import Identity, Root, end, environment, lives
 
+_NOBODYS: list[socket.socket] = []
+
 
 def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
+    """A port at which nobody listens, nor will: others look for free ones, too."""
+    _NOBODYS.append(socket.socket())
+    _NOBODYS[-1].bind(("127.0.0.1", 0))
+    return int(_NOBODYS[-1].getsockname()[1])
 
 
 def connection_file(folder: Path, port: int, **changes: Any) -> bytes:
@@ -77,21 +80,21 @@ def test_without_a_connection_file_there_is_certainly_no_controller(profile: Pat
 
 def test_a_connection_file_that_nobody_listens_to_is_recognised_within_3_s(profile: Path) -> None:
     connection_file(profile, free_port())
-    begin = time.monotonic()
+    watch = Watch()
     with pytest.raises(ConnectError, match="no longer runs") as caught:
         connect(profile, 10)
     assert caught.value.gone
-    assert time.monotonic() - begin < 3
+    assert watch.within(3)
 
 
 def test_a_connection_file_whose_port_belongs_to_another_program_is_recognised_within_3_s(profile: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         connection_file(profile, server.getsockname()[1])
-        begin = time.monotonic()
+        watch = Watch()
         with pytest.raises(ConnectError, match="Nobody answers") as caught:
             connect(profile, 10)
         assert caught.value.gone
-        assert time.monotonic() - begin < 3
+        assert watch.within(3)
 
 
 def test_a_controller_that_is_just_dying_is_recognised_although_it_still_accepts(profile: Path) -> None:
@@ -108,7 +111,7 @@ def test_a_controller_that_is_just_dying_is_recognised_although_it_still_accepts
     with pytest.raises(ConnectError) as caught:
         connect(profile, 10)
     assert caught.value.gone
-    dying.communicate(timeout=30)
+    dying.communicate(timeout=240)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
@@ -128,11 +131,11 @@ def test_a_controller_on_another_machine_that_cannot_be_asked_is_not_taken_for_g
     # A refusal is not certain either: 127.0.0.2 refuses here, as a firewall between the machines may.
     for interface in ("tcp://192.0.2.1", "tcp://127.0.0.2"):
         connection_file(profile, free_port(), location="192.0.2.1", interface=interface)
-        begin = time.monotonic()
+        watch = Watch()
         with pytest.raises(ConnectError, match=r"on 192\.0\.2\.1 cannot be reached.*remove ") as caught:
             connect(profile, 10)
         assert not caught.value.gone
-        assert time.monotonic() - begin < 3
+        assert watch.within(3)
 
 
 def test_a_machine_whose_name_is_not_looked_up_in_time_is_not_taken_for_this_one(
@@ -142,15 +145,15 @@ def test_a_machine_whose_name_is_not_looked_up_in_time_is_not_taken_for_this_one
     looked_up = threading.Event()
 
     def look_up(name: str) -> str:
-        looked_up.wait(30)
+        looked_up.wait(60)
         return "127.0.0.1"
 
     monkeypatch.setattr(socket, "gethostbyname", look_up)
-    begin = time.monotonic()
+    watch = Watch()
     with pytest.raises(ConnectError, match=r"runs on far-away\.example\.org") as caught:
         connect(profile, 10)
     assert not caught.value.gone
-    assert time.monotonic() - begin < 3
+    assert watch.within(3)
     looked_up.set()
 
 
@@ -171,7 +174,7 @@ def test_a_controller_that_runs_but_does_not_answer_is_not_taken_for_gone(
 ) -> None:
     controller = start_by_hand(profile)
     try:
-        until(profiles.client_file(profile).exists, 30)
+        until(profiles.client_file(profile).exists)
         connection = wait_for(profile)
         hub = connection.controller
         assert hub is not None
@@ -203,18 +206,22 @@ def start_by_hand(folder: Path, *options: str) -> subprocess.Popen[bytes]:
 
 def controllers_and_engines() -> list[psutil.Process]:
     """The leading processes of this test's controllers, and its engines."""
-    found = [p for p in ours() if {"ipyparallel.controller", "ipyparallel.engine"} & {*p.cmdline()}]
-    pids = {process.pid for process in found}
-    return [process for process in found if process.ppid() not in pids]
+    found = []
+    for process in ours():
+        with suppress(psutil.NoSuchProcess):
+            if {"ipyparallel.controller", "ipyparallel.engine"} & {*process.cmdline()}:
+                found.append((process, process.ppid()))
+    pids = {process.pid for process, _ in found}
+    return [process for process, parent in found if parent not in pids]
 
 
 def finish(popen: subprocess.Popen[bytes]) -> None:
-    end([Root("", Identity.of(popen.pid))], 5)
+    end([Root("", Identity.of(popen.pid))], 15)
     popen.wait()
 
 
 def wait_for(folder: Path) -> Connection:
-    end_of_time = time.monotonic() + 30
+    end_of_time = time.monotonic() + LONG
     while True:
         try:
             return connect(folder, 10)
@@ -271,7 +278,7 @@ def test_a_cluster_of_ipyparallels_own_class_is_used_and_outlives_us(
         assert cluster.stdout is not None
         assert cluster.stdout.readline() == b"ready\n"
         session = make_session(profile="test")
-        until(lambda: len(session.client(start=False).ids) == 1, 30)
+        until(lambda: len(session.client(start=False).ids) == 1)
         assert session.connection is not None
         assert profiles.other_clusters(profile)[0] == session.connection.cluster_id != "old"
         assert survey(["test"])[0].running
@@ -286,7 +293,7 @@ def test_a_cluster_of_ipyparallels_own_class_is_used_and_outlives_us(
         assert len(controllers_and_engines()) == 2  # it stays
         assert profiles.client_file(profile).read_bytes() == stale  # nothing was started, so nothing was removed
     finally:
-        cluster.communicate(timeout=30)
+        cluster.communicate(timeout=240)
         until(lambda: not ours())  # its engine's nanny tries to tell the hub, which is gone, for 3 s
 
 
@@ -303,7 +310,7 @@ def test_a_healthy_cluster_is_not_lost_and_the_watch_ends_with_its_watchers(heal
         watchers[0].join(3)  # a few rounds
         assert watchers[0].is_alive()
         assert connection.lost is None
-    watchers[0].join(5)
+    watchers[0].join(240)
     assert not watchers[0].is_alive()
 
 
@@ -334,7 +341,7 @@ def test_a_mistake_in_what_is_done_beside_the_watch_does_not_end_it(healthy_clus
     before, connection.each_round = connection.each_round, mistaken
     try:
         with connection.watched():
-            until(lambda: rounds >= 2, 10)
+            until(lambda: rounds >= 2)
     finally:
         connection.each_round = before
 
@@ -394,7 +401,7 @@ def test_a_controller_that_falls_silent_as_on_a_machine_that_vanished_shows_with
         hub = psutil.Process(connection.controller.pid)
         for process in [hub, *hub.children()]:
             process.suspend()
-        until(lambda: connection.lost, 20)
+        until(lambda: connection.lost)
     assert re.search("no longer answers|has not answered", connection.lost or "")
 
 
@@ -402,11 +409,11 @@ def test_a_damaged_controller_that_is_not_ours_is_reported(profile: Path, make_s
     controller = start_by_hand(profile)
     try:
         connection = wait_for(profile)
-        until(connection.ready, 10)
+        until(connection.ready)
         victim = process_of(connection, "task")
         connection.close()
         victim.kill()
-        until(lambda: not lives(victim), 5)
+        until(lambda: not lives(victim))
         with pytest.raises(ControllerLost, match=r"task scheduler is gone.*stopped and started again"):
             make_session(profile="test").client()
         assert controller.poll() is None
@@ -434,7 +441,8 @@ def test_addresses_are_asked_whether_somebody_listens() -> None:
             "closed": f"tcp://127.0.0.1:{free_port()}",
             "ipc": "ipc:///nowhere/at/all",
         }
-        assert listening(urls, 2.0) == {"zmq": True, "other": None, "closed": False, "ipc": False}
+        found = {"zmq": True, "other": None, "closed": False, "ipc": False}
+        with_enough_time(lambda seconds: listening(urls, float(seconds)) == found, 2, 20)
 
 
 @pytest.mark.slow
@@ -445,11 +453,11 @@ def test_the_files_of_a_cluster_whose_hub_alone_was_killed_are_stale(profile: Pa
     try:
         controller.kill()
         controller.wait()
-        begin = time.monotonic()
+        watch = Watch()
         with pytest.raises(ConnectError) as caught:
             connect(profile, 10)
         assert caught.value.gone
-        assert time.monotonic() - begin < 3
+        assert watch.within(3)
     finally:
         for process in left:
             process.kill()
@@ -466,8 +474,8 @@ def test_the_hub_hears_soon_of_an_engine_that_was_killed_together_with_its_nanny
         for process in [engine, *engine.children()]:
             with suppress(psutil.NoSuchProcess):  # nannies end with their engines
                 process.kill()
-        until(lambda: number not in client.ids, 10)
-        until(pending.done, 10)
+        until(lambda: number not in client.ids)
+        until(pending.done)
         assert connection.lost is None
 
 

@@ -1,5 +1,6 @@
 """How many cores a process may use, and so how many engines are started where nobody says a number."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from parallelflow.cluster import Session, Settings, cores
+from parallelflow.cluster import Session, Settings, cores, login
 from parallelflow.cluster.cores import THREAD_VARIABLES, thread_limits, usable_cores
 
 _GROUPS = Path("/sys/fs/cgroup/cpu")
@@ -55,6 +56,37 @@ def test_a_quota_of_a_group_around_the_process_s_own_counts(limited_group: Path)
     if len(os.sched_getaffinity(0)) == 1:
         pytest.skip("there is one core only")
     assert told_by("sh", "-c", f'echo $$ >{limited_group}/cgroup.procs; exec "$@"', "sh") == 1
+
+
+def test_a_quota_counts_on_another_machine_too(limited_group: Path, tmp_path: Path) -> None:
+    if len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("there is one core only")
+    # What a login runs, which has nothing of ours over there.
+    tell = ["sh", "-c", f"echo $OMP_NUM_THREADS >{tmp_path}/share"]
+    engine = {"name": "1", "command": tell, "environment": {}, "log": str(tmp_path / "log")}
+    request = {"do": "start", "files": {}, "engines": [engine], "delay": 0, "shared": THREAD_VARIABLES}
+    program = f"{login._PROGRAM}\nThere('TOKENS', 'token', 'besides').serve()"
+    command = [
+        "sh",
+        "-c",
+        f'echo $$ >{limited_group}/cgroup.procs; exec "$@"',
+        "sh",
+        sys.executable,
+        "-I",
+        "-c",
+        program,
+    ]
+    environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment
+    ) as there:
+        assert there.stdin is not None
+        assert there.stdout is not None
+        there.stdin.write(json.dumps(request) + "\n")
+        there.stdin.flush()
+        assert any('"ended"' in line for line in there.stdout)
+        there.stdin.close()
+    assert (tmp_path / "share").read_text() == "1\n"
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import helpers
 import psutil
 import pytest
-from helpers import until
+from helpers import command_line, until
 
 from parallelflow.cluster import Cancelled, ClusterError, Need, Orphan, OrphanAnswer, Session
 from parallelflow.cluster.record import Entry, Record
@@ -48,7 +49,8 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 def ours() -> list[psutil.Process]:
-    return [process for process in helpers.ours() if "-c" not in process.cmdline()]
+    lines = ((process, command_line(process)) for process in helpers.ours())
+    return [process for process, words in lines if words and "-c" not in words]
 
 
 @pytest.fixture
@@ -84,16 +86,16 @@ def start(profile: Path) -> Iterator[Start]:
         ("", 0, ""),
         ("raise ValueError('what')", 1, "ValueError"),
         ("sys.exit(3)", 3, ""),
-        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", -signal.SIGTERM, ""),
-        ("os.kill(os.getpid(), signal.SIGHUP); time.sleep(60)", -signal.SIGHUP, ""),
-        ("os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", -signal.SIGINT, "KeyboardInterrupt"),
+        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(600)", -signal.SIGTERM, ""),
+        ("os.kill(os.getpid(), signal.SIGHUP); time.sleep(600)", -signal.SIGHUP, ""),
+        ("os.kill(os.getpid(), signal.SIGINT); time.sleep(600)", -signal.SIGINT, "KeyboardInterrupt"),
         ("threading.Thread(target=session.start_engines, args=[1], daemon=True).start(); time.sleep(0.3)", 0, ""),
     ],
     ids=["end", "exception", "exit", "SIGTERM", "SIGHUP", "Ctrl-C", "while starting"],
 )
 def test_nothing_survives_the_end(start: Start, profile: Path, then: str, status: int, word: str) -> None:
     popen = start(then)
-    _, errors = popen.communicate(timeout=40)
+    _, errors = popen.communicate(timeout=240)
     assert popen.returncode == status
     assert word in errors
     assert ours() == []
@@ -106,11 +108,12 @@ def test_a_signal_in_the_middle_of_a_start_leaves_nothing(profile: Path, number:
         "from parallelflow.cluster import Session, Settings\n"
         "print('ready', flush=True)\n"
         "Session(lambda: Settings(profile='test', engines=2)).client()\n"
+        "__import__('time').sleep(600)\n"  # the signal comes before that, if not on a very busy machine
     )
     popen = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until(lambda: len(ours()) >= 3)
     popen.send_signal(number)
-    popen.communicate(timeout=30)
+    popen.communicate(timeout=240)
     assert popen.returncode == -number
     assert ours() == []
     assert Record(profile).read() == []
@@ -118,24 +121,28 @@ def test_a_signal_in_the_middle_of_a_start_leaves_nothing(profile: Path, number:
 
 def test_sigterm_in_the_middle_of_a_stop_leaves_nothing(start: Start, profile: Path, tmp_path: Path) -> None:
     deaf = tmp_path / "deaf"
-    popen = start("sys.stdin.readline(); session.close()", DEAF.format(path=str(deaf)), stop_timeout="20")
+    popen = start(
+        "sys.stdin.readline(); session.close(); time.sleep(600)", DEAF.format(path=str(deaf)), stop_timeout="20"
+    )
     until(deaf.exists)
     (leader,) = (
-        process for process in ours() if "ipyparallel.controller" in process.cmdline() and _child(process, popen)
+        process for process in ours() if "ipyparallel.controller" in command_line(process) and _child(process, popen)
     )
     assert popen.stdin is not None
     popen.stdin.write("\n")
     popen.stdin.flush()
     until(lambda: not lives(leader))
     popen.send_signal(signal.SIGTERM)  # the engine must be killed, and that takes some seconds more
-    popen.communicate(timeout=30)
+    popen.communicate(timeout=240)
     assert popen.returncode == -signal.SIGTERM
     assert ours() == []
     assert Record(profile).read() == []
 
 
 def _child(process: psutil.Process, popen: subprocess.Popen[str]) -> bool:
-    return bool(process.ppid() == popen.pid)
+    with suppress(psutil.Error):
+        return bool(process.ppid() == popen.pid)
+    return False
 
 
 _ASKING = """
@@ -156,7 +163,7 @@ def test_sigterm_does_not_wait_for_an_answer_that_never_comes(start: Start, prof
     assert popen.stdout is not None
     assert popen.stdout.readline() == "asked\n"
     popen.send_signal(signal.SIGTERM)
-    popen.communicate(timeout=30)
+    popen.communicate(timeout=240)
     assert popen.returncode == -signal.SIGTERM
     assert ours() == []
     assert Record(profile).read() == []
@@ -177,7 +184,7 @@ def test_a_close_calls_off_what_another_thread_waits_for(profile: Path, make_ses
     thread.start()
     until(lambda: len(ours()) >= 3)
     session.close()
-    thread.join(10)
+    thread.join(240)
     assert [type(error) for error in errors] == [Cancelled]
     assert ours() == []
     assert Record(profile).read() == []
@@ -206,7 +213,7 @@ def test_signals_are_handled_only_while_something_runs() -> None:
         "    action()\n"
         "    print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)\n"
     )
-    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=240, check=True)
     assert output.stdout.split() == ["True", "False", "True"]
 
 
@@ -220,7 +227,7 @@ def test_a_forked_child_leaves_its_parents_cluster_alone(start: Start) -> None:
         "assert os.waitpid(pid, 0)[1] == 0\n"
         "print(len(session.client().ids), session.processes.controller().alive, flush=True)"
     )
-    output, errors = start(then).communicate(timeout=40)
+    output, errors = start(then).communicate(timeout=240)
     assert output == "1 True\n", errors
     assert ours() == []
 
@@ -233,7 +240,7 @@ def test_what_was_let_go_runs_on_and_the_next_session_has_it_as_its_own(
     start: Start, profile: Path, make_session: Make, then: str
 ) -> None:
     popen = start(then, **({} if then else {"at_exit": "leave"}))
-    popen.communicate(timeout=40)
+    popen.communicate(timeout=240)
     assert popen.returncode == 0
     running = {process.pid for process in ours()}
     assert len(running) >= 4
@@ -255,7 +262,7 @@ def test_what_was_let_go_runs_on_and_the_next_session_has_it_as_its_own(
 
 
 def test_what_was_taken_back_ends_with_the_session(start: Start, profile: Path, make_session: Make) -> None:
-    start("session.let_go()").communicate(timeout=40)
+    start("session.let_go()").communicate(timeout=240)
     session = make_session(profile="test")
     assert session.take_back() == 2
     assert session.take_back() == 0
@@ -299,7 +306,7 @@ class Asked:
 
 def orphans(start: Start) -> set[int]:
     """Leaves a cluster behind as a SIGKILL of VisTrails does; returns its process ids."""
-    popen = start("time.sleep(60)")
+    popen = start("time.sleep(600)")
     popen.kill()
     popen.communicate()
     running = {process.pid for process in ours()}
@@ -395,12 +402,12 @@ def test_the_user_is_asked_about_orphans_once(start: Start, make_session: Make, 
 def test_orphaned_engines_without_their_controller_are_stopped(start: Start, make_session: Make) -> None:
     orphans(start)
     for process in ours():
-        if "ipyparallel.controller" in process.cmdline():
+        if "ipyparallel.controller" in command_line(process):
             process.kill()
     session = make_session(profile="test", engines=1)
     client = session.client()
     assert len(client.ids) == 1
-    until(lambda: len([p for p in ours() if "ipyparallel.engine" in p.cmdline()]) == 1)
+    until(lambda: len([p for p in ours() if "ipyparallel.engine" in command_line(p)]) == 1)
 
 
 def test_what_a_vistrails_was_starting_when_it_was_killed_is_found(profile: Path, make_session: Make) -> None:
@@ -431,7 +438,7 @@ def test_another_running_vistrails_is_left_alone(start: Start, make_session: Mak
     session.stop_started()
     session.close()
     assert {process.pid for process in ours()} == running
-    popen.communicate(timeout=40)
+    popen.communicate(timeout=240)
     assert ours() == []
 
 

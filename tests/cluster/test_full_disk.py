@@ -114,7 +114,7 @@ def test_a_start_on_a_full_disk_leaves_nothing(disk: Path, make_session: Make) -
 def test_processes_are_found_whose_record_is_lost(profile: Path, capsys: pytest.CaptureFixture[str], lost: str) -> None:
     # In a process of its own: while that runs, it may well be the one to stop them.
     start = [sys.executable, "-m", "parallelflow", "start", "-n", "2", "--profile", "test"]
-    subprocess.run(start, check=True, timeout=90, stdout=subprocess.DEVNULL)
+    subprocess.run(start, check=True, timeout=240, stdout=subprocess.DEVNULL)
     before = Record(profile).read()
     for name in lost.split():
         (profiles.security_dir(profile) / name).write_text("")

@@ -62,9 +62,9 @@ def test_no_other_module_uses_one(source: Path) -> None:
 def test_what_it_says_is_true(shared_cluster: Session) -> None:
     client = shared_cluster.client()
     assert sorted(internals.engines(client)) == list(client.ids)
-    assert internals.send(client, internals.HUB, "connection_request", {}).result(30)["content"]["status"] == "ok"
+    assert internals.send(client, internals.HUB, "connection_request", {}).result(60)["content"]["status"] == "ok"
     uuid = internals.engines(client)[client.ids[0]]
-    answer = internals.send(client, internals.NANNY, "usage_request", {}, uuid).result(30)
+    answer = internals.send(client, internals.NANNY, "usage_request", {}, uuid).result(60)
     assert answer["content"]["pid"] > 0
     assert not internals.is_closed(client)
     assert internals.answer(client, "no such message") is None

@@ -38,12 +38,12 @@ def test_as_many_engines_are_started_again_as_have_ended(
     before = registered(connection)
     with connection.watched():  # as while a Map runs
         killed = kill_one(own)
-        until(lambda: killed not in registered(connection) and len(registered(connection)) == 2, 90)
+        until(lambda: killed not in registered(connection) and len(registered(connection)) == 2)
         assert len(registered(connection) - before) == 1
         # What ends at once would do so again.
         monkeypatch.setattr(keeping, "_GOT_FAR", 3600.0)
         killed = kill_one(own)
-        until(lambda: killed not in registered(connection) and len(own.processes.died) == 2, 90)
+        until(lambda: killed not in registered(connection) and len(own.processes.died) == 2)
     own.close()
     again = [record for record in caplog.records if "as many are started again" in record.getMessage()]
     assert len(again) == 1

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
-from helpers import ours
+from helpers import ours, until
 
 from parallelflow.cluster import Need, Orphan, OrphanAnswer, Session
 from parallelflow.cluster import profile as profiles
@@ -33,7 +35,7 @@ def crash(*names: str) -> None:
     """Leave a cluster with one engine on each of some profiles, as a VisTrails does that is killed."""
     for name in names:
         profiles.create(name)
-    done = subprocess.run([sys.executable, "-c", _CRASH, *names], timeout=90, check=False)
+    done = subprocess.run([sys.executable, "-c", _CRASH, *names], timeout=240, check=False)
     assert done.returncode == -signal.SIGKILL
     assert len(ours()) >= 4 * len(names)
 
@@ -87,6 +89,31 @@ def test_what_is_taken_back_of_other_profiles_is_used_there_and_ends_with_the_se
     assert len(Record(profiles.folder_of("field")).read()) == 2
     session.close()
     assert ours() == []
+
+
+def test_engines_whose_controller_has_been_replaced_are_not_taken_back(make_session: Make) -> None:
+    crash("lab")
+    controller, engine = (entry.pid for entry in Record(profiles.folder_of("lab")).read())
+    os.kill(engine, signal.SIGSTOP)  # else it gives its controller up
+    for process in [psutil.Process(controller), *psutil.Process(controller).children(recursive=True)]:
+        process.kill()
+    connection_file = profiles.client_file(profiles.folder_of("lab"))
+    connection_file.unlink()
+    # In a terminal, somebody starts another one.
+    other = subprocess.Popen([sys.executable, "-m", "ipyparallel.controller", "--profile=lab"])
+    try:
+        until(connection_file.exists)
+        session = make_session(profile="lab", after_crash="take back")
+        assert session.connect() is not None
+        assert session.state().processes == ()
+        assert Record(profiles.folder_of("lab")).read() == []
+        assert not psutil.pid_exists(engine)
+        session.shutdown_cluster()
+    finally:
+        if other.poll() is None:
+            for process in [*psutil.Process(other.pid).children(recursive=True), other]:
+                process.kill()
+        other.wait()
 
 
 def test_a_question_without_an_answer_is_asked_again(make_session: Make) -> None:
@@ -149,7 +176,7 @@ def test_in_batch_mode_the_package_settles_it_when_it_is_initialised_and_asks_no
         [sys.executable, "-c", _BATCH],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=240,
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
     )

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers import ours
 
-from parallelflow.cluster import Session
+from parallelflow.cluster import ProcessManager, Session, Settings
+from parallelflow.cluster import profile as profiles
 from parallelflow.cluster.lock import Locked, NotWritten, locked
-from parallelflow.cluster.record import Entry, Record
+from parallelflow.cluster.record import CONTROLLER, Entry, Record
+from parallelflow.cluster.started import StartedProcess
 from parallelflow.cluster.waiting import Wait
 
 # How a file system without locks shows in a process.
@@ -72,12 +77,12 @@ def test_a_file_system_without_locks_has_locks_all_the_same(
         locked(path, Wait(0.1), "it"),
     ):
         pass
-    said = other.communicate(timeout=60)  # ends, and gives it back
+    said = other.communicate(timeout=240)  # ends, and gives it back
     assert (other.returncode, said[1]) == (0, "")
     Record(profile).put(Entry("b", "engine"))
     killed = holder(profile, number)
     killed.kill()
-    killed.communicate(timeout=60)
+    killed.communicate(timeout=240)
     Record(profile).put(Entry("c", "engine"))
     assert [entry.token for entry in Record(profile).read()] == ["a", "b", "c"]
 
@@ -107,7 +112,7 @@ def test_connecting_takes_no_lock(profile: Path, make_session: Callable[..., Ses
         assert len(connection.client.ids) == 1
         assert [process.let_go for process in second.state().processes] == [True, True]
     finally:
-        other.communicate(timeout=60)
+        other.communicate(timeout=240)
     second.stop_started()
     assert ours() == []
 
@@ -126,8 +131,25 @@ session.processes.record.change(change)
 
 def test_sigterm_while_the_record_is_written_ends_all_the_same(profile: Path, own_signals: None) -> None:
     command = [sys.executable, "-c", _INTERRUPTED]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == -signal.SIGTERM, done.stderr
     assert "Another VisTrails" not in done.stderr
     assert ours() == []
     assert Record(profile).read() == []
+
+
+def test_what_another_controller_has_written_meanwhile_stays(profile: Path) -> None:
+    manager = ProcessManager(profile, Settings(profile="test"))
+    engines, client = profile / "log" / "engines.json", profiles.client_file(profile)
+    client.parent.mkdir(exist_ok=True)
+    engines.parent.mkdir(exist_ok=True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        info = {"interface": "tcp://127.0.0.1", "registration": server.getsockname()[1], "key": "another's"}
+        for path in (engines, client):
+            path.write_text(json.dumps(info))
+        mine = StartedProcess(Entry("token", CONTROLLER, hub="the mark of ours"))
+        manager._forget([mine])
+        assert (engines.exists(), client.exists()) == (True, True)
+        mine.entry = replace(mine.entry, hub=profiles.fingerprint(info))
+        manager._forget([mine])
+        assert (engines.exists(), client.exists()) == (False, False)

@@ -17,6 +17,7 @@ from helpers import ours, until
 
 from parallelflow.cluster import ConnectError, ProfileError, Session, StartError, connect
 from parallelflow.cluster import profile as profiles
+from parallelflow.cluster.cores import THREAD_VARIABLES
 from parallelflow.cluster.record import Record
 from parallelflow.cluster.tree import lives
 from parallelflow.cluster.tunnel import Tunnel
@@ -44,14 +45,34 @@ def nothing_left(profile: Path) -> bool:
 
 
 def test_each_machine_has_its_own_port_and_shared_files_stay_whole(
-    machines: Callable[[str], None], profile: Path, tmp_path: Path, make_session: Make
+    machines: Callable[[str], None],
+    profile: Path,
+    tmp_path: Path,
+    make_session: Make,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    machines("{'me@alpha:2201': 1, 'beta:2202': 1}")
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    machines("{'me@alpha:2201': 2, 'beta:2202': 1}")
     with open(profile / "ipcluster_config.py", "a") as file:
         file.write(f"c.SSHEngineSetLauncher.remote_profile_dir = {str(profile)!r}\n")
-    first = make_session(profile="test")
-    first.client()
-    assert [engine.ours for engine in first.state().engines] == [True, True]
+    first = make_session(profile="test", engines=3)
+    client = first.client()
+    assert [engine.ours for engine in first.state().engines] == [True, True, True]
+    # Engines share the cores of their machine.
+    told = list(
+        zip(
+            client[:].apply_sync(os.getenv, "HOME"),
+            zip(*(client[:].apply_sync(os.getenv, name) for name in THREAD_VARIABLES), strict=True),
+            strict=True,
+        )
+    )
+    here = len(os.sched_getaffinity(0))
+    alpha, beta = (
+        (str(tmp_path / name), (share,) * 5)
+        for name, share in (("me@alpha", str(max(1, here // 2))), ("beta", str(here)))
+    )
+    assert sorted(told) == sorted([alpha, alpha, beta])
     for line in (tmp_path / "ssh.log").read_text().splitlines():
         assert line.split()[:3] in (["me@alpha", "-p", "2201"], ["beta", "-p", "2202"])
         assert "BatchMode=yes" in line
@@ -61,7 +82,7 @@ def test_each_machine_has_its_own_port_and_shared_files_stay_whole(
     # The next session knows the engines and can stop them.
     first.let_go()
     session = make_session(profile="test")
-    assert len(session.client(start=False).ids) == 2
+    assert len(session.client(start=False).ids) == 3
     assert [process.kind for process in session.state().processes] == ["controller", "job"]
     session.stop_started()
     assert nothing_left(profile)
@@ -129,7 +150,7 @@ def test_engines_on_another_machine_are_stopped_there_when_python_ends_and_their
     script = _START + _SHOW_LOGS.format(machine=str(tmp_path / "alpha"))
     before = os.umask(0o022)
     try:
-        run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+        run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=240)
     finally:
         os.umask(before)
     assert (run.returncode, run.stderr) == (0, "")
@@ -183,7 +204,7 @@ def test_a_controller_behind_a_gateway_is_reached_by_one_ssh_process(
         # The tunnel's end is the end of the connection.
         (ssh,) = ours()
         ssh.kill()
-        ssh.wait(5)
+        ssh.wait(240)
         assert "The ssh tunnel through me@gate to the controller on 192.0.2.1 ended" in str(connection.check())
     finally:
         connection.close()
@@ -216,7 +237,7 @@ def test_what_ssh_leaves_running_keeps_nobody_waiting(tmp_path: Path, monkeypatc
         assert left.is_running()
     finally:
         left.kill()  # it belongs to init by now, and does not end at once
-        until(lambda: not lives(left), 5)
+        until(lambda: not lives(left))
 
 
 @pytest.mark.parametrize("kind", ["ssh", "slurm"])

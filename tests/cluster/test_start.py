@@ -13,12 +13,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 import psutil
 import pytest
-from helpers import ours, until
+from helpers import Watch, command_line, ours, until, with_enough_time
 
 from parallelflow.cluster import (
     Cancelled,
@@ -116,16 +117,14 @@ def test_threads_that_want_a_client_at_the_same_moment_get_the_same_one(make_ses
     threads = [threading.Thread(target=lambda: clients.append(session.client())) for _ in range(3)]
     for thread in threads:
         thread.start()
-    longest = 0.0
     while any(thread.is_alive() for thread in threads):
-        begin = time.monotonic()
+        watch = Watch()
         session.state()
-        longest = max(longest, time.monotonic() - begin)
+        assert watch.within(2)  # it does not wait for the start
         time.sleep(0.02)
     assert len(clients) == 3
     assert len({id(client) for client in clients}) == 1
     assert len(session.state().processes) == 2
-    assert longest < 2  # it does not wait for the start
 
 
 def test_a_second_session_finds_what_the_first_one_started(make_session: Make) -> None:
@@ -155,11 +154,13 @@ def test_two_that_start_at_the_same_moment_end_with_one_controller(profile: Path
     try:
         seen = [json.loads(one.stdout.readline()) for one in both if one.stdout]
         assert seen[0] == seen[1]
-        leaders = [p for p in ours() if "ipyparallel.controller" in p.cmdline() and p.parent() in map(_process, both)]
+        leaders = [
+            p for p in ours() if "ipyparallel.controller" in command_line(p) and p.parent() in map(_process, both)
+        ]
         assert len(leaders) == 1
     finally:
         for one in both:
-            one.communicate(timeout=60)
+            one.communicate(timeout=240)
     assert [one.returncode for one in both] == [0, 0]
     nothing_left(profile)
 
@@ -239,7 +240,7 @@ def test_an_interruption_in_the_moment_of_a_start_leaves_nothing_behind(
     with pytest.raises(KeyboardInterrupt):
         session.client()
     assert len(made) == 2
-    assert made[1].wait(5) is not None
+    assert made[1].wait(240) is not None
     nothing_left(profile)
 
 
@@ -277,11 +278,11 @@ def test_an_engine_that_dies_while_starting_is_reported_with_the_end_of_its_log(
     profile: Path, make_session: Make
 ) -> None:
     (profile / "ipengine_config.py").write_text("raise SystemExit('the disk is made of cheese')\n")
-    begin = time.monotonic()
+    watch = Watch()
     sentence = r"2 of 2 engines did not start\. Processes \d+, \d+ ended with exit status 1\. Their logs say the same"
     with pytest.raises(StartError, match=sentence) as caught:
         make_session(profile="test").client()
-    assert time.monotonic() - begin < 30
+    assert watch.within(30)
     assert "the disk is made of cheese" in caught.value.log_tail
     assert caught.value.log_tail in str(caught.value)
     assert str(caught.value).count("the disk is made of cheese") == 1
@@ -303,23 +304,34 @@ for number, problem in enumerate([*problems, "it is raining"]):
         import time; time.sleep(600)
     raise SystemExit(problem)
 """
+_SAID = ("the disk is made of cheese", "the licence is for cats", "it is Monday")
 
 
 def test_each_engine_that_fails_is_reported_with_the_end_of_its_own_log(profile: Path, make_session: Make) -> None:
     (profile / "ipengine_config.py").write_text(_PROBLEMS.format(folder=str(profile)))
-    session = make_session(profile="test", start_timeout=15)
-    with pytest.raises(StartError, match=r"5 of 5 engines did not start\.") as caught:
-        session.start_engines(5)
-    text = str(caught.value)
+    errors: list[StartError] = []
+
+    def only_one_hangs_after(seconds: int) -> bool:
+        for taken in profile.glob("taken-*"):
+            taken.rmdir()
+        with pytest.raises(StartError) as caught:
+            make_session(profile="test", start_timeout=seconds).start_engines(5)
+        errors[:] = [caught.value]
+        return all(words in str(caught.value) for words in (*_SAID, "The log of one more engine"))
+
+    with suppress(AssertionError):  # what lacks, it says below
+        with_enough_time(only_one_hangs_after, 15, 90)
+    (error,) = errors
+    text = str(error)
+    assert "5 of 5 engines did not start." in text
     # Three different logs are shown; that of the engine that hangs is counted.
     assert text.count("the disk is made of cheese") == 1
     assert re.search(r"Processes \d+, \d+ ended with exit status 1\. Their logs say the same; one of them is /", text)
     assert re.search(r"Process \d+ ended with exit status 1\. Its log is /\S+\.log\. The log ends with:", text)
-    assert "the licence is for cats" in text
-    assert "it is Monday" in text
+    assert all(words in text for words in _SAID)
     assert f"The log of one more engine is in {profiles.log_dir(profile)}." in text
-    assert len(caught.value.log_paths) == 3
-    assert caught.value.sentence == "5 of 5 engines did not start."
+    assert len(error.log_paths) == 3
+    assert error.sentence == "5 of 5 engines did not start."
     nothing_left(profile)
 
 
@@ -335,9 +347,15 @@ def test_a_controller_that_dies_while_starting_is_reported_with_the_end_of_its_l
 
 def test_an_engine_that_does_not_register_in_time_is_reported(profile: Path, make_session: Make) -> None:
     (profile / "ipengine_config.py").write_text("import time; time.sleep(600)\n")
-    with pytest.raises(StartError, match=r"The engine did not start\. Process \d+ had not registered after 8 seconds"):
-        make_session(profile="test", engines=1, start_timeout=8).client()
-    nothing_left(profile)
+
+    def begun_in(seconds: int) -> bool:
+        with pytest.raises(StartError) as caught:
+            make_session(profile="test", engines=1, start_timeout=seconds).client()
+        nothing_left(profile)
+        said = rf"The engine did not start\. Process \d+ had not registered after {seconds} seconds"
+        return re.search(said, str(caught.value)) is not None
+
+    with_enough_time(begun_in, 8, 60)  # it may be the controller that takes so long
 
 
 def test_engines_that_did_start_stay_when_others_fail(profile: Path, make_session: Make) -> None:
@@ -359,7 +377,7 @@ def test_engines_that_did_start_stay_when_others_fail(profile: Path, make_sessio
 def test_keys_are_blanked_out_of_messages(profile: Path) -> None:
     manager = ProcessManager(profile, Settings())
     controller = manager.launch_controller()
-    manager.wait_for_controller(controller, Wait(30))
+    manager.wait_for_controller(controller, Wait(200))
     (key,) = profiles.secrets(profile)
     assert controller.log_path is not None
     with open(controller.log_path, "a") as file:
@@ -442,7 +460,7 @@ def test_a_controller_that_is_a_child_of_what_the_profile_starts_becomes_ready(
 def test_what_the_profile_configures_is_respected(profile: Path, make_session: Make) -> None:
     (profile / "ipcontroller_config.py").write_text("c.HeartMonitor.period = 777\n")
     (profile / "ipcluster_config.py").write_text(
-        "c.EngineLauncher.engine_args = ['--IPEngine.startup_command=mark = 42']\n"
+        "c.EngineLauncher.engine_args = ['--IPEngine.startup_command=mark = 42', '--timeout=40']\n"
         "c.LocalEngineSetLauncher.environment = {'MARK': 'yes'}\n"
         "c.Cluster.controller_args = ['--log-level=DEBUG']\n"
     )
@@ -559,9 +577,7 @@ def test_engines_killed_by_a_signal_are_said_to_be(make_session: Make) -> None:
     session.client()
     (engine,) = session.processes.engines().values()
     os.kill(engine.entry.pid, signal.SIGKILL)
-    end = time.monotonic() + 10
-    while session.state().died == ():
-        assert time.monotonic() < end
+    until(lambda: session.state().died)
     (died,) = session.state().died
     assert (died.kind, died.pid, died.ending) == ("engine", engine.entry.pid, "was killed by signal 9")
 

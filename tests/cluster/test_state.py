@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers import ours, until
+from helpers import Watch, ours, until
 
 from parallelflow.cluster import EngineState, Session
 from parallelflow.cluster import profile as profiles
@@ -60,7 +60,7 @@ def test_the_table_tells_who_where_and_how_much(healthy_cluster: Session) -> Non
         assert engine.cpu_percent is not None
         assert 0 <= engine.cpu_percent < 250
         assert engine.since is not None
-        assert time.time() - 3600 < engine.since < time.time()
+        assert time.time() - 24 * 3600 < engine.since < time.time()
 
 
 def test_busy_queued_and_stopped_engines_are_told_apart_without_a_task(healthy_cluster: Session) -> None:
@@ -75,7 +75,7 @@ def test_busy_queued_and_stopped_engines_are_told_apart_without_a_task(healthy_c
     other = client[second].apply_sync(os.getpid)
     try:
         until(lambda: engines(healthy_cluster)[0].tasks_queued == 3)
-        until(lambda: (engines(healthy_cluster)[0].cpu_percent or 0) > 10)
+        until(lambda: (engines(healthy_cluster)[0].cpu_percent or 0) > 2)
         os.kill(other, signal.SIGSTOP)
         until(lambda: engines(healthy_cluster)[1].state == "stopped")
         busy, stopped = engines(healthy_cluster)
@@ -87,7 +87,7 @@ def test_busy_queued_and_stopped_engines_are_told_apart_without_a_task(healthy_c
         os.kill(other, signal.SIGCONT)
         os.kill(pid, signal.SIGUSR1)
     for one in pending:
-        one.get(timeout=30)
+        one.get(timeout=240)
     until(lambda: engines(healthy_cluster)[0].state == "idle")
 
 
@@ -99,7 +99,7 @@ def test_an_engines_children_count_towards_its_cpu_and_memory(healthy_cluster: S
     view.execute(code, block=True)
     try:
         until(lambda: (engines(healthy_cluster)[0].memory or 0) > before + 2**27)
-        until(lambda: (engines(healthy_cluster)[0].cpu_percent or 0) > 10)
+        until(lambda: (engines(healthy_cluster)[0].cpu_percent or 0) > 2)
     finally:
         view.execute("child.kill(); child.wait()", block=True)
 
@@ -113,7 +113,7 @@ def test_an_engine_that_somebody_else_started_tells_its_host_and_process_id_even
     command = [sys.executable, "-m", "ipyparallel.engine", f"--profile-dir={folder}"]
     stranger = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: len(client.ids) == 3, 30)
+        until(lambda: len(client.ids) == 3)
         number = max(client.ids)
         client[number].execute("while True: sum(range(1000))", block=False)
         until(lambda: {e.id: e for e in engines(healthy_cluster)}[number].pid is not None)
@@ -121,7 +121,7 @@ def test_an_engine_that_somebody_else_started_tells_its_host_and_process_id_even
         assert (engine.pid, engine.host, engine.ours) == (stranger.pid, socket.gethostname(), False)
         assert stranger.pid not in {process.pid for process in healthy_cluster.state().processes}
         healthy_cluster.stop_engines([number])
-        stranger.wait(5)
+        stranger.wait(240)
         until(lambda: not ours())  # its nanny
     finally:
         stranger.kill()
@@ -133,6 +133,7 @@ def test_an_engine_that_is_killed_leaves_the_table_and_is_told_to_have_died(heal
     assert engine.pid is not None
     os.kill(engine.pid, signal.SIGKILL)
     until(lambda: engine.id not in {e.id for e in engines(healthy_cluster)})
+    until(lambda: any(process.pid == engine.pid for process in healthy_cluster.state().died))
     died = healthy_cluster.state().died[-1]
     assert (died.kind, died.pid, died.ending) == ("engine", engine.pid, "was killed by signal 9")
     assert engine.pid not in {process.pid for process in healthy_cluster.state().processes}
@@ -216,15 +217,15 @@ def test_256_engines_can_be_looked_at_every_second(healthy_cluster: Session, tmp
     real = set(client.ids)
     crowd = subprocess.Popen([sys.executable, "-c", _CROWD, str(path), "256", "far-away", "4242"])
     try:
-        until(lambda: len(client.ids) == len(real) + 256, 60)
+        until(lambda: len(client.ids) == len(real) + 256)
         until(lambda: all(engine.pid for engine in engines(healthy_cluster)))
         far = [engine for engine in engines(healthy_cluster) if engine.host == "far-away"]
         assert len(far) == 256
         assert {(engine.pid, engine.cpu_percent, engine.memory) for engine in far} == {(4242, 12.5, 10**8)}
-        begin = time.monotonic()
+        watch = Watch()
         for _ in range(5):
             engines(healthy_cluster)
-        assert time.monotonic() - begin < 5
+        assert watch.within(5)
     finally:
         crowd.kill()
         crowd.wait()
@@ -245,7 +246,7 @@ def test_an_engine_in_a_container_with_this_machines_name_is_not_taken_for_a_pro
     command = [sys.executable, "-c", _CROWD, str(path), "1", socket.gethostname(), str(innocent.pid)]
     engine = subprocess.Popen(command)
     try:
-        until(lambda: len(client.ids) == len(real) + 1, 30)
+        until(lambda: len(client.ids) == len(real) + 1)
         (number,) = set(client.ids) - real
         until(lambda: {e.id: e for e in engines(healthy_cluster)}[number].pid == innocent.pid)
         state = {e.id: e for e in engines(healthy_cluster)}[number]

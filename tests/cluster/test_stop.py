@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
-from helpers import listener_at, ours, until
+from helpers import Watch, listener_at, ours, until
 
 from parallelflow.cluster import ControllerLost, Session, Settings, SettingsError, attached
 from parallelflow.cluster import profile as profiles
@@ -68,9 +67,9 @@ def test_busy_engines_and_all_they_started_end_within_10_s(make_session: Make, c
     session = make_session()
     session.client()
     occupy(session, code, 2)
-    begin = time.monotonic()
+    watch = Watch()
     session.stop_started()
-    assert time.monotonic() - begin < 10
+    assert watch.within(10)
     assert ours() == []
     assert session.state().processes == ()
     assert session.connect() is None
@@ -81,9 +80,9 @@ def test_stopped_engines_and_a_stopped_controller_end_within_10_s(make_session: 
     session.client()
     for process in session.processes.remaining():
         process.suspend()
-    begin = time.monotonic()
+    watch = Watch()
     session.stop_started()
-    assert time.monotonic() - begin < 10
+    assert watch.within(10)
     assert ours() == []
 
 
@@ -96,9 +95,9 @@ def test_what_a_killed_controller_and_killed_engines_left_ends_as_well(make_sess
         leader.kill()
     until(lambda: not any(map(lives, leaders)))
     assert len(ours()) >= 2 + 7  # the engines' children, and the schedulers
-    begin = time.monotonic()
+    watch = Watch()
     session.close()
-    assert time.monotonic() - begin < 10
+    assert watch.within(10)
     assert ours() == []
 
 
@@ -122,7 +121,7 @@ def test_engines_of_others_stop_when_asked_to_even_when_busy_or_stopped(make_ses
     folder = session.processes.profile_dir
     strangers = [start_engine(folder), start_engine(folder), start_engine(folder, "--IPEngine.enable_nanny=False")]
     try:
-        until(lambda: len(client.ids) == 4, 30)
+        until(lambda: len(client.ids) == 4)
         session.state()
         until(lambda: all(engine.pid for engine in session.state().engines))
         theirs = {e.id: e.pid for e in session.state().engines if not e.ours}
@@ -130,13 +129,13 @@ def test_engines_of_others_stop_when_asked_to_even_when_busy_or_stopped(make_ses
         numbers = {pid: number for number, pid in theirs.items()}
         client[[numbers[strangers[0].pid], numbers[strangers[2].pid]]].execute(BUSY, block=False)
         os.kill(strangers[1].pid, signal.SIGSTOP)
-        begin = time.monotonic()
+        watch = Watch()
         session.stop_engines(theirs)
-        assert time.monotonic() - begin < 10
+        assert watch.within(10)
         assert len(client.ids) == 1
         assert client.ids[0] not in theirs
         for popen in strangers:
-            popen.wait(5)
+            popen.wait(240)
         until(lambda: not [process for process in ours() if "stranger" in tokens_of(process)])  # their nannies
     finally:
         for popen in strangers:
@@ -160,12 +159,12 @@ def test_when_our_controller_stops_every_engine_connected_to_it_ends(make_sessio
     client = session.client()
     stranger = start_engine(session.processes.profile_dir)
     try:
-        until(lambda: len(client.ids) == 2, 30)
+        until(lambda: len(client.ids) == 2)
         client[:].execute(BUSY, block=False)
-        begin = time.monotonic()
+        watch = Watch()
         session.close()
-        assert time.monotonic() - begin < 10
-        stranger.wait(5)
+        assert watch.within(10)
+        stranger.wait(240)
         until(lambda: ours() == [])  # its nanny
     finally:
         stranger.kill()
@@ -182,20 +181,20 @@ def test_a_cluster_that_ipcluster_started_shuts_down_whole(profile: Path, make_s
     )
     try:
         session = make_session(profile="test", if_no_engines="never")
-        until(lambda: profiles.client_file(profile).exists() and session.connect() is not None, 30)
+        until(lambda: profiles.client_file(profile).exists() and session.connect() is not None)
         connection = session.connection
         assert connection is not None
-        until(lambda: len(connection.client.ids) == 2, 30)
+        until(lambda: len(connection.client.ids) == 2)
         connection.client[:].execute(BUSY, block=False)
         state = session.state()
         assert state.controller is not None
         assert state.controller.started_by == "somebody else"
         assert not any(engine.ours for engine in state.engines)
         assert state.processes == ()
-        begin = time.monotonic()
+        watch = Watch()
         session.shutdown_cluster()
-        assert time.monotonic() - begin < 10
-        ipcluster.wait(10)
+        assert watch.within(10)
+        ipcluster.wait(240)
         until(lambda: ours() == [])
         assert session.connect() is None
         assert not profiles.client_file(profile).exists()
@@ -214,21 +213,21 @@ def test_a_damaged_cluster_of_somebody_else_can_be_shut_down(
     engine = start_engine(profile)
     try:
         session = make_session(profile="test", if_no_engines="never")
-        until(lambda: profiles.client_file(profile).exists() and session.connect() is not None, 30)
+        until(lambda: profiles.client_file(profile).exists() and session.connect() is not None)
         connection = session.connection
         assert connection is not None
-        until(lambda: len(connection.client.ids) == 1, 30)
+        until(lambda: len(connection.client.ids) == 1)
         port = int(connection.client._config["task"].rpartition(":")[2])
         listener_at(port, psutil.Process(controller.pid).children()).kill()
         monkeypatch.setattr(attached, "_STARTED_UP_AFTER", 0.0)  # what is missing is not taken for just starting
         until(lambda: session.state().lost)
         with pytest.raises(ControllerLost, match="must be stopped"):
             session.connect()
-        begin = time.monotonic()
+        watch = Watch()
         session.shutdown_cluster()
-        assert time.monotonic() - begin < 10
-        controller.wait(5)
-        engine.wait(5)
+        assert watch.within(10)
+        controller.wait(240)
+        engine.wait(240)
         until(lambda: ours() == [])
     finally:
         for popen in (controller, engine):

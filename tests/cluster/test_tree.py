@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers import until
+from helpers import Watch, until
 
 from parallelflow.cluster.tree import Identity, Root, carriers, descendants, end, environment, lives, tokens_of
 
@@ -51,15 +51,15 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 def test_a_process_that_obeys_ends_at_once(start: Start) -> None:
     root, _ = start()
-    begin = time.monotonic()
-    assert end([root], 10) == []
-    assert time.monotonic() - begin < 2.9  # before anything is killed
+    watch = Watch()
+    assert end([root], 300) == []
+    assert watch.within(90)  # before anything is killed
     assert not carriers([root.token])
 
 
 def test_a_process_that_does_not_obey_is_killed_in_time(start: Start) -> None:
     root, _ = start(_DEAF)
-    assert end([root], 3) == []
+    assert end([root], 9) == []
 
 
 @pytest.mark.parametrize("limit", [-1.0, 0.0, 1e-6])
@@ -80,14 +80,14 @@ def test_a_stopped_process_ends(start: Start) -> None:
     deaf, deaf_pid = start(_DEAF)
     os.kill(pid, signal.SIGSTOP)
     os.kill(deaf_pid, signal.SIGSTOP)
-    assert end([root, deaf], 3) == []
+    assert end([root, deaf], 9) == []
 
 
 def test_descendants_end_with_it_even_those_in_sessions_of_their_own(start: Start) -> None:
     child = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)"
     root, _ = start(child)
     until(lambda: len(carriers([root.token])) == 2)
-    assert end([root], 10) == []
+    assert end([root], 60) == []
     assert not carriers([root.token])
 
 
@@ -98,7 +98,7 @@ def test_children_of_a_killed_process_are_found_although_they_belong_to_init(sta
     os.kill(pid, signal.SIGKILL)
     until(lambda: not lives(psutil.Process(pid)))
     assert len(carriers([root.token])) == 1
-    assert end([root], 10) == []
+    assert end([root], 60) == []
 
 
 def test_a_child_that_dropped_its_environment_ends_with_its_parent(start: Start) -> None:
@@ -106,7 +106,7 @@ def test_a_child_that_dropped_its_environment_ends_with_its_parent(start: Start)
     root, pid = start(child)
     until(lambda: len(descendants([pid]).get(pid, [])) == 1)
     (child_process,) = descendants([pid])[pid]
-    assert end([root], 10) == []
+    assert end([root], 60) == []
     assert not lives(child_process)
 
 
@@ -122,7 +122,7 @@ def test_a_child_that_overwrote_its_environment_ends_although_its_token_is_gone(
     assert root.token not in tokens_of(psutil.Process(pid))
     assert end([root], 0.5) == []  # somebody else's, for all that can be seen
     assert lives(psutil.Process(pid))
-    assert end([Root(root.token, root.identity, child=True)], 10) == []
+    assert end([Root(root.token, root.identity, child=True)], 60) == []
     assert not lives(psutil.Process(pid))
 
 

@@ -33,7 +33,7 @@ def _slurm(_network: Machines) -> Machines:
 def _for_one_test(machines: Machines) -> Iterator[Machines]:
     yield machines
     try:
-        until(lambda: not machines.left(), 20)
+        until(lambda: not machines.left())
     except AssertionError:
         pytest.fail(f"The test left {'; '.join(machines.left())}")
     finally:

@@ -16,19 +16,19 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import psutil
-from helpers import until
+from helpers import command_line, until
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
 NAMES = ("head", "node1", "node2")
 USERS = ("me", "us")
 _NUMBERS = (7001, 7002)  # theirs, from machine.sh
-_UP_WITHIN = 60
-_SLURM_WITHIN = 60
+_UP_WITHIN = 240
+_SLURM_WITHIN = 240
 _NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid")
 
 
@@ -142,7 +142,9 @@ class Machine:
         )
 
     def end(self, process: subprocess.Popen[str]) -> None:
-        """End a program that :meth:`start` has started, without its having a say."""
+        """End a program that :meth:`start` has started, unless it has ended, without its having a say."""
+        if process.poll() is not None:
+            return
         for each in [*psutil.Process(process.pid).children(recursive=True), process]:
             with contextlib.suppress(psutil.Error):
                 each.kill()
@@ -176,11 +178,12 @@ class Machine:
 
     def engines(self) -> list[psutil.Process]:
         """The engines over there, without their nannies."""
-        return [
-            process
-            for process in self.processes("ipyparallel.engine")
-            if "python" in process.name() and "ipyparallel.engine.nanny" not in " ".join(_command_line(process))
-        ]
+        found = []
+        for process in self.processes("ipyparallel.engine"):
+            with contextlib.suppress(psutil.Error):  # one may end meanwhile
+                if "python" in process.name() and "ipyparallel.engine.nanny" not in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
 
     def network(self, *, up: bool) -> None:
         """Connect it to the others, or not."""
@@ -225,7 +228,7 @@ class Machines:
             until(up, _UP_WITHIN)
             inits: dict[str, psutil.Process] = {}
             for process in psutil.Process(self._world.pid).children(recursive=True):
-                line = process.cmdline()
+                line = command_line(process)
                 if len(line) == 3 and line[1] == str(HERE / "machine.sh"):
                     inits[line[2]] = process
             self.head, self.node1, self.node2 = (Machine(name, inits[name]) for name in NAMES)
@@ -293,7 +296,7 @@ class Machines:
         return [
             process
             for process, place in self._running().items()
-            if place == machine.name and process.name() == name and (process in self._own or name != "sshd")
+            if place == machine.name and _name(process) == name and (process in self._own or name != "sshd")
         ]
 
     def start_daemon(self, machine: Machine, command: Sequence[str]) -> None:
@@ -304,18 +307,18 @@ class Machines:
         name = Path(command[0]).name
         before = self._running()
         if any(
-            process.name() == name and process in self._own for process in before if before[process] == machine.name
+            _name(process) == name and process in self._own for process in before if before[process] == machine.name
         ):
             return
         machine.run(["sh", "-c", 'exec "$@" >/run/daemon.log 2>&1', "sh", *command])
 
         def runs() -> bool:
             new = {p: place for p, place in self._running().items() if p not in before and place == machine.name}
-            found = {
-                process: place
-                for process, place in new.items()
-                if process.name() == name and process.ppid() in (0, machine.init.pid)
-            }
+            found = {}
+            for process, place in new.items():
+                with contextlib.suppress(psutil.Error):  # one that has only put the daemon into the background
+                    if process.name() == name and process.ppid() in (0, machine.init.pid):
+                        found[process] = place
             self._own.update(found)
             return bool(found)
 
@@ -329,12 +332,17 @@ class Machines:
         :param but: the process ids of what may run
         """
         return [
-            f"{name}: {' '.join(_command_line(process))[:120]}"
+            f"{name}: {' '.join(command_line(process))[:120]}"
             for process, name in self._running().items()
             if process not in self._own
             and process.pid not in but
-            and not " ".join(_command_line(process)).startswith("sshd: ")
-        ] + [f"job {number}" for number in self.jobs()]
+            and not " ".join(command_line(process)).startswith("sshd: ")
+        ] + [f"job {line}" for line in self._queue()]
+
+    def _queue(self) -> list[str]:
+        if not self._slurm:
+            return []
+        return self.head.run(["squeue", "--noheader", "--format=%i (%j, %T, %r, %M)"]).splitlines()
 
     def clean(self) -> None:
         """End what both users have running, and empty their homes but for their keys."""
@@ -351,23 +359,30 @@ class Machines:
         )
         for machine in self.all:
             machine.run(["sh", "-c", empty])
-        until(lambda: not self.left(), 30)
+        until(lambda: not self.left())
 
     def close(self) -> None:
         """End them, with every process on them and every file."""
         assert self._world.stdin is not None
         self._world.stdin.close()
         try:
-            self._world.wait(10)
+            self._world.wait(60)
         except subprocess.TimeoutExpired:
             self._world.kill()
-            self._world.wait(10)
+            self._world.wait(60)
         assert self._world.stdout is not None
         self._world.stdout.close()
 
 
-def _command_line(process: psutil.Process) -> list[str]:
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """Kill processes, of which one may end with another."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _name(process: psutil.Process) -> str:
     try:
-        return list(process.cmdline())
+        return process.name()
     except psutil.Error:
-        return ["?"]
+        return ""  # it has ended meanwhile

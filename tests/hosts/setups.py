@@ -39,6 +39,7 @@ def _profile(machine: Machine, user: str, cluster: str, controller: str) -> None
     machine.write(f"{folder}/ipcluster_config.py", cluster, user)
     machine.write(f"{folder}/ipcontroller_config.py", controller, user)
     assert machine.flow("enable", "--profile=office", user=user).returncode == 0
+    prefer(machine, user, start_timeout=150, stop_timeout=30)  # limits only, for a busy machine
 
 
 def prefer(machine: Machine, user: str, **preferences: object) -> None:
@@ -61,7 +62,7 @@ def prefer(machine: Machine, user: str, **preferences: object) -> None:
 
 
 def run_map(
-    machine: Machine, user: str, source: str, elements: list[Any] | str, timeout: float = 120
+    machine: Machine, user: str, source: str, elements: list[Any] | str, timeout: float = 280
 ) -> dict[str, Any]:
     """Run a Map in a VisTrails over there; its results, errors and warnings."""
     job = json.dumps({"source": source, "elements": elements})

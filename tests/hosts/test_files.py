@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from machines import HERE, Machines
+from machines import HERE, PROJECT, Machines
 from setups import run_map, ssh_profile
 
 
@@ -42,3 +42,61 @@ def test_a_working_folder_that_may_not_be_entered_over_there_does_no_harm(hosts:
     assert outcome["errors"] == []
     assert len(outcome["results"]) == 8
     assert "/tmp/work" not in outcome["results"]
+
+
+def test_an_exploration_says_it_too_before_any_cell_runs(hosts: Machines) -> None:
+    ssh_profile(hosts.head, "me", {"node1": 1, "node2": 1})
+    for machine in hosts.all:
+        machine.write("/tmp/one.csv", "1", "me")
+    for machine in (hosts.head, hosts.node1):
+        machine.write("/tmp/two.csv", "2", "me")
+    program = f"""
+        import sys
+        from pathlib import Path
+        sys.path.insert(0, "{PROJECT / "examples"}")
+        from batch import PACKAGES, vistrails_in
+        with vistrails_in(Path("making"), PACKAGES):
+            from building import Vistrail
+            vistrail = Vistrail()
+            file = vistrail.add("File", (0, 2), "", value="/tmp/one.csv")
+            code = "import pathlib; pathlib.Path('/tmp/ran').touch(); o = open(f.name).read()"
+            reads = vistrail.add_source((0, 1), "", code, {{"f": "File"}}, {{"o": "String"}})
+            vistrail.connect(file, "value", reads, "f")
+            vistrail.connect(reads, "o", vistrail.add("StandardOutput", (0, 0)), "value")
+            vistrail.explore("two files", {{(file, "value"): ["/tmp/one.csv", "/tmp/two.csv"]}})
+            vistrail.save(Path("files.vt"))
+    """
+    hosts.head.python(program, "me")
+    refused = hosts.head.flow("explore", "files.vt", "--json", user="me")
+    assert refused.returncode == 1
+    answer = json.loads(refused.stdout)
+    assert answer["error"] == (
+        "node2 does not see '/tmp/two.csv', which VisTrails' machine has: keep them in a folder that both share. No cell was run."
+    )
+    assert [cell["error"] for cell in answer["cells"]] == ["not run"] * 2
+    for machine in hosts.all:
+        assert machine.try_to(["test", "-e", "/tmp/ran"]).returncode == 1
+    hosts.node2.write("/tmp/two.csv", "2", "me")
+    done = hosts.head.flow("explore", "files.vt", "--json", user="me")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {cell["host"] for cell in json.loads(done.stdout)["cells"]} <= {"node1", "node2"}
+    assert [line for line in done.stderr.splitlines() if line in ("1", "2")] == ["1", "2"]
+
+
+def test_a_map_runs_and_its_cluster_is_stopped_where_the_home_is_full(hosts: Machines) -> None:
+    head = hosts.head
+    head.run(["mount", "-t", "tmpfs", "-o", "size=8m,uid=7001,gid=7001,mode=750", "tmpfs", "/home/me"])
+    try:
+        assert head.flow("enable", user="me").returncode == 0
+        assert head.flow("start", "-n", "2", user="me").returncode == 0
+        assert run_map(head, "me", "o = i + 1", [1])["results"] == [2]  # VisTrails makes its folder
+        head.try_to(["sh", "-c", "head -c 100M /dev/zero >filler"], "me")
+        assert "100%" in head.run(["df", "/home/me"])
+        outcome = run_map(head, "me", "o = i + 1", [1, 2, 3])
+        assert outcome["errors"] == []
+        assert outcome["results"] == [2, 3, 4]
+        stopped = head.flow("stop", user="me")
+        assert stopped.returncode == 0, stopped.stderr
+        assert head.processes() == []
+    finally:
+        head.run(["umount", "-l", "/home/me"])

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from helpers import until
-from machines import Machine, Machines
+from machines import Machine, Machines, kill
 from setups import prefer, ssh_profile
 
 LOGINS = "grep -c 'Accepted publickey' /run/sshd.log || true"
@@ -40,6 +40,7 @@ def test_a_start_and_a_stop_log_in_once_on_each_machine_however_slow_that_is(hos
 def test_a_machine_that_is_gone_prevents_nothing(hosts: Machines) -> None:
     ssh_profile(hosts.head, "me", {"node1": 1, "node2": 1})
     parallelflow(hosts.head, "start", "-n", "2")
+    prefer(hosts.head, "me", stop_timeout=15)
     hosts.node2.network(up=False)
     stopped = hosts.head.flow("stop", user="me")
     assert stopped.returncode == 1
@@ -61,21 +62,62 @@ def test_a_machine_that_is_gone_prevents_nothing(hosts: Machines) -> None:
 
 def test_what_is_on_a_machine_that_is_gone_for_good_is_let_go_of(hosts: Machines) -> None:
     ssh_profile(hosts.head, "me", {"node2": 1})
-    prefer(hosts.head, "me", stop_timeout=4)
     parallelflow(hosts.head, "start", "-n", "1")
+    prefer(hosts.head, "me", stop_timeout=4)
     hosts.node2.network(up=False)
     assert hosts.head.flow("stop", user="me").returncode == 1
     assert "1 process or job let go of" in parallelflow(hosts.head, "forget")
     assert "No cluster is running" in hosts.head.flow("status", user="me").stdout
     assert "Nothing that was left running" in parallelflow(hosts.head, "stop")
     # Engines whose controller is gone end by themselves.
-    until(lambda: hosts.node2.engines() == [], 60)
+    until(lambda: hosts.node2.engines() == [])
+
+
+def test_a_machine_that_nobody_got_into_is_not_one_that_could_not_be_stopped(hosts: Machines) -> None:
+    ssh_profile(hosts.head, "me", {"node1": 1, "node2": 1, "nowhere": 1})
+    hosts.node2.run(["mv", "/home/me/.ssh/authorized_keys", "/home/me/.ssh/away"])
+    try:
+        started = parallelflow(hosts.head, "start", "-n", "3")
+        assert "1 engine started" in started
+        assert re.search(r"No engine was started on node2: .*Permission denied", started)
+        assert re.search(r"No engine was started on nowhere: .*Could not resolve hostname", started)
+        # The one that runs had more than ipyparallel's five seconds to register in, whatever the others took.
+        (engine,) = hosts.node1.engines()
+        (patience,) = [float(word.partition("=")[2]) for word in engine.cmdline() if "timeout" in word]
+        assert 5 < patience < 60
+        assert "stopped" in parallelflow(hosts.head, "stop")
+    finally:
+        hosts.node2.run(["mv", "/home/me/.ssh/away", "/home/me/.ssh/authorized_keys"])
+    assert "Could not be stopped" not in hosts.head.flow("status", user="me").stdout
+    assert "nothing" in parallelflow(hosts.head, "forget")
+
+
+def test_what_ipcluster_has_stopped_is_not_said_to_run(hosts: Machines) -> None:
+    # An option that we would give, too.
+    ssh_profile(hosts.head, "me", {"node1": 1, "node2": 1}, 'c.SSHEngineSetLauncher.engine_args = ["--timeout=40"]\n')
+    parallelflow(hosts.head, "start", "-n", "2")
+    assert "Left running by Parallel Flow, and stopped by 'stop': 1 controller and 1 job." in (
+        parallelflow(hosts.head, "status")
+    )
+    hosts.head.run(["ipcluster", "stop", "--profile=office"], "me")
+    until(lambda: hosts.node1.engines() == hosts.node2.engines() == [], 60)
+    status = hosts.head.flow("status", user="me")
+    assert (status.returncode, status.stdout) == (1, "No cluster is running for the IPython profile 'office'.\n")
+    # Where it cannot be known, it is on record as before.
+    hosts.node2.network(up=False)
+    assert "Left running by Parallel Flow, and stopped by 'stop': 1 job." in hosts.head.flow("status", user="me").stdout
+    hosts.node2.network(up=True)
+    parallelflow(hosts.head, "stop")
 
 
 STRAY = """
-import subprocess
+import contextlib, subprocess
+from parallelflow.map import own_folder
 subprocess.Popen(["sleep", "3600"], start_new_session=True)
+folder = contextlib.ExitStack()
+folder.enter_context(own_folder.own_folder())
 """
+FOLDERS = ["sh", "-c", "ls /tmp | grep parallelflow || true"]
 
 
 def test_what_elements_have_started_is_ended_with_all_engines_of_a_machine(hosts: Machines) -> None:
@@ -91,17 +133,43 @@ def test_what_elements_have_started_is_ended_with_all_engines_of_a_machine(hosts
         "me",
     )
     assert [len(machine.processes("sleep 3600")) for machine in (hosts.node1, hosts.node2)] == [1, 1]
-    for engine in hosts.node1.processes("ipyparallel.engine"):
-        engine.kill()
+    assert hosts.node1.run(FOLDERS, "me").count("parallelflow_vistrails_") == 1
+    kill(hosts.node1.processes("ipyparallel.engine"))
     parallelflow(hosts.head, "stop")
-    assert [machine.processes() for machine in (hosts.node1, hosts.node2)] == [[], []]
+    # The login itself may take a moment to end over there.
+    until(lambda: [machine.processes() for machine in (hosts.node1, hosts.node2)] == [[], []])
+    assert [machine.run(FOLDERS, "me") for machine in (hosts.node1, hosts.node2)] == ["", ""]
+
+
+def test_a_terminal_of_the_user_does_not_depend_on_our_connection(hosts: Machines) -> None:
+    ssh_profile(hosts.head, "me", {"node1": 1})
+    hosts.head.write(".ssh/config", "ControlMaster auto\nControlPath ~/.ssh/%C\n", "me", 0o600)
+    try:
+        cluster = """
+            from parallelflow.cluster import Session, Settings
+            session = Session(lambda: Settings(profile="office", engines=1))
+            session.client()
+            print("ready")
+            input()
+            session.close()
+        """
+        vistrails = hosts.head.start(cluster, "me")
+        assert vistrails.stdout is not None
+        assert vistrails.stdout.readline() == "ready\n"
+        program = "import subprocess; subprocess.run(['ssh', 'node1', 'echo in; read word; echo $word'])"
+        terminal = hosts.head.start(program, "me")
+        assert terminal.stdout is not None
+        assert terminal.stdout.readline() == "in\n"
+        assert vistrails.communicate("\n", timeout=240) == ("", None)
+        assert terminal.communicate("still there\n", timeout=240) == ("still there\n", None)
+    finally:
+        hosts.head.run(["rm", "-f", ".ssh/config"], "me")
 
 
 def test_engines_that_have_ended_are_not_said_to_be_left(hosts: Machines) -> None:
     ssh_profile(hosts.head, "me", {"node1": 2})
     parallelflow(hosts.head, "start", "-n", "2")
-    for engine in hosts.node1.processes("ipyparallel.engine"):
-        engine.kill()
+    kill(hosts.node1.processes("ipyparallel.engine"))
     # The job is found to have ended, and swept, while it is to be stopped.
     assert "stopped" in parallelflow(hosts.head, "stop")
     assert "Nothing that was left running" in parallelflow(hosts.head, "stop")
@@ -153,7 +221,7 @@ def test_a_python_that_has_nothing_installed_over_there_is_said_so_and_ends_what
     )
     assert len(hosts.node1.processes("sleep 3600")) == 2
     assert "stopped" in parallelflow(hosts.head, "stop")
-    assert hosts.node1.processes() == []
+    until(lambda: hosts.node1.processes() == [])
 
 
 _RELAY = """
@@ -186,7 +254,7 @@ def test_a_job_that_is_taken_back_has_one_connection_to_a_machine_that_lets_few_
         before = logins(hosts.node1)
         parallelflow(hosts.head, "start", "-n", "6")
         parallelflow(hosts.head, "stop")
-        assert hosts.node1.processes() == []
+        until(lambda: hosts.node1.processes() == [])
         assert logins(hosts.node1) == before + 2
     finally:
         reconfigure(hosts, config)

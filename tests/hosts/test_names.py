@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from helpers import until
-from machines import Machines
-from setups import CONTROLLER, slurm_profile
+from machines import Machines, kill
+from setups import CONTROLLER, prefer, slurm_profile
 
 FOLDER = "/home/me/.ipython/profile_default"
 
@@ -58,7 +58,7 @@ def test_another_machine_of_the_same_name_is_another_one(renamed: Machines) -> N
     as_me = f"setpriv --reuid=me --regid=me --init-groups sh -c '{engine}' >/dev/null 2>&1 </dev/null &"
     node.run(["sh", "-c", f"echo {mine['pid'] - 1} >/proc/sys/kernel/ns_last_pid; HOME=/home/me {as_me}"])
     try:
-        until(lambda: len(state(renamed)) == 2, 120)
+        until(lambda: len(state(renamed)) == 2)
         engines = state(renamed)
         assert [(each["host"], each["here"]) for each in engines] == [("head", True), ("head", False)]
         assert "Engines:         2 on 2 hosts" in flow(renamed, "status")
@@ -80,8 +80,7 @@ def test_a_machine_that_others_call_otherwise_reaches_its_own_controller(hosts: 
     hosts.head.write(f"{FOLDER}/ipcontroller_config.py", wrong, "me")
     assert "1 running now" in flow(hosts, "start", "-n", "1")
     assert "2 running now" in flow(hosts, "start", "-n", "1")
-    for process in hosts.head.processes("ipyparallel"):
-        process.kill()
+    kill(hosts.head.processes("ipyparallel"))
     # What is left of it keeps nobody from starting with another configuration.
     hosts.head.write(f"{FOLDER}/ipcontroller_config.py", CONTROLLER, "me")
     assert "1 running now" in flow(hosts, "start", "-n", "1")
@@ -99,13 +98,15 @@ def test_the_number_of_a_job_is_what_the_batch_system_says_and_not_what_the_site
     try:
         path = 'c.SlurmLauncher.submit_command = ["/usr/local/bin/sbatch"]\n'
         slurm_profile(slurm.head, "us", path)
+        prefer(slurm.head, "us", stop_timeout=60)  # a limit only
         slurm.head.run(["/usr/bin/sbatch", "--ntasks=1", "--output=/dev/null", "--wrap=sleep 600"], "us")
         jobs = slurm.jobs()
         assert len(jobs) == 1
         assert "1 engine started" in flow(slurm, "start", "-n", "1", user="us")
         assert len(slurm.jobs()) == 2
+        # Cancelling is a request, and a job that completes is listed, too; it is over when this returns.
         flow(slurm, "stop", user="us")
         assert slurm.jobs() == jobs
-        slurm.head.run(["scancel", *jobs], "us")
     finally:
         slurm.head.run(["rm", "/usr/local/bin/sbatch"])
+        slurm.head.try_to(["scancel", "--user=us"], "us")
