@@ -10,7 +10,7 @@ from vistrails.core.application import get_vistrails_application
 from vistrails.core.packagemanager import get_package_manager
 
 from parallelflow.cluster import PREFERENCES, ClusterError, Settings, configure, get_session
-from parallelflow.map import exports, implicit_loops, left_running, shared_memory
+from parallelflow.map import exports, implicit_loops, left_running, own_folder, shared_memory
 from parallelflow.map.chunk_module import MapChunk
 from parallelflow.map.implicit_chunk import LoopChunk
 from parallelflow.map.module import Filter, For, Map
@@ -48,6 +48,7 @@ def initialize() -> None:
         except ClusterError as error:
             debug.warning(str(error))
     shared_memory.remove_left()
+    own_folder.take_part()
     _switch_bundled_package_off()
     atexit.register(_leave_nothing_to_finalize)
     exports.take_part()

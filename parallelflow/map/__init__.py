@@ -10,7 +10,7 @@ One element's way, from the list to the log:
 - `work` is what the scheduler runs, as data; `elements` a Map's list as that.
 - `plan` gathers everything that is the same for all elements; `needs` says which packages and subworkflows that takes,
   `package_code` whether an engine has the same code of them;
-  `configuration` is what goes with one run of it.
+  `configuration` is what goes with one run of it, with the process's `surroundings`.
 - `identity` is what kept results are known by: `digests` of values, which `vistrails_values` teaches files and modules, with
   `file_contents` for what is in files and `source_code` for what the modules are made of; by `loaded_code` an engine says what it
   has loaded of that; `made_classes` are those that packages make of other files. `cacheable` tells in an engine whether VisTrails
@@ -18,8 +18,9 @@ One element's way, from the list to the log:
   results.
 - `chunks` decides how many elements travel together, and `experience` keeps what earlier runs tell about that.
 - `values` turns elements into bytes and back, `stand_ins` modules that are values, `remote_queues`
-  queues of jobs on servers, `vtk_data` what VTK gives. `shared_memory` is how large ones come to
-  another process of the same host, and `sharing` knows which engines that are.
+  queues of jobs on servers, `vtk_data` what VTK gives, `array_data` arrays with gaps. `parts` is how bytes lie that belong
+  together, and what is long is done `in_pieces`, so that the window has its turn. `shared_memory` is how large ones come to
+  another process of the same host, and `sharing` knows which engines that are. `plan_names` says whether engines have a plan.
 - `running` has the work done on the session's cluster: it is what goes round the scheduler.
 - `kept` takes elements whose results are kept, and keeps those that come.
 - `connected` connects to the cluster, or starts one, without blocking VisTrails' window; `lacking` asks which hosts do not see
@@ -31,11 +32,13 @@ One element's way, from the list to the log:
 - `breaking_off` ends what runs when the Map ends early, and `forgetting` what client and hub keep of it.
 - `answers` reads what engines answer, and says what it was about where that cannot be done; `unreadable` finds out why.
 - `engine` is what the scheduler calls in an engine: `engine_vistrails` starts VisTrails there, with `shared_files` between its
-  packages and those of other engines; `frame` is what is round a chunk that runs, whatever it is of, `ready` what is round one
+  packages and those of other engines and `shared_sources` between code in workflows;
+  `frame` is what is round a chunk that runs, whatever it is of, `ready` what is round one
   of VisTrails', and `engine_plan` runs a Map's through the serial Map's own loop, which is `chunk_module`, `short_way` leaves
   out what comes to nothing in that, `recorder` notes down what is executed, `seeds` gives each element random numbers of its
-  own, `series` its files their numbers, `interrupts` lets SIGINT end an element but nothing
-  else, `taking_back` gives a chunk back that waits there.
+  own, `chance` notes when one asks the system for some, `series` its files their numbers, `interrupts` lets SIGINT end an
+  element but nothing else, `own_folder` is where temporary files lie that go with the process, `taking_back` gives a chunk back
+  that waits there, `figures` closes those of matplotlib's that nobody has any more. `heap` keeps memory for what comes next.
 - `streams` are an element's standard output and error, which `drain`, a process beside the engine, reads, and `printed` shows
   them in VisTrails; `left_running` brings what is printed when an element is over, and `warned` has warnings shown once.
   `plain_python` hides from elements that an engine is an IPython kernel.

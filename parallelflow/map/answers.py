@@ -1,7 +1,7 @@
 """What an engine answers, read; and what is said of it where that cannot be done, or where the engine could not do its part.
 
-Every sentence names the element or elements that it was about. May import `outcomes`, `unreadable`, `values` and `work` of the map
-room.
+Every sentence names the element or elements that it was about. May import `in_pieces`, `outcomes`, `unreadable`, `values` and
+`work` of the map room.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import parallelflow
-from parallelflow.map import unreadable, values
+from parallelflow.map import in_pieces, unreadable, values
 from parallelflow.map.outcomes import ChunkOutcome, Failure
 from parallelflow.map.work import MapError, Source
 from parallelflow.texts import tr
@@ -58,7 +58,12 @@ def without_colours(text: str) -> str:
 
 
 def read(
-    answer: Any, indices: Sequence[int], source: Source, where: str, version_there: Callable[[str], str]
+    answer: Any,
+    indices: Sequence[int],
+    source: Source,
+    where: str,
+    version_there: Callable[[str], str],
+    pause: Callable[[], None],
 ) -> ChunkOutcome:
     """Unpickle an outcome; a result that cannot be had in this process is its element's failure.
 
@@ -67,12 +72,14 @@ def read(
     :param source: where they are from.
     :param where: the engine, as a message calls it.
     :param version_there: asks the engine which version of a package it has.
+    :param pause: called every few milliseconds while large results are read; may raise.
     :raises MapError: when nothing can be read, or what is read does not say what became of each element.
     """
-    try:
-        outcome: ChunkOutcome = values.unpack(answer)
-    except values.RAISED_BY_CLASSES as error:  # whatever the results' classes do
-        outcome = _rest(answer, indices, source, where, version_there, error)
+    with in_pieces.turns(pause) as turn:
+        try:
+            outcome: ChunkOutcome = values.unpack(answer, turn)
+        except values.RAISED_BY_CLASSES as error:  # whatever the results' classes do
+            outcome = _rest(answer, indices, source, where, version_there, error)
     untold = outcome.untold(indices)
     if untold is not None:
         raise MapError(

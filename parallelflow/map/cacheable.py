@@ -3,7 +3,7 @@
 VisTrails asks a module each time whether it still may (`is_cacheable`), and the module may look at a server or a database before it
 answers. Of a result that is kept nobody can ask that. So a module's word counts only where it always says the same.
 
-Runs in engines. May import VisTrails and, of the map room, `shared_files` and `stand_ins`.
+Runs in engines. May import VisTrails and, of the map room, `shared_files`, `shared_sources` and `stand_ins`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vistrails.core.modules.module_registry import ModuleRegistryException
 from vistrails.core.modules.sub_module import Group
 from vistrails.core.modules.vistrails_module import Module
 
-from parallelflow.map import shared_files, stand_ins
+from parallelflow.map import shared_files, shared_sources, stand_ins
 
 
 def for_good(module: Module) -> bool:
@@ -25,7 +25,8 @@ def for_good(module: Module) -> bool:
     """
     own: Any = vars(module).get("is_cacheable", type(module).is_cacheable)
     says_always = own in (Module.is_cacheable, Group.is_cacheable) or _says_always(own)
-    return says_always and not _keeps_files(module) and bool(module.is_cacheable())
+    keeps_files = _keeps_files(module) or shared_sources.locks_of(module)
+    return says_always and not keeps_files and bool(module.is_cacheable())
 
 
 def _says_always(method: Any) -> bool:

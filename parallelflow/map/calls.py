@@ -16,7 +16,7 @@ from ipyparallel import RemoteError
 from parallelflow.cluster.connection import Connection
 from parallelflow.cluster.errors import ClusterError, ControllerLost, NoEngines
 from parallelflow.cluster.session import Session
-from parallelflow.map import printed, running, values
+from parallelflow.map import plan_names, printed, running, values
 from parallelflow.map.complaints import megabytes
 from parallelflow.map.engine_function import FunctionContent, Raised
 from parallelflow.map.work import MapError, Report, Work
@@ -49,9 +49,12 @@ class Calls:
         except values.CannotTravel as error:
             raise TypeError(tr("The function cannot be sent to engines: {why}.", why=error)) from error
 
-    def work(self) -> Work:
-        """Return them as what the scheduler runs."""
-        return Work(self.plan, values.digest(self.plan), b"", b"", range(self.count))
+    def work(self, name: str) -> Work:
+        """Return them as what the scheduler runs.
+
+        :param name: what engines are to know the function by.
+        """
+        return Work(self.plan, name, b"", b"", range(self.count))
 
     def taken(self) -> list[tuple[int, Any]]:
         """Return indices and results that have come since this was last called."""
@@ -119,7 +122,7 @@ class Calls:
 
 
 def run(
-    session: Session, connection: Connection, calls: Calls, told: Told | None
+    session: Session, connection: Connection, calls: Calls, told: Told | None, may_start: bool
 ) -> Generator[list[tuple[int, Any]], float | None, None]:
     """Make calls on engines; when the generator is closed, or it is interrupted, what runs there is broken off.
 
@@ -128,6 +131,7 @@ def run(
     :param calls: the calls.
     :param told: called in this thread, each time that something has come and at least ten times a second while it is waited for;
         what it raises ends everything.
+    :param may_start: whether engines may be started if all turn out to have ended before anything ran.
     :returns: a generator of indices and results that have come since; what is sent to it is for how many seconds at most it is
         waited for more.
     :raises RemoteError: what the function has raised first.
@@ -135,9 +139,12 @@ def run(
     """
     if not calls.count:
         return
-    rounds = running.rounds(session, connection, calls.work(), calls, calls, calls.going_on)
     timeout = None
-    with contextlib.closing(rounds):
+    with contextlib.ExitStack() as stack:
+        named = plan_names.of(connection.client).named(calls.plan, lambda: values.digest(calls.plan))
+        work = calls.work(stack.enter_context(named))
+        rounds = running.rounds(session, connection, work, calls, calls, calls.going_on, may_start)
+        stack.enter_context(contextlib.closing(rounds))
         try:
             while True:
                 try:

@@ -2,7 +2,7 @@
 
 It is VisTrails' own `controlflow.Map` and runs the inherited loop, which is that of all folds; what VisTrails' For does for each
 number is the same. `parallelflow.map.module` is its other half, in VisTrails. May
-import VisTrails, `chunks`, `recorder`, `short_way` and `stand_ins` of the map room.
+import VisTrails, `chunks`, `recorder`, `shared_files`, `short_way` and `stand_ins` of the map room.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from vistrails.core.modules.config import ModuleSettings
+from vistrails.core.modules.sub_module import Abstraction
 from vistrails.core.modules.vistrails_module import Module, ModuleError, ModuleSuspended
 from vistrails.core.vistrail.module import Module as StoredModule
 from vistrails.packages.controlflow.utils import Map as SerialMap
 
 import parallelflow
-from parallelflow.map import short_way
+from parallelflow.map import shared_files, short_way
 from parallelflow.map.chunks import LONGEST_DURATION
 from parallelflow.map.short_way import PLAIN_TYPES
 from parallelflow.map.stand_ins import note_element
@@ -52,6 +53,7 @@ class MapChunk(SerialMap):
         signature: Any,
         begin: Callable[[int], None],
         first: int = 0,
+        is_full: Callable[[], bool] = lambda: False,
     ) -> None:
         """Take over the next chunk.
 
@@ -60,6 +62,7 @@ class MapChunk(SerialMap):
         :param signature: the Map's in the user's pipeline.
         :param begin: called with each element's index in the user's list before anything of it runs.
         :param first: the number of the user's first iteration.
+        :param is_full: asked before each further element; whether the rest is to be given back.
         """
         self.signature = signature
         self._signatures: dict[str, int] = {}
@@ -69,7 +72,7 @@ class MapChunk(SerialMap):
         self.elements: Sequence[Any] = elements
         self.results: dict[int, Any] = {}
         self.suspensions: dict[int, list[ModuleSuspended]] = {}
-        self.gives_back = False
+        self.gives_back, self._is_full = False, is_full
         self.culprit: int | None = None
         self.ended_by: Exception | None = None
         self._end = time.perf_counter() + LONGEST_DURATION
@@ -91,7 +94,8 @@ class MapChunk(SerialMap):
     def setInputValues(self, module: Module, inputPorts: list[str], elementList: Any, iteration: int) -> None:
         """Set an element's values, with the index that it has in the user's list."""
         index = self.indices[iteration]
-        if index != self.index and len(self.results) == iteration and time.perf_counter() > self._end:
+        is_next = index != self.index and len(self.results) == iteration
+        if is_next and (time.perf_counter() > self._end or self._is_full()):
             raise _Enough
         self.index = index
         if index != self._begun:  # once, where several modules are on FunctionPort
@@ -108,6 +112,9 @@ class MapChunk(SerialMap):
                 module.signature = signature if isinstance(self.signature, str) else signature.encode()
         else:
             super().setInputValues(module, inputPorts, elementList, number)
+        kind: Any = type(module)
+        if issubclass(kind, Abstraction) and shared_files.finds_by_signature(kind):
+            return  # VisTrails draws new ones each time, so that in no run something is found that an earlier one has stored
         for port in set(inputPorts).intersection(getattr(module, "input_remap", ())):
             # Modules inside a Group get their signatures from its ports. VisTrails gives those the same one for all
             # elements, which would all share the first one's job.

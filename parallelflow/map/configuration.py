@@ -4,20 +4,21 @@ What the command line of batch mode says (``--output-directory``, ``--output-set
 preferences are in the *persistent* one. Of both only that travels which is not VisTrails' default. Packages have preferences of
 their own; of these only that travels which is not the package's default.
 
-May import VisTrails.
+May import VisTrails and `surroundings` of the map room.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from parallelflow import IDENTIFIER
+from parallelflow.map import surroundings
+from parallelflow.map.surroundings import Surroundings
 
 # What an engine's VisTrails has of its own: it has no window, its folders may be others, and it never asks.
 _OF_THE_PROCESS = frozenset(
@@ -45,27 +46,25 @@ class Configuration:
 
     :ivar temporary: what differs from VisTrails' defaults in this session.
     :ivar persistent: what differs from them in the preferences.
-    :ivar umask: which permissions new files do not get.
+    :ivar surroundings: what is around VisTrails' process.
     :ivar packages: what differs from their defaults in the preferences of packages, by their codepaths.
     """
 
     temporary: Values
     persistent: Values
-    umask: int
+    surroundings: Surroundings
     packages: dict[str, Values] = field(default_factory=dict)
 
 
 def current() -> Configuration:
     """Return this VisTrails' configuration."""
-    umask = os.umask(0o077)  # there is no other way to learn it
-    os.umask(umask)
     temporary, persistent = ({**_values(each)} for each in _both())
     packages = {}
     for package, values in _of_packages():
         defaults = _defaults_of(package)
         if differing := {name: each for name, each in values.items() if name not in defaults or defaults[name] != each}:
             packages[package.codepath] = differing
-    return Configuration(_without_defaults(temporary), _without_defaults(persistent), umask, packages)
+    return Configuration(_without_defaults(temporary), _without_defaults(persistent), surroundings.current(), packages)
 
 
 # What the preferences of packages said when they were loaded here, by codepath: what they have made of them then stays.
@@ -77,7 +76,7 @@ def take_over(configuration: Configuration) -> None:
 
     :param configuration: the user's.
     """
-    os.umask(configuration.umask)
+    surroundings.take_over(configuration.surroundings)
     for own, users in zip(_both(), (configuration.temporary, configuration.persistent), strict=True):
         _make(own, _values(own), {**_defaults(), **users})
     for package, values in _of_packages():

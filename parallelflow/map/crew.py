@@ -134,6 +134,7 @@ class Engine:
     :ivar chunks: what it has been sent and has not answered, in that order.
     :ivar errand: the plan, or the question whether it has it, while that has not been answered.
     :ivar began: when it was seen to make the plan ready, on the monotonic clock.
+    :ivar has_spoken: whether anything has come from it in this Map: until then it may have been gone before.
     :ivar has_answered: whether it has run a chunk of this plan.
     :ivar heard: when something came from it last, or was sent to it when it had nothing to do, on the monotonic clock.
     :ivar knock: a message that takes no time, by whose answer it is known that what was sent before is lost.
@@ -151,6 +152,7 @@ class Engine:
     chunks: list[Chunk] = field(default_factory=list)
     errand: Message | None = None
     began: float | None = None
+    has_spoken: bool = False
     has_answered: bool = False
     heard: float = 0.0
     knock: Message | None = None
@@ -190,6 +192,7 @@ class Crew:
         self._views: dict[str, Any] = {}
         self.engines: dict[str, Engine] = {}
         self.left_out: dict[str, Engine] = {}
+        self.were_left_out: list[Engine] = []  # and have gone since
         self.most = 0  # how many there have been at the same time
         self.arrived: queue.SimpleQueue[str] = queue.SimpleQueue()
 
@@ -235,6 +238,8 @@ class Crew:
 
     def forget(self, engine: Engine) -> None:
         """Take note that an engine has gone."""
+        if engine.uuid in self.left_out:
+            self.were_left_out.append(engine)
         for known in (self.engines, self.left_out, self._views):
             known.pop(engine.uuid, None)
 

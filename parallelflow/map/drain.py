@@ -1,4 +1,5 @@
 """The process beside an engine that reads what the engine's elements print, and hands it over when it is asked to.
+When the engine has ended, it removes the folders of engines that were killed, which cannot do so.
 
 A process of its own, because one that only reads is never in the way of what prints: a pipe that nobody reads blocks whoever
 writes into it, and a thread of the engine's would not read while compiled code there keeps Python to itself and prints. Run as a
@@ -16,7 +17,9 @@ import select
 import socket
 import struct
 import sys
+import time
 from collections import deque
+from collections.abc import Iterator
 
 with contextlib.suppress(ImportError):  # there is none on Windows
     import fcntl
@@ -40,6 +43,10 @@ _BRAKED = 50 * 2**10
 _LOOK = 5000
 # What is left when the engine dies goes into its log, that much of it, without the marks in between.
 _LAST_WORDS = 16 * 2**10
+# What engines have for temporary files, and lock while they live.
+FOLDERS = "parallelflow_vistrails_"
+# For so many seconds it waits for an engine that has let go of its pipes to end.
+_ENDS_WITHIN = 5.0
 MARK = rb"\0[0-9a-f]{12}:(?:\d+|w[0-9a-fx!]*)\0"
 
 
@@ -93,12 +100,13 @@ def _goes_on(descriptor: int) -> bool:
     return bool(soon.poll(_PAUSE))
 
 
-def main(output: int, errors: int, questions: int) -> None:
+def main(output: int, errors: int, questions: int, folder: str) -> None:
     """Read until the engine is gone.
 
     :param output: the descriptor to read standard output from
     :param errors: the same of standard error
     :param questions: the socket that asks, by one byte, for what has come
+    :param folder: where the engine has temporary files. To find that out Python writes one, which stays if it is killed meanwhile.
     """
     engine = os.getppid()
     asked = socket.socket(fileno=questions)
@@ -132,12 +140,43 @@ def main(output: int, errors: int, questions: int) -> None:
                 pause = max(pause, 1 + len(data) // _BRAKED)
             elif len(data) < _READ // 8:
                 pause = max(pause, _PAUSE)
-    import re
+    import re  # for the end only
 
     for stream in kept.values():
         last = b"".join([bytes(stream.head), *stream.tail])[-_LAST_WORDS:]
         if last:
             os.write(2, re.sub(MARK, b"", last))
+    end_of_time = time.monotonic() + _ENDS_WITHIN
+    while os.getppid() == engine and time.monotonic() < end_of_time:
+        time.sleep(0.01)
+    remove_folders(folder)
+
+
+def remove_folders(place: str) -> None:
+    """Remove the folders of engines that were killed.
+
+    :param place: where they are
+    """
+    import glob
+    import shutil
+
+    for path in glob.glob(os.path.join(glob.escape(place), f"{FOLDERS}*")):
+        with contextlib.suppress(OSError), locked(path):  # it is in use, somebody else's, or just being removed
+            shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def locked(folder: str) -> Iterator[None]:
+    """Lock a folder; the lock goes with the process, however that ends.
+
+    :raises OSError: if somebody else has locked it, or it is not there
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def answer(asked: socket.socket, streams: list[Kept]) -> None:
@@ -158,4 +197,4 @@ if __name__ == "__main__":
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal that the engine runs in
-    main(*map(int, sys.argv[1:4]))
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

@@ -5,7 +5,7 @@ May import the map room.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from parallelflow.map import values
@@ -21,11 +21,13 @@ class Elements:
 
     :param looping: what they are, and where they go.
     :param what: what runs, as messages call it.
+    :param pause: called every few milliseconds while large elements are packed; may raise.
     :ivar plan: the plan, once there is one.
     """
 
-    def __init__(self, looping: Looping, what: str):
+    def __init__(self, looping: Looping, what: str, pause: Callable[[], None] = lambda: None):
         self.what = what
+        self._pause = pause
         self._looping = looping
         self._elements = looping.elements
         self.plan: Plan | None = None
@@ -37,7 +39,7 @@ class Elements:
         :raises MapError: for one that cannot travel; names its port and why.
         """
         try:
-            return values.pack([self.own(index) for index in indices])
+            return values.pack([self.own(index) for index in indices], pause=self._pause)
         except values.CannotTravel:
             for index in indices:
                 for port, part in zip(self._looping.ports, self._elements[index], strict=False):

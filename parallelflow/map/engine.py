@@ -15,7 +15,6 @@ import pickle
 import pkgutil
 import platform
 import sys
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,9 +23,9 @@ import psutil
 from IPython import get_ipython
 
 import parallelflow
-from parallelflow.map import engine_vistrails, shared_memory, taking_back, unreadable, values
+from parallelflow.map import engine_vistrails, heap, shared_memory, taking_back, unreadable, values
 from parallelflow.map.engine_vistrails import Refused, Unfit
-from parallelflow.map.frame import CannotRead, Frame
+from parallelflow.map.frame import CannotRead, Frame, trace_of
 from parallelflow.map.interrupts import held_back
 from parallelflow.map.left_running import Left, known
 from parallelflow.map.outcomes import (
@@ -136,8 +135,8 @@ def install(digest: str, version: str, environment: bytes, *packed: Any) -> Plan
             )
         except MemoryError as error:
             return PlanRefused(platform.node(), values.describe_error(error), most_bytes=_memory()[0])
-        except (Exception, SystemExit):  # whatever a package does when it is loaded
-            return PlanRefused(platform.node(), f"it could not prepare the modules:\n{traceback.format_exc()}")
+        except (Exception, SystemExit) as error:  # whatever a package does when it is loaded
+            return PlanRefused(platform.node(), f"it could not prepare the modules:\n{trace_of(error)}")
         return PlanReady(_plans[digest].host())
 
 
@@ -147,6 +146,8 @@ def _make_ready(digest: str, version: str, environment: bytes, packed: Sequence[
     if digest in _plans:
         return
     kept = shared_memory.opened(packed)
+    if not _plans:
+        heap.keep()
     # First VisTrails with the user's packages, for values in the plan may be of their classes.
     if environment:
         engine_vistrails.start(pickle.loads(environment), said)
@@ -194,11 +195,15 @@ def run(
             return PlanMissing(platform.node())
         _plans.move_to_end(digest)
         try:
-            outcome = plan.run(indices, run_info, shared_memory.taken(packed), interrupts)
+            taken = shared_memory.taken(packed)
         except shared_memory.OutOfReach:
             return MemoryOutOfReach(platform.node())
-        except (CannotRead, MemoryError) as error:
-            lacks = isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError)
+        except MemoryError as error:
+            return ElementsUnread(platform.node(), values.describe_error(error), _memory()[0])
+        try:
+            outcome = plan.run(indices, run_info, taken, interrupts)
+        except CannotRead as error:
+            lacks = isinstance(error.__cause__, MemoryError)
             return ElementsUnread(platform.node(), str(error), _memory()[0] if lacks else None)
         if plan.is_spoilt():
             del _plans[digest]
@@ -207,7 +212,10 @@ def run(
                 outcome.give_back_failed()  # it runs elsewhere
             else:
                 outcome.interrupted = True
-        answer = _packed_outcome(outcome, plan.content.output_port)
+        try:
+            answer = _packed_outcome(outcome, plan.content.output_port)
+        finally:
+            plan.let_go()
         shared = shared_memory.visible(room)
         return answer if shared is None else shared.put(answer)
 
@@ -242,12 +250,18 @@ def _packed_outcome(outcome: ChunkOutcome, port: str | None) -> list[Any]:
                     outcome.failure = Failure(
                         index,
                         f"The result{on_output}, of type {type(value).__name__}, cannot be sent back from an engine: {error}",
-                        "".join(traceback.format_exception(error)),
+                        trace_of(error),
                         None,
                         cannot_travel=True,
                     )
                     return values.pack(outcome)
         if not isinstance(whole.__cause__, MemoryError):
+            raise
+        if outcome.failure is not None and outcome.failure.is_long:  # the log has the same texts
+            outcome.records = [each for each in outcome.records if each.iteration != outcome.failure.index]
+            outcome.failure, outcome.beside = outcome.failure.shortened(), []
+            return _packed_outcome(outcome, port)
+        if not outcome.values:
             raise
         index = min(outcome.values)
         outcome.failure = Failure(

@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import platform
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from parallelflow.map import values
 from parallelflow.map.chunks import LONGEST_DURATION
-from parallelflow.map.frame import Frame
+from parallelflow.map.frame import Frame, trace_of
 from parallelflow.map.outcomes import ChunkOutcome, Failure, Host
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class ReadyFunction(Frame):
             outcome.values[index] = function(*arguments)
 
     def _broke_off(self, error: BaseException) -> Failure:
-        trace = "".join(traceback.format_exception(type(error), error, _below_here(error)))
+        trace = trace_of(error, _below_here(error))
         return Raised(
             self._index, values.describe_error(error), trace, None, kind=type(error).__name__, text=_text_of(error)
         )

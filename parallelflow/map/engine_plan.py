@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from parallelflow.map import (
@@ -20,7 +19,9 @@ from parallelflow.map import (
     shared_memory,
     values,
 )
+from parallelflow.map.chance import chance
 from parallelflow.map.engine_vistrails import Refused
+from parallelflow.map.frame import trace_of
 from parallelflow.map.outcomes import (
     ChunkOutcome,
     ExecutionRecord,
@@ -123,12 +124,14 @@ class ReadyPlan(Ready):
                 short_way.look_up_types(connector.spec)
 
     def _prepare(self, elements: Any, indices: Sequence[int]) -> None:
-        self._loop.prepare(elements, indices, self._run.signature, self._begin_element, self._run.first)
+        self._loop.prepare(
+            elements, indices, self._run.signature, self._begin_element, self._run.first, self._figures.are_many
+        )
         self._executions: list[ExecutionRecord | LoopRecord] = []
         self._executed: Counter[int] = Counter()
         self._monitor = _job_monitor(self._run.jobs)
         self._last: int | None = None
-        self._drawn: set[int] = set()
+        self._drawn_by: dict[int, tuple[bool, bool]] = {}
         self._uncached: set[int] = set()
         self._from_cache: set[int] = set()
 
@@ -149,14 +152,24 @@ class ReadyPlan(Ready):
 
     def _begin_element(self, index: int) -> None:
         self._note_drawn()
+        self._clear_groups()
         super()._begin_element(index)
         self._last = index
 
+    def _clear_groups(self) -> None:
+        """Have VisTrails forget what it has of Groups that were suspended: other elements would take that for theirs."""
+        if len(self._interpreter._objects) > len(self._ids):
+            self._interpreter.clean_modules([each for each in self._interpreter._objects if each not in self._ids])
+
     def _note_drawn(self) -> None:
         """Note whether the last element has drawn random numbers."""
-        if self._last is not None and self._generators.were_used():
-            self._drawn.add(self._last)
-            self._ever_drawn = True
+        if self._last is None:
+            return
+        if any(drawn := self._drawn()):
+            self._drawn_by[self._last] = drawn
+        if chance.was_asked:
+            self._uncached.add(self._last)
+        self._ever_drawn |= chance.was_asked or any(drawn)
 
     def _note_ended(self, module: Any, cached: bool) -> None:
         """Note what keeps the element's result from being kept, when a module has completed."""
@@ -171,7 +184,7 @@ class ReadyPlan(Ready):
 
     def _note_what_can_be_kept(self, outcome: ChunkOutcome) -> None:
         self._note_drawn()
-        outcome.drawn, outcome.uncached = self._drawn, self._uncached
+        outcome.drawn, outcome.uncached = self._drawn_by, self._uncached
         if self._ever_drawn:
             # What one element has drawn, others get by a cache, or by what they share, without drawing it.
             outcome.uncached |= self._from_cache
@@ -181,9 +194,7 @@ class ReadyPlan(Ready):
 
     def _broke_off(self, error: BaseException) -> Failure:
         self._broken_off = True
-        return Failure(
-            self._loop.index, values.describe_error(error), traceback.format_exc(), self.content.functions[-1]
-        )
+        return Failure(self._loop.index, values.describe_error(error), trace_of(error), self.content.functions[-1])
 
     def _complete(self, outcome: ChunkOutcome) -> None:
         outcome.values = dict(self._loop.results)
@@ -242,9 +253,13 @@ class ReadyPlan(Ready):
         """Whether a module that the elements share has failed or broken off: the plan must be made ready anew."""
         return self._broken_off or any(self._objects[planned.module_id].had_error for planned in self.content.modules)
 
+    def _values_here(self) -> Iterator[Any]:
+        yield from super()._values_here()
+        yield from (each.value for each, _, _ in self._values)
+
     def _failure(self, errors: dict[int, Any]) -> Failure | None:
         for module_id, error in errors.items():
-            trace = error.errorTrace or "".join(traceback.format_exception(error))
+            trace = error.errorTrace or trace_of(error)
             culprit = self._loop.culprit if module_id == self.content.map_id else module_id
             is_own = culprit is not None and (error.module is self._loop or error.module is self._objects.get(culprit))
             return Failure(self._loop.index, error.msg, trace, culprit, getattr(error, "abort", False), is_own)
@@ -261,7 +276,7 @@ class ReadyPlan(Ready):
         if error is None:
             return Failure(left, "It ended without a result, and VisTrails does not say why.", "", None)
         said = getattr(error, "msg", None) or values.describe_error(error)
-        trace = getattr(error, "errorTrace", None) or "".join(traceback.format_exception(error))
+        trace = getattr(error, "errorTrace", None) or trace_of(error)
         return Failure(loop.index, said, trace, None)
 
     def _own_id(self, module: Any) -> int | None:

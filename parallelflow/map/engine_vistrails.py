@@ -5,7 +5,6 @@ May import VisTrails and the map room. Nothing of VisTrails is imported before i
 
 from __future__ import annotations
 
-import atexit
 import builtins
 import contextlib
 import datetime
@@ -15,28 +14,20 @@ import importlib.util
 import os
 import platform
 import random
-import shutil
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parallelflow.map import loaded_code, package_code, shared_files
+from parallelflow.map import loaded_code, package_code, shared_files, surroundings
+from parallelflow.map.chance import chance
 from parallelflow.map.outcomes import Host
-
-with contextlib.suppress(ImportError):  # there is none on Windows
-    import fcntl
+from parallelflow.map.own_folder import for_life, own_folder
 
 if TYPE_CHECKING:
     from parallelflow.map.needs import Environment, Package, Subworkflow
 
 _application: Any = None
-
-# How folders of engines' own are called, and after how many seconds they are locked for certain.
-_FOLDER = "parallelflow_vistrails_"
-_IN_USE_WITHIN = 5.0
 
 # VisTrails' own packages that cost seconds and hundreds of megabytes, and do nothing for plans without modules of theirs.
 _LARGE = frozenset(
@@ -68,14 +59,12 @@ def start(environment: Environment, said: Callable[[], str] = str) -> None:
     """
     global _application
     have_a_folder()
-    for entry in environment.path:
-        if entry not in sys.path:
-            sys.path.append(entry)
+    surroundings.follow_path(environment.path)
     if _application is not None:
         return
     loaded_code.look(at_start=True)  # packages are loaded later than this, not when the process began
     plain_import = builtins.__import__
-    with _own_folder() as folder:
+    with own_folder() as folder:
         # VisTrails writes where it starts, so it starts in a folder of its own, which goes at once. From then on it saves no
         # start-up file.
         Path(folder, "startup.xml").write_bytes(environment.startup)
@@ -104,6 +93,7 @@ def start(environment: Environment, said: Callable[[], str] = str) -> None:
         application.temp_configuration.dotVistrails = _folder_to_work_in(environment.dot_vistrails)
         _raise_for_exits()
         _draw_for_groups_elsewhere()
+        chance.watch()
         messages.set_message_level(environment.message_level)
         _application = application
         shared_files.open_in_this_process()
@@ -139,9 +129,7 @@ def _folder_to_work_in(users: str) -> str:
     """Return the user's folder, or one that goes with this process: this may be another machine, or another user."""
     if os.path.isdir(users) and os.access(users, os.R_OK | os.W_OK | os.X_OK):
         return users
-    own = contextlib.ExitStack()
-    atexit.register(own.close)
-    return own.enter_context(_own_folder())
+    return for_life()
 
 
 def _raise_for_exits() -> None:
@@ -170,30 +158,6 @@ def _draw_for_groups_elsewhere() -> None:
     from vistrails.core.modules import sub_module
 
     sub_module.random = random.Random()
-
-
-@contextlib.contextmanager
-def _own_folder() -> Iterator[str]:
-    """A folder of this process's own. What engines have left that were killed meanwhile is removed."""
-    place = Path(tempfile.gettempdir())
-    for left in place.glob(f"{_FOLDER}*"):
-        with contextlib.suppress(OSError):  # it is in use, somebody else's, or just being removed
-            if time.time() - left.stat().st_mtime > _IN_USE_WITHIN:
-                with _locked(left):
-                    shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=_FOLDER) as folder, _locked(Path(folder)):
-        yield folder
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Lock a folder; the lock goes with the process, however that ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @functools.cache

@@ -28,6 +28,7 @@ from parallelflow.map import (
     garbage,
     kept,
     lacking,
+    plan_names,
     progress,
     running,
     seeds,
@@ -62,7 +63,7 @@ class Execution:
         self.name = type(module).__name__
         self.looping = looping
         self.elements, self.ports = looping.elements, looping.ports
-        self.source = Elements(looping, self._what())
+        self.source = Elements(looping, self._what(), self._pause)
         self.functions = self._functions()
         self.reachable = _with_upstream(self.functions)
         self.executed: dict[int, Module] = {}
@@ -213,9 +214,10 @@ class Execution:
             raise ControllerLost(tr("The connection to the cluster was closed. Run the workflow again."))
         self._check_files(connection.client, plan.content.files)
         run_info = make_run(self.module, self._known_jobs(), self.seeds, self.looping, self.kept.units)
-        work = Work(plan.packed, plan.digest, environment(), run_info, self.kept.left, self.kept.cost())
-        self.started = time.time()
-        running.run(session, connection, work, self.source, self, self._tick, self._breaking_off, self.going_on)
+        with plan_names.of(connection.client).named(plan.packed, lambda: plan.digest, self._pause) as name:
+            work = Work(plan.packed, name, environment(), run_info, self.kept.left, self.kept.cost())
+            self.started = time.time()
+            running.run(session, connection, work, self.source, self, self._tick, self._breaking_off, self.going_on)
 
     def _check_files(self, client: Any, on_ports: list[str]) -> None:
         """Say which engines' hosts do not see which files and folders, before any element runs.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from parallelflow.map import answers, complaints, shared_memory
-from parallelflow.map.crew import LARGE, Chunk, Engine
+from parallelflow.map.crew import LARGE, Chunk, Engine, Standing
 from parallelflow.map.deaths import TOGETHER, Death, Verdict
 from parallelflow.map.outcomes import ChunkOutcome, ElementsUnread, Failure
 from parallelflow.map.state import MapState
@@ -117,7 +117,9 @@ class Faults:
         """Hand a dead engine's elements out again: those that may have killed it, each alone."""
         self._state.crew.forget(each)
         self._state.hungry.pop(each.uuid, None)
-        was_preparing = each.errand is not None and each.began is not None
+        # What it was getting ready for an earlier Map says nothing of this one.
+        was_preparing = each.standing is Standing.PREPARING and each.errand is not None and each.errand.has_begun
+        self._state.has_met_one |= any(chunk.engine_now is not None for chunk in each.chunks) or was_preparing
         answered = [chunk for chunk in each.chunks if chunk.result.done() and chunk.result.exception() is None]
         lost = [chunk for chunk in each.chunks if chunk not in answered]
         each.chunks = answered
@@ -130,6 +132,10 @@ class Faults:
                 self._state.done_with.forget_when_answered([chunk.name])
         self._give_up(each)
         if broken_off or not (lost or was_preparing):
+            return
+        if not (each.has_spoken or was_preparing or any(chunk.engine_now is not None for chunk in lost)):
+            # It had ended before, and nobody knew; what it was sent now did nothing to it.
+            self._state.supply.again(lost)
             return
         # The first one ran, if any did; one behind it only if it has said so.
         suspects = [chunk for chunk in lost if chunk is lost[0] or chunk.engine_now is not None]

@@ -1,39 +1,28 @@
 """Has the client and the hub forget messages that are done with; what they keep of them would fill their memory.
 
-The hub keeps up to a gigabyte of results, or a thousand. One thread tells it, whatever the number of messages, and ends when there
-are none left.
+Controllers that we start keep no record of messages (see `launch_controller`). Others do, of a thousand, or a gigabyte. Their
+hub is told without anybody waiting for it; what it refuses, not having heard of a message's end, is told once more with the next.
 
-May import `parallelflow.cluster.internals`, `parallelflow.threads` and the standard library.
+May import `parallelflow.cluster.internals` and the standard library.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-import time
+from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import wait
+from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from parallelflow import threads
 from parallelflow.cluster import internals
 
 _log = logging.getLogger(__name__)
 
 # After how many messages client and hub are told to forget them: often enough that large results do not pile up.
 EVERY = 32
-
-# How often the hub is told, and how long apart, in seconds: it refuses while it has not heard of a message's end.
-_TRIES = 10
-_AGAIN = 0.5
-
-# How long, in seconds, the hub may take to answer; one that has gone or hangs never does.
-_ANSWER_TIMEOUT = 30.0
-
-# How long, in seconds, it is waited for more to forget before the hub is told: engines that are interrupted answer one by one.
-_GATHER = 0.05
 
 
 class Forgetting:
@@ -65,7 +54,7 @@ class Forgetting:
             return
         self._client.purge_local_results(names)
         if hub:
-            _teller_of(self._client).tell(self._client, names)
+            _tell(self._client, names)
 
     def forget_when_answered(self, names: Iterable[str]) -> None:
         """Have messages forgotten that are given up, if their answers still come."""
@@ -73,7 +62,7 @@ class Forgetting:
 
         def forget(name: str, _: object) -> None:
             client.purge_local_results([name])
-            _teller_of(client).tell(client, [name])
+            _tell(client, [name])
 
         for name in names:
             future = internals.answer(client, name)
@@ -81,61 +70,25 @@ class Forgetting:
                 future.add_done_callback(partial(forget, name))
 
 
-class _Teller:
-    """Tells one client's hub what to forget, in a thread that lives while there is something."""
+# What each client's hub has refused to forget.
+_refused: WeakKeyDictionary[Any, deque[list[str]]] = WeakKeyDictionary()
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._names: list[str] = []
-        self._is_telling = False
 
-    def tell(self, client: Any, names: list[str]) -> None:
-        """Have the hub told; nobody waits for it."""
-        with self._lock:
-            self._names += names
-            if self._is_telling:
-                return
-            self._is_telling = True
-        threads.start(partial(self._run, client), "parallelflow-purge")
-
-    def _run(self, client: Any) -> None:
+def _tell(client: Any, names: list[str]) -> None:
+    """Have the hub forget, as `client.purge_hub_results` does it; but that waits for a hub that has gone for good."""
+    refused = _refused.setdefault(client, deque())
+    again: list[str] = []
+    with suppress(IndexError):
         while True:
-            time.sleep(_GATHER)
-            with self._lock:
-                names, self._names = self._names, []
-                if not names:
-                    self._is_telling = False
-                    return
-            try:
-                _purge(client, names)
-            except BaseException:
-                with self._lock:
-                    self._is_telling = False
-                raise
+            again += refused.popleft()
 
+    def hear(answer: Future[Any]) -> None:
+        if not answer.cancelled() and answer.exception() is None and answer.result()["content"]["status"] != "ok":
+            refused.append(names)
 
-_tellers: WeakKeyDictionary[Any, _Teller] = WeakKeyDictionary()
-
-
-def _teller_of(client: Any) -> _Teller:
-    return _tellers.setdefault(client, _Teller())
-
-
-def _purge(client: Any, names: list[str]) -> None:
-    for _ in range(_TRIES):
-        try:
-            # As `client.purge_hub_results` does it; but that waits for a hub that has gone for good.
-            content = {"msg_ids": names, "engine_ids": []}
-            answer = internals.send(client, internals.HUB, "purge_request", content)
-            if not wait([answer], _ANSWER_TIMEOUT).done:
-                _log.debug("the hub has not answered for %.0f s, so it forgets nothing", _ANSWER_TIMEOUT)
-                return
-            content = answer.result()["content"]
-        except (OSError, RuntimeError) as error:  # the connection was closed: nothing is kept there
-            _log.debug("the hub could not be asked to forget %d tasks: %s", len(names), error)
-            return
-        if content["status"] == "ok":
-            return
-        # It has not heard yet that one of them is done.
-        _log.debug("the hub does not forget %d tasks yet: %s", len(names), content.get("evalue"))
-        time.sleep(_AGAIN)
+    try:
+        answer = internals.send(client, internals.HUB, "purge_request", {"msg_ids": again + names, "engine_ids": []})
+    except (OSError, RuntimeError) as error:  # the connection was closed: nothing is kept there
+        _log.debug("the hub could not be asked to forget %d tasks: %s", len(names), error)
+    else:
+        answer.add_done_callback(hear)

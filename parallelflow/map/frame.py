@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import itertools
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from parallelflow.map import values
@@ -103,6 +105,9 @@ class Frame(ABC):
     def _leave(self, outcome: ChunkOutcome) -> None:  # noqa: B027
         """Note what this process is like after the chunk."""
 
+    def let_go(self) -> None:  # noqa: B027
+        """Let go of what was kept for the last chunk's outcome, which has been packed now."""
+
     @abstractmethod
     def _prepare(self, elements: Any, indices: Sequence[int]) -> None:
         """Take over the next chunk."""
@@ -118,3 +123,15 @@ class Frame(ABC):
     @abstractmethod
     def _complete(self, outcome: ChunkOutcome) -> None:
         """Note what else has become of the chunk, and let go of its values."""
+
+
+def trace_of(error: BaseException, begins_at: TracebackType | None = None) -> str:
+    """Return an error's trace, as Python prints it; '' if there is no memory for that.
+
+    :param error: any error.
+    :param begins_at: where the trace is to begin; where it does, if there is none.
+    """
+    try:
+        return "".join(traceback.format_exception(type(error), error, begins_at or error.__traceback__))
+    except MemoryError:
+        return ""

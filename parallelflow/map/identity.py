@@ -44,6 +44,7 @@ class PlanIdentity:
     :param settings: digests of its packages' preferences, by their codepaths.
     :param files: what is in the files and folders that it names.
     :param pool: VisTrails' file pool.
+    :param order: a digest of the order in which modules run that are in Groups.
     :param workflow: what the workflow is called.
     :param map_name: what the Map is called in it.
     :param pause: called every few milliseconds while large values are looked at; may raise.
@@ -57,6 +58,7 @@ class PlanIdentity:
         settings: dict[str, bytes],
         files: dict[str, bytes],
         pool: str,
+        order: bytes,
         workflow: str,
         map_name: str,
         pause: Callable[[], None],
@@ -68,6 +70,7 @@ class PlanIdentity:
         self.workflow = workflow
         self.map_name = map_name
         self._pool = pool
+        self._order = order
         self._pause = pause
         self._files = files
         self._files_of: dict[bytes, dict[str, bytes]] = {}
@@ -90,14 +93,14 @@ class PlanIdentity:
             self._files_of[key] = writer.files
         return key
 
-    def of_random(self, key: bytes, seeds: tuple[int, int], index: int) -> bytes:
+    def of_random(self, key: bytes, seeds: tuple[int | None, int | None], index: int) -> bytes:
         """Return the key of an element that has drawn random numbers, which follow from seeds and its index.
 
         :param key: the element's.
-        :param seeds: the run's, of both generators.
+        :param seeds: the run's, of both generators; None for one that it has not drawn from.
         :param index: the element's in the list.
         """
-        about = repr((*seeds, index)).encode()
+        about = repr((*seeds, index)).encode() + self._order  # who runs first draws the first numbers
         return hashlib.blake2b(about, key=key, digest_size=SIZE, person=b"random").digest()
 
     def holds(self) -> bool:
@@ -194,6 +197,7 @@ class Description(ABC):
         self._code = Code(pause)  # that is found in it
         self._writer = ValueDigester(content.file_pool, pause)
         self._made_classes: dict[str, bytes] = {}
+        self._order: list[Any] = []
 
     def identity(self, workflow: str, map_name: str) -> PlanIdentity | str:
         """Return what the results of the plan's elements are known by, or a sentence why nothing of it can be kept.
@@ -218,7 +222,8 @@ class Description(ABC):
         versions = (_FORMAT, parallelflow.__version__, *loaded_code.python())
         digest = Digester(self._pause).digest((versions, plan, code.digest()))
         pool, made = content.file_pool, self._made_classes
-        return PlanIdentity(digest, code, made, settings, writer.files, pool, workflow, map_name, self._pause)
+        order = Digester().digest(self._order) if self._order else b""
+        return PlanIdentity(digest, code, made, settings, writer.files, pool, order, workflow, map_name, self._pause)
 
     @abstractmethod
     def plan(self) -> tuple[Any, ...]:
@@ -307,9 +312,15 @@ class Description(ABC):
             return known[module_id]
 
         try:
-            return tuple(sorted(upstream(module_id) for module_id in pipeline.modules))
+            found = tuple(sorted(upstream(module_id) for module_id in pipeline.modules))
         except RecursionError as error:
             raise Unknown("what is in a Group is too long a chain") from error
+        self._order.append([known[each] for each in pipeline.graph.sinks()])
+        for number, connections in into.items():
+            if len(connections) > 1:
+                sources = [(each.destination.name, known[each.source.moduleId]) for each in connections]
+                self._order.append((known[number], sources))
+        return found
 
 
 class _MapDescription(Description):

@@ -63,7 +63,7 @@ class LoopExecution(Execution):
             if not _PLAIN.issuperset(map(type, element)):
                 self._pause_for(index)
                 try:
-                    values.pack(element)
+                    values.pack(element, pause=self._pause)
                 except values.CannotTravel as error:
                     raise Unfit(f"{self.source.describe(index)}: {error}") from error
 

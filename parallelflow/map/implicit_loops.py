@@ -78,7 +78,7 @@ def _is_for_us(module: Module) -> bool:
 
 
 def _run(module: Any) -> None:
-    from parallelflow.map import window
+    from parallelflow.map import versions, window
     from parallelflow.map.implicit_execution import LoopExecution, Unfit
 
     if os.name != "posix":
@@ -88,6 +88,9 @@ def _run(module: Any) -> None:
     needs_window = window.needs([module])
     if needs_window is not None:
         raise Unfit(tr("the module '{module}' needs VisTrails' window", module=needs_window))
+    keeps_versions = versions.of_one_file([module])
+    if keeps_versions is not None:
+        raise Unfit(tr("the module '{module}' keeps versions of one file", module=keeps_versions))
     try:
         execution = LoopExecution(module, _serial_loop)
     except Exception:  # whatever VisTrails raises; it does so again, and says it of the module

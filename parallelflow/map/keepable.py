@@ -19,6 +19,9 @@ from parallelflow.map.work import Report
 _PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None)})
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 
+# From which generators an element may have drawn, Python's and numpy's.
+_WAYS_TO_DRAW = (True, False), (False, True), (True, True)
+
 
 def names_no_file(value: Any, depth: int = 3) -> bool:
     """Whether a value names no file for certain; looks no deeper than so many containers.
@@ -86,7 +89,8 @@ class Keepable:
         key = self._key(index)
         if key is not None:
             yield key
-            yield self._identity.of_random(key, self._seeds, index)
+            for drawn in _WAYS_TO_DRAW:
+                yield self._random(key, drawn, index)
 
     def hear(self, report: Report) -> None:
         """Look whether what comes now can be kept at all: what an engine says of the code that it runs, and the plan's files.
@@ -126,8 +130,13 @@ class Keepable:
         if not self._holds or not self._identity.is_as_it_was(key):
             raise CannotBeKept("a file that it was made from has been changed meanwhile")
         if index in outcome.drawn:
-            key = self._identity.of_random(key, self._seeds, index)
+            key = self._random(key, outcome.drawn[index], index)
         return key, kept
+
+    def _random(self, key: bytes, drawn: tuple[bool, bool], index: int) -> bytes:
+        """The key of an element that has drawn from the one generator, the other, or both."""
+        plain, numpy = (seed if has else None for seed, has in zip(self._seeds, drawn, strict=True))
+        return self._identity.of_random(key, (plain, numpy), index)
 
     def _key(self, index: int) -> bytes | None:
         if index not in self._keys:

@@ -32,16 +32,29 @@ _MOST = 1000
 _hosts: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
 
 
-def paths_of(elements: Iterable[Iterable[Any]]) -> tuple[list[str], list[str]]:
+# Of these, none is a file.
+_PLAIN = frozenset({bool, int, float, complex, bytes, type(None)})
+
+
+def paths_of(
+    elements: Iterable[Iterable[Any]], pause: Callable[[], None] = lambda: None
+) -> tuple[list[str], list[str]]:
     """Find the files and folders that elements name and that exist here.
 
     :param elements: for each element its values.
+    :param pause: called at least every `_LOOK_EVERY` seconds while there are many; may raise.
     :returns: those that are files by their type, and those that are text, which may mean something else; no more than `_MOST`.
     """
     certain: dict[str, None] = {}
     perhaps: dict[str, None] = {}
-    for element in elements:
+    last = time.monotonic()
+    for number, element in enumerate(elements):
+        if not number % 100 and time.monotonic() > last + _LOOK_EVERY:
+            pause()
+            last = time.monotonic()
         for value in element:
+            if type(value) in _PLAIN:
+                continue
             for part in value if isinstance(value, list | tuple) and len(value) <= _MOST else (value,):
                 name, found = (part, perhaps) if isinstance(part, str) else (_file(part), certain)
                 if len(name) > 1 and name.startswith(os.sep) and "\0" not in name and os.path.exists(name):
@@ -62,7 +75,7 @@ def complaints(
     :param pause: as for `hosts_without`.
     :returns: by host a sentence, and whether they are files for certain; a text that names one may mean something else.
     """
-    named, perhaps = paths_of(elements)
+    named, perhaps = paths_of(elements, pause)
     certain, found = {*on_ports, *named}, []
     for host, paths in hosts_without(client, [*on_ports, *named, *perhaps], pause).items():
         missing = [path for path in paths if path in certain]

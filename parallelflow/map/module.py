@@ -200,7 +200,7 @@ def _run_in_parallel(module: Any, run_here: Callable[[], None]) -> bool:
         )
         _say_and_run(told, "", run_here)
         return False
-    from parallelflow.map import window  # the client's half, which engines have no use for
+    from parallelflow.map import versions, window  # the client's half, which engines have no use for
     from parallelflow.map.execution import Execution
 
     functions = [connector.obj for connector in module.inputPorts.get("FunctionPort", ())]
@@ -208,19 +208,29 @@ def _run_in_parallel(module: Any, run_here: Callable[[], None]) -> bool:
         run_here()
         return False
     needs_window = window.needs(functions)
-    if needs_window is None:
-        loop: Loop = module
-        with garbage.in_steps():  # a list of many would have Python go through the logs of all earlier Maps
-            looping = loop.looping()
-        Execution(module, looping).run()
-        return True
-    told = tr(
-        "{loop}: the module '{module}' needs VisTrails' window, so that the elements run in VisTrails, one after the other.",
-        loop=name,
-        module=needs_window,
-    )
-    _say_and_run(told, needs_window, run_here)
-    return False
+    if needs_window is not None:
+        told = tr(
+            "{loop}: the module '{module}' needs VisTrails' window, so that the elements run in VisTrails, one after the other.",
+            loop=name,
+            module=needs_window,
+        )
+        _say_and_run(told, needs_window, run_here)
+        return False
+    loop: Loop = module
+    with garbage.in_steps():  # a list of many would have Python go through the logs of all earlier Maps
+        looping = loop.looping()
+    keeps_versions = versions.of_one_file(functions, looping)
+    if keeps_versions is not None:
+        told = tr(
+            "{loop}: the module '{module}' keeps versions of one file, so that the elements run in VisTrails, one after the other:"
+            " the last version is that of the last element.",
+            loop=name,
+            module=keeps_versions,
+        )
+        _say_and_run(told, keeps_versions, run_here)
+        return False
+    Execution(module, looping).run()
+    return True
 
 
 # Of which modules loops have said that they run here because of them, and run now.

@@ -91,7 +91,7 @@ def pack(value: Any, pool: str, pause: Callable[[], None] = lambda: None, **how:
 
     :param value: the result.
     :param pool: VisTrails' file pool.
-    :param pause: called every few milliseconds while files are read; may raise.
+    :param pause: called every few milliseconds while it is packed and files are read; may raise.
     :param how: what else `values.pack` is told.
     :raises CannotTravel: when it cannot be pickled.
     :raises CannotBeKept: when a file that it names is not there or cannot be known, or a text in it names one of the pool.
@@ -100,10 +100,10 @@ def pack(value: Any, pool: str, pause: Callable[[], None] = lambda: None, **how:
     before, _named = _named, _Named(pool)
     try:
         named = _named
-        kept = Kept(values.pack(value, **how))
+        kept = Kept(values.pack(value, pause=pause, **how))
     finally:
         _named = before
-    if _mentions(kept.packed, pool):
+    if _mentions(kept.packed, pool, pause):
         raise CannotBeKept("a text in it names a file of the pool, which has another name in each session")
     left = MOST_BYTES
     for path in named.inside:
@@ -122,7 +122,7 @@ def pack(value: Any, pool: str, pause: Callable[[], None] = lambda: None, **how:
 def unpack(
     kept: Kept,
     pool: Any,
-    unpacked: Callable[[Sequence[Any]], Any] = values.unpack,
+    unpacked: Callable[[Sequence[Any], Callable[[], None]], Any] = values.unpack,
     pause: Callable[[], None] = lambda: None,
 ) -> Any:
     """Turn what `pack` made back into the result, and put its files into a pool.
@@ -130,7 +130,7 @@ def unpack(
     :param kept: what `pack` made, perhaps in another session.
     :param pool: VisTrails' file pool, a `FilePool`.
     :param unpacked: does what `values.unpack` does.
-    :param pause: called every few milliseconds while files are written; may raise.
+    :param pause: called every few milliseconds while it is unpacked and files are written; may raise.
     :raises CannotBeKept: when other files that it names are not as they were.
     :raises OSError: when a file cannot be written.
     """
@@ -143,7 +143,7 @@ def unpack(
         [_put(*each, pool, pause) for each in zip(kept.contents, kept.files, strict=True)],
     )
     try:
-        return unpacked(kept.packed)
+        return unpacked(kept.packed, pause)
     finally:
         _put_back_as = before
 
@@ -200,13 +200,20 @@ def _digest(name: str, pause: Callable[[], None]) -> bytes:
     return digest
 
 
-def _mentions(packed: values.Packed, pool: str) -> bool:
+def _mentions(packed: values.Packed, pool: str, pause: Callable[[], None]) -> bool:
     if not pool:
         return False
-    for encoding in ("utf-8", "utf-32-le", "utf-32-be"):  # the last two are numpy's
-        pattern = re.compile(re.escape(pool.encode(encoding, "surrogatepass")))
-        if any(pattern.search(memoryview(part).cast("B")) for part in packed):
-            return True
+    names = [
+        pool.encode(encoding, "surrogatepass") for encoding in ("utf-8", "utf-32-le", "utf-32-be")
+    ]  # two are numpy's
+    patterns = [(re.compile(re.escape(name)), len(name)) for name in names]
+    for part in packed:
+        content = memoryview(part).cast("B")
+        for start in range(0, len(content), _PIECE):
+            if start:
+                pause()
+            if any(pattern.search(content[start : start + _PIECE + length - 1]) for pattern, length in patterns):
+                return True
     return False
 
 

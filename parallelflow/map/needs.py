@@ -9,7 +9,6 @@ import copy
 import logging
 import os
 import pickle
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,6 +21,7 @@ from vistrails.db.services.io import serialize as db_serialize
 
 import parallelflow
 from parallelflow.map.package_code import code_of
+from parallelflow.map.surroundings import search_path
 
 # It cannot be loaded where there is no window.
 _SPREADSHEET = "org.vistrails.vistrails.spreadsheet"
@@ -143,13 +143,12 @@ def environment() -> bytes:
     """
     packages = get_vistrails_directory("userPackageDir")
     messages = debug.DebugPrint.getInstance()
-    # Engines have other working folders.
     described = Environment(
         startup=db_serialize(get_vistrails_application().startup),
         packages=_enabled_packages(),
         dot_vistrails=os.path.abspath(current_dot_vistrails()),
         user_packages=os.path.abspath(packages) if packages else None,
-        path=[os.path.abspath(entry) for entry in sys.path],
+        path=search_path(),
         to_console=messages.console in logging.getLogger().handlers,
         message_level=messages.visible_logger.level,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import pickle
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # What VisTrails' job monitor knows: a job's parameters and state by its signature (`Job.to_dict`).
 Jobs = dict[str, dict[str, Any]]
+
+# What a text is cut to, in characters, where there is no memory to send it whole.
+_LONG = 5000
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,18 @@ class Failure:
     is_own: bool = False
     cannot_travel: bool = False
 
+    @property
+    def is_long(self) -> bool:
+        """Whether what it says is more than anybody reads."""
+        return len(self.message) + len(self.trace) > 4 * _LONG
+
+    def shortened(self) -> Failure:
+        """Return the same with the beginning of each of its texts."""
+        texts = {
+            name: text[:_LONG] + "…" for name, text in vars(self).items() if isinstance(text, str) and len(text) > _LONG
+        }
+        return replace(self, **texts)  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True)
 class Suspension:
@@ -162,8 +177,9 @@ class ChunkOutcome:
 
     `slow` are the elements that took long, with how many seconds (`chunks.LONG`).
 
-    What decides whether results can be kept: `uncached` are elements in which a module ran that VisTrails does not cache, `drawn`
-    those that have drawn random numbers. `code` is what code the engine runs, the first time in a run, and when there is more.
+    What decides whether results can be kept: `uncached` are elements in which a module ran that VisTrails does not cache, or that
+    have asked the system for random numbers, `drawn` those that have drawn them from Python's or numpy's generator, with whether it
+    was the one and the other. `code` is what code the engine runs, the first time in a run, and when there is more.
     """
 
     host: Host
@@ -183,7 +199,7 @@ class ChunkOutcome:
     goes_on: bool = False
     slow: dict[int, float] = field(default_factory=dict)
     uncached: set[int] = field(default_factory=set)
-    drawn: set[int] = field(default_factory=set)
+    drawn: dict[int, tuple[bool, bool]] = field(default_factory=dict)
     code: Loaded | None = None
 
     def untold(self, indices: Iterable[int]) -> int | None:

@@ -27,7 +27,7 @@ import psutil
 from IPython.core.interactiveshell import InteractiveShell
 
 # What IPython and ipykernel set in their environment, which children inherit.
-_VARIABLES = (
+KERNELS_VARIABLES = (
     "TERM",
     "CLICOLOR",
     "FORCE_COLOR",
@@ -38,6 +38,9 @@ _VARIABLES = (
     "PYDEVD_DISABLE_FILE_VALIDATION",
     "PYDEVD_USE_FRAME_EVAL",
 )
+
+# What starts an engine tells it by these, its cluster's key among it. Elements' children would join that cluster.
+_FOR_ENGINES = ("IPP_CONNECTION_INFO", "IPP_CLUSTER_ID", "IPP_PROFILE_DIR")
 
 # What IPython adds to Python's built-in names.
 _BUILTINS = ("__IPYTHON__", "display", "get_ipython")
@@ -71,7 +74,7 @@ class PlainPython:
     @contextmanager
     def in_force(self) -> Iterator[None]:
         """While in this context, this process is no kernel."""
-        variables = {name: os.environ.get(name) for name in _VARIABLES}
+        variables = {name: os.environ.get(name) for name in self._variables}
         shells = {kind: kind.__dict__["_instance"] for kind in _shell_classes() if kind.__dict__.get("_instance")}
         names = {name: builtins.__dict__[name] for name in _BUILTINS if name in builtins.__dict__}
         hooks = {name: getattr(sys, name) for name in _HOOKS}
@@ -98,7 +101,7 @@ class PlainPython:
         finally:
             if finds_in_folder:
                 sys.path.insert(0, "")
-            self._variables = {name: os.environ.get(name) for name in _VARIABLES}
+            self._variables = {name: os.environ.get(name) for name in self._variables}
             self._policy = _policy()
             self._hooks = {name: getattr(sys, name) for name in _HOOKS}
             vars(sys).update({**hooks, **prompts})
@@ -125,7 +128,7 @@ def _at_start() -> _Values:
         before = psutil.Process().environ()
     except (psutil.Error, OSError):
         before = {}
-    return {name: before.get(name) for name in _VARIABLES}
+    return {**{name: before.get(name) for name in KERNELS_VARIABLES}, **dict.fromkeys(_FOR_ENGINES)}
 
 
 def _set(variables: _Values) -> None:

@@ -139,14 +139,14 @@ class Plan:
     """A plan that is ready to be sent.
 
     :param content: what it says.
-    :param pause: called every few milliseconds while its digest is computed; may raise.
+    :param pause: called every few milliseconds while large values are packed, or their digest is computed; may raise.
     :raises CannotTravel: when a value in it cannot be pickled.
     """
 
     def __init__(self, content: Content, pause: Callable[[], None] = lambda: None):
         self.content = content
         self._pause = pause
-        self.packed = values.pack(content)
+        self.packed = values.pack(content, pause=pause)
 
     @cached_property
     def digest(self) -> str:
@@ -160,7 +160,7 @@ class Plan:
             given = [(connector.port, connector.value) for connector in module.connectors if connector.source is None]
             outputs = {} if module.computed is None else module.computed.outputPorts
             for port, value in [*given, *((port, value) for port, value in outputs.items() if port != "self")]:
-                sizes[port] = sizes.get(port, 0) + values.size(values.pack(value))
+                sizes[port] = sizes.get(port, 0) + values.size(values.pack(value, pause=self._pause))
         return sizes
 
 

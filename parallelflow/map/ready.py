@@ -11,16 +11,20 @@ import atexit
 import os
 import pickle
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from parallelflow.map import loaded_code
+from parallelflow.map import loaded_code, shared_sources
+from parallelflow.map.chance import chance
 from parallelflow.map.engine_vistrails import add_subworkflows, enable_package, have_a_folder, host
+from parallelflow.map.figures import Figures
 from parallelflow.map.frame import Frame
 from parallelflow.map.outcomes import ChunkOutcome, Host
+from parallelflow.map.own_folder import move_pool
 from parallelflow.map.seeds import Generators
 
 if TYPE_CHECKING:
+    from parallelflow.map.interrupts import Interrupts
     from parallelflow.map.loaded_code import Loaded
     from parallelflow.map.plan import Spec
 
@@ -53,10 +57,26 @@ class Ready(Frame):
         self._pipeline: Any = unserialize(content.pipeline, Pipeline.vtType)
         Pipeline.convert(self._pipeline)
         restore_parameters(self._pipeline.module_list, list(content.parameters))
+        shared_sources.see_to(self._pipeline.module_list, _code_given(content))
         self._run_info = b""
         self._run: Any = None
         self._generators: Generators
         self._series: Any = None  # a `parallelflow.map.series.Series`
+        self._figures = Figures()
+
+    def run(self, indices: Sequence[int], run_info: bytes, packed: Any, interrupts: Interrupts) -> ChunkOutcome:
+        """Run a chunk, as `Frame` says."""
+        with self._figures.watched():
+            return super().run(indices, run_info, packed, interrupts)
+
+    def let_go(self) -> None:
+        """Close the figures that the chunk has opened, but for those that may be used again."""
+        self._figures.close(self._values_here())
+
+    def _values_here(self) -> Iterator[Any]:
+        """The values that modules have here which the next elements may use."""
+        for module in self._interpreter._objects.values():
+            yield from module.outputPorts.values()
 
     def host(self) -> Host:
         """Return the machine and process that this is, as the log is to have them."""
@@ -72,9 +92,9 @@ class Ready(Frame):
             pool.cleanup = lambda: None
         else:
             # On a host that does not share the folder the files stay for as long as the engine.
-            remove = pool.cleanup
+            if not move_pool(pool):
+                atexit.register(pool.cleanup)
             pool.cleanup = lambda: None
-            atexit.register(remove)
 
     def _enter(self, run_info: bytes) -> None:
         try:
@@ -134,7 +154,13 @@ class Ready(Frame):
     def _begin_element(self, index: int) -> None:
         super()._begin_element(index)
         self._generators.begin(index)
+        chance.begin()
         self._series.begin(index)
+
+    def _drawn(self) -> tuple[bool, bool]:
+        """Return from which generators the element has drawn, as `Generators.used` does."""
+        # A child that was forked has them, too, and nobody sees what it does with them.
+        return (True, True) if chance.has_forked else self._generators.used()
 
 
 def port_spec(spec: Spec | None) -> Any:
@@ -147,3 +173,15 @@ def port_spec(spec: Spec | None) -> Any:
     return spec and PortSpec(
         name=spec.name, type="output", sigstring=spec.sigstring, depth=spec.depth, optional=spec.optional
     )
+
+
+def _code_given(content: Any) -> dict[int, list[str]]:
+    """The code that arrives on modules' ports from upstream, by the modules' ids."""
+    return {
+        planned.module_id: [
+            connector.value
+            for connector in planned.connectors
+            if connector.port == shared_sources.PORT and isinstance(connector.value, str)
+        ]
+        for planned in getattr(content, "modules", ())
+    }

@@ -16,7 +16,7 @@ from parallelflow.cluster.settings import Settings
 from parallelflow.map import engine, garbage, left_running
 from parallelflow.map.autopsy import autopsy, is_started_here
 from parallelflow.map.scheduler import Scheduler
-from parallelflow.map.work import Limits, Sink, Source, Work
+from parallelflow.map.work import Limits, MapError, Sink, Source, Work
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,13 @@ def run(
 
 
 def rounds(
-    session: Session, connection: Connection, work: Work, source: Source, sink: Sink, going_on: set[int]
+    session: Session,
+    connection: Connection,
+    work: Work,
+    source: Source,
+    sink: Sink,
+    going_on: set[int],
+    may_start: bool = True,
 ) -> Generator[Scheduler, float | None, None]:
     """Do the same in rounds, as `Scheduler.rounds` does; what runs when the generator is closed is broken off.
 
@@ -70,10 +76,11 @@ def rounds(
     :param source: where elements come from.
     :param sink: where outcomes go; what it raises ends the run.
     :param going_on: as for `run`.
+    :param may_start: whether engines may be started if all turn out to have ended before anything ran.
     :returns: after each round, the scheduler.
     :raises MapError: when the run cannot go on.
     """
-    scheduler = _scheduler(session, connection, work, source, sink)
+    scheduler = _scheduler(session, connection, work, source, sink, may_start=may_start)
     with connection.watched():
         steps, timeout = scheduler.rounds(), None
         try:
@@ -100,7 +107,14 @@ def _scheduler(
     sink: Sink,
     tick: Callable[[Scheduler], None] = lambda _: None,
     breaking_off: Callable[[], None] = lambda: None,
+    may_start: bool = True,
 ) -> Scheduler:
+    def start(called_off: Callable[[], bool]) -> None:
+        try:
+            session.client(start=may_start, cancelled=called_off)
+        except ClusterError as error:
+            raise MapError(str(error)) from error
+
     return Scheduler(
         connection,
         work,
@@ -113,6 +127,7 @@ def _scheduler(
         lambda uuids: autopsy(session, uuids),
         session.was_taken,
         lambda uuid: is_started_here(session, uuid),
+        start,
     )
 
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import threading
 import time
 from collections.abc import Callable, Generator
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from typing import Any
 
 from parallelflow import threads
@@ -71,6 +72,8 @@ class Scheduler:
     :param taken: says whether an engine that has died, given its uuid, was ended from outside, so that no element did it.
     :param is_ours: says whether an engine, given its uuid, is to be stopped when nothing reaches it any more; called in another
         thread, must not raise.
+    :param start: starts engines as before a Map that finds none, given what says whether that has been called off; called in
+        another thread, raises `MapError`.
     """
 
     def __init__(
@@ -86,11 +89,12 @@ class Scheduler:
         autopsy: Autopsy = lambda uuids: ({}, ""),
         taken: Callable[[str], bool] | None = None,
         is_ours: Callable[[str], bool] | None = None,
+        start: Callable[[Callable[[], bool]], object] | None = None,
     ):
         self._state = MapState(connection, work, source, sink, limits, autopsy, lambda: tick(self))
-        self._taken, self._is_ours = taken, is_ours
+        self._taken, self._is_ours, self._start = taken, is_ours, start
         self._faults = Faults(self._state, self._was_taken)
-        self._watch = Watch(self._state, self._faults, self._stop_deaf)
+        self._watch = Watch(self._state, self._faults, self._stop_deaf, self._start_anew)
         self._tick = tick
         self._pause = pause
         self._stop = stop
@@ -179,11 +183,22 @@ class Scheduler:
             is_ours = self._is_ours
             self._meanwhile(lambda: is_ours(each.uuid) and self._stop(each.number), "parallelflow-stop-deaf")
 
-    def _meanwhile(self, action: Callable[[], object], name: str) -> None:
+    def _start_anew(self) -> None:
+        """Start engines where there are none, if that may be."""
+        if self._start is None:
+            return
+        start, called_off = self._start, threading.Event()
+        try:
+            self._meanwhile(lambda: start(called_off.is_set), "parallelflow-start").result()
+        finally:
+            called_off.set()
+
+    def _meanwhile(self, action: Callable[[], object], name: str) -> Future[Any]:
         """Do what may be slow: the window is not to wait for it."""
         done = threads.start(action, name)
         while not wait([done], TICK).done:
             self._tick(self)
+        return done
 
     # ------------------------------------------------------------ out
 
@@ -292,6 +307,7 @@ class Scheduler:
             return
         self._state.moved = each.heard = time.monotonic()
         each.patience = 0.0
+        each.has_spoken = self._state.has_met_one = True
         if chunk is not None:
             del self._state.pending[name]
             each.chunks.remove(chunk)
@@ -390,7 +406,12 @@ class Scheduler:
             self._state.supply.again([chunk])
             return
         outcome = answers.read(
-            answer, chunk.indices, self._state.source, each.name, lambda package: self._version_there(each, package)
+            answer,
+            chunk.indices,
+            self._state.source,
+            each.name,
+            lambda package: self._version_there(each, package),
+            self._pause if broken_off else lambda: self._tick(self),
         )
         each.host, each.has_answered = outcome.host.name, True
         if outcome.interrupted and outcome.failure is not None and outcome.failure.index not in self._interrupted:

@@ -126,19 +126,18 @@ class Generators:
             *words, used = own.cast("I").tolist()
             self._numpy.random.set_state(("MT19937", words, used, 0, 0.0))
 
-    def were_used(self) -> bool:
-        """Whether the element that they were set for has drawn from them, or changed them."""
+    def used(self) -> tuple[bool, bool]:
+        """Return whether the element that they were set for has drawn from Python's and from numpy's, or changed them."""
         if self._numpy is None or self._plain_memory is None or self._numpy_memory is None:
-            return True  # nobody can tell
-        if self._global._bit_generator is not self._twister or self._plain.gauss_next is not None:
-            return True
+            return True, True  # nobody can tell
         words = self._plain_memory.cast("I")
-        return (
-            words[0] != _WORDS
-            or words[1] != self._plain_head
+        plain = self._plain.gauss_next is not None or words[0] != _WORDS or words[1] != self._plain_head
+        own = (
+            self._global._bit_generator is not self._twister
             or self._words[_WORDS] != _WORDS
             or self._words[0] != self._head
         )
+        return plain, own
 
     def _make(self, block: int) -> None:
         """Make the states of a block's elements: what lies in memory for `random`, then what does for `numpy.random`."""

@@ -40,7 +40,7 @@ _KEEP_ELSEWHERE = frozenset({"org.vistrails.vistrails.persistence", "org.vistrai
 _APART_BY_PORT = {"org.vistrails.vistrails.url": "url"}
 
 # How code asks for the folder.
-_ASKS = re.compile(rb"""dot_?vistrails|["'/~]\.vistrails["'/]""", re.IGNORECASE)
+_ASKS = re.compile(rb"""dot_?vistrails|get_vistrails_directory|["'/~]\.vistrails["'/]""", re.IGNORECASE)
 
 # A package's own word, beside its identifier: False says that its modules may run at the same time.
 OWN_WORD = "shares_files"
@@ -184,13 +184,67 @@ def is_shared(identifier: str) -> bool:
     return identifier in _sharers
 
 
+def sharers() -> dict[str, str]:
+    """Return the packages that keep files which modules in all engines use: their names in Python, and their identifiers."""
+    return _names_of(frozenset(_sharers))
+
+
+@functools.lru_cache(maxsize=8)
+def _names_of(identifiers: frozenset[str]) -> dict[str, str]:
+    return {_name(identifier): identifier for identifier in identifiers}
+
+
+def asks(code: bytes) -> bool:
+    """Whether code asks for the user's folder.
+
+    :param code: its text.
+    """
+    return _ASKS.search(code) is not None
+
+
+@functools.cache
+def finds_by_signature(subworkflow: type) -> bool:
+    """Whether a subworkflow has modules that find what they have stored earlier by their signature.
+
+    :param subworkflow: its class.
+    """
+
+    def in_pipeline(pipeline: Any) -> bool:
+        return any(
+            module.package in _KEEP_ELSEWHERE
+            or ((module.is_group() or module.is_abstraction()) and in_pipeline(module.pipeline))
+            for module in pipeline.module_list
+        )
+
+    return in_pipeline(getattr(subworkflow, "pipeline"))  # noqa: B009  a class that VisTrails makes
+
+
+def check_locks() -> None:
+    """Find out whether files in the user's folder can be locked.
+
+    :raises CannotLock: if they cannot.
+    """
+    _all_locks()
+
+
+@contextlib.contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Compute when no other process does under the same name; files in the user's folder appear as a whole meanwhile.
+
+    :param name: what computes, such as a package's identifier.
+    :raises CannotLock: if files cannot be locked there.
+    """
+    with _locked(name), _whole_files():
+        yield
+
+
 def _asks(identifier: str) -> bool:
     """Whether a package's code asks for the user's folder, when it computes perhaps."""
     name = _name(identifier)
     for imported, module in list(sys.modules.items()):
         if imported == name or imported.startswith(f"{name}."):
             with contextlib.suppress(OSError):
-                if _ASKS.search(Path(str(getattr(module, "__file__", None))).read_bytes()):
+                if asks(Path(str(getattr(module, "__file__", None))).read_bytes()):
                     return True
     return False
 
@@ -230,7 +284,7 @@ def _one_at_a_time(step: Callable[..., Any], identifier: str) -> Callable[..., A
         if port is not None and step.__name__ == "compute":
             with contextlib.suppress(Exception):  # it has no such port, or nothing there: `step` will say so
                 name = f"{identifier} {self.get_input(port)}"
-        with _locked(name), _whole_files():
+        with alone(name):
             return step(self, *arguments, **more)
 
     return run

@@ -45,6 +45,9 @@ SHARE = 0.5
 # So many bytes are copied, or hashed, in one go: it takes some milliseconds.
 PIECE = 8 * 1024 * 1024
 
+# So many bytes are compared in one go: they stay in the processor's cache.
+_COMPARED = 256 * 1024
+
 _ROOT = "/dev/shm"
 _LOCK = "lock"
 
@@ -116,6 +119,29 @@ class File:
         weakref.finalize(content, _libc.munmap, address, self.nbytes).atexit = False
         return content
 
+    def holds(self, part: Any, pause: Callable[[], None] = lambda: None) -> bool:
+        """Whether these are the file's bytes.
+
+        :param part: a bytes-like object.
+        :param pause: called every few milliseconds; may raise.
+        :raises OutOfReach: when the file cannot be read.
+        """
+        view, piece = memoryview(part).cast("B"), bytearray(_COMPARED)
+        if view.nbytes != self.nbytes:
+            return False
+        for start in range(0, view.nbytes, _COMPARED):
+            if start and not start % PIECE:
+                pause()
+            given = view[start : start + _COMPARED]
+            try:
+                count = os.preadv(self._number, [piece], start)
+            except OSError as error:
+                raise OutOfReach(str(error)) from error
+            # By bytearray's own comparison, which is the C library's: that of views goes byte by byte.
+            if count != given.nbytes or (piece if count == _COMPARED else piece[:count]) != given:
+                return False
+        return True
+
     def _read(self) -> ctypes.Array[ctypes.c_char]:
         try:
             content = (ctypes.c_char * self.nbytes)()
@@ -161,14 +187,26 @@ def mapped(parts: Parts) -> list[Any]:
 def taken(parts: Parts) -> list[Any]:
     """Map what has come through memory, and remove its files' names: nobody else needs them.
 
-    :param parts: what has come.
+    What has come over the network is this process's as well, and nobody else's: it may be written to.
+
+    :param parts: what has come, and nobody else looks at.
     :raises MemoryError: when this process has no room for it.
     :raises OutOfReach: when it is not there.
     """
     files = [part.open() if isinstance(part, Reference) else part for part in parts]
-    there = mapped(files)
+    there = [_taken_over(part) for part in mapped(files)]
     forget(parts)
     return there
+
+
+def _taken_over(part: Any) -> Any:
+    """Bytes that ipyparallel has made of a message, as memory to write to; they would have to be copied for that else."""
+    whole = part.obj if isinstance(part, memoryview) and part.readonly else None
+    if type(whole) is not bytes or len(whole) != part.nbytes or len(whole) < SMALLEST:
+        return part
+    content = (ctypes.c_char * len(whole)).from_address(ctypes.cast(ctypes.c_char_p(whole), ctypes.c_void_p).value)  # type: ignore[arg-type]
+    content.kept = whole  # type: ignore[attr-defined]
+    return content
 
 
 def nbytes(part: Any) -> int:
@@ -326,6 +364,8 @@ def _folder_of_mine() -> Path:
 
 def remove_left() -> None:
     """Remove what processes of this user have left in memory that were killed."""
+    if not hasattr(os, "geteuid"):
+        return  # Windows, where nothing is shared this way
     try:
         folders = list(_folder_of_mine().iterdir())
     except OSError:

@@ -3,7 +3,7 @@
 Everything is tried through memory first. An engine that cannot have it says so, and nothing has been done then; from that time on
 it gets all over the network.
 
-May import `parallelflow.map.shared_memory` and `parallelflow.map.values`.
+May import `parallelflow.cluster.internals`, `parallelflow.map.shared_memory` and `parallelflow.map.values`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,19 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from parallelflow.cluster import internals
 from parallelflow.map import shared_memory, values
 
 # By client, the uuids of engines that do not share its memory.
 _apart: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+
+
+def may_share(client: Any) -> bool:
+    """Whether there is an engine of which it is not known that it does not share a client's memory.
+
+    :param client: the ``ipyparallel.Client``.
+    """
+    return not _apart.get(client, set()).issuperset(internals.engines(client).values())
 
 
 class Sharing:
@@ -23,10 +32,14 @@ class Sharing:
 
     :param client: the ``ipyparallel.Client``.
     :param pause: called every few milliseconds while something large is copied; may raise.
+    :param sent: returns what an engine is to be sent of the plan, given its uuid, where there is a copy of it already.
     """
 
-    def __init__(self, client: Any, pause: Callable[[], None]):
+    def __init__(
+        self, client: Any, pause: Callable[[], None], sent: Callable[[str], values.Packed | None] = lambda uuid: None
+    ):
         self._pause = pause
+        self._sent = sent
         self._apart = _apart.setdefault(client, set())
         self._room = shared_memory.new_room()
         self._plan: values.Packed | None = None
@@ -54,6 +67,8 @@ class Sharing:
         """
         if self._room is None or uuid in self._apart:
             return packed
+        if (sent := self._sent(uuid)) is not None:
+            return sent
         if self._plan is None:  # one for all engines
             self._plan = self._room.put(packed, self._pause)
         return self._plan

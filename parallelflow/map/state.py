@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import parallelflow
-from parallelflow.map import engine, experience, values
+from parallelflow.map import engine, experience, plan_names, values
 from parallelflow.map.chunks import ChunkPolicy
 from parallelflow.map.crew import Chunk, Crew, Engine, Message, Standing
 from parallelflow.map.deaths import Deaths
@@ -55,6 +55,7 @@ class MapState:
     :ivar setbacks: by element, how often it was lost or could not be run while it was alone in its chunk.
     :ivar undecided: elements whose engines have died, of which it is not yet clear whether they are to blame, and since when.
     :ivar warnings: what the user is to hear as soon as it is known that the Map goes on.
+    :ivar has_met_one: whether an engine has shown in this Map that it lives.
     :ivar moved: when something was last seen to run or to have run, on the monotonic clock.
     """
 
@@ -91,7 +92,9 @@ class MapState:
         self.undecided: list[tuple[int, float]] = []
         self.warnings: list[str] = []
         self.done_with = Forgetting(self.client)
-        self.sharing = Sharing(self.client, pause)
+        copies = plan_names.of(self.client)
+        self.sharing = Sharing(self.client, pause, lambda uuid: copies.parts(work.digest, uuid))
+        self.has_met_one = False
         self.moved = time.monotonic()
 
     @property

@@ -21,6 +21,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, TextIO
@@ -81,8 +82,11 @@ class Streams:
         self._asks, theirs = socket.socketpair()
         self._asks.settimeout(_ANSWERS_WITHIN)
         numbers = [*(read for read, _ in self._pipes), theirs.fileno()]
+        folder = ""
+        with contextlib.suppress(OSError):  # nothing can be written anywhere
+            folder = tempfile.gettempdir()
         self._drain = subprocess.Popen(
-            [sys.executable, "-I", "-S", drain.__file__, *map(str, numbers)],
+            [sys.executable, "-I", "-S", drain.__file__, *map(str, numbers), folder],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
@@ -153,7 +157,14 @@ class Streams:
         try:
             yield
         finally:
+            self._end_copies()
             self._rest()
+
+    def _end_copies(self) -> None:
+        """End a child that an element has forked and that goes on: what comes now is not the child's."""
+        if os.getpid() != self._pid:
+            self._flush()
+            os._exit(0)
 
     def _lead(self) -> None:
         """Have both descriptors lead into the pipes, even if an element has led them elsewhere."""
@@ -223,9 +234,7 @@ class Streams:
 
         :param index: the element's in the user's list.
         """
-        if os.getpid() != self._pid:
-            self._flush()
-            os._exit(0)  # a child that an element has forked and that goes on: the list is not the child's
+        self._end_copies()
         self.warned.look()
         mark = b"\0%s:%d\0" % (self._key, index)
         for stream, (_, write) in zip(self._own, self._pipes, strict=True):

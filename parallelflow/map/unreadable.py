@@ -3,7 +3,7 @@
 A pickle is one stream; where it fails, nothing of it is left. So it is read once more, by Python's own slow unpickler, with a
 stand-in for whatever cannot be had. The values that hold one are those that cannot be read.
 
-May import the standard library, `parallelflow.map.outcomes` and `parallelflow.map.values`.
+May import the standard library, and `outcomes`, `parts` and `values` of the map room.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any, ClassVar
 
-from parallelflow.map import values
+from parallelflow.map import parts, values
 from parallelflow.map.outcomes import ChunkOutcome
 
 # How many objects of a value are looked at.
@@ -148,7 +148,10 @@ def in_plan(packed: Sequence[Any]) -> str:
 
 
 def _load(packed: Sequence[Any]) -> Any:
-    return _Unpickler(values.stream_of(packed), buffers=values.buffers_of(packed)).load()
+    stream, texts = parts.stream_of(packed)
+    unpickler = _Unpickler(stream, buffers=parts.buffers_of(packed))
+    unpickler.persistent_load = texts.text
+    return unpickler.load()
 
 
 def _type_name(value: Any, missing: _Missing) -> str:

@@ -3,8 +3,8 @@
 Everything that pickle or cloudpickle can carry travels as itself: no conversion to text, no loss. Large buffers (numpy
 arrays above all) stay out of the pickle, by protocol 5 (PEP 574), so that they are sent without a copy.
 
-May import the standard library, cloudpickle, `parallelflow.cluster.cores`, `parallelflow.map.shared_memory`, `parallelflow.texts`
-and `parallelflow.threads` only.
+May import the standard library, cloudpickle, `parallelflow.cluster.cores`, `parallelflow.texts`, `parallelflow.threads` and,
+of the map room, `array_data`, `in_pieces`, `parts`, `shared_memory` and `vtk_data` only.
 """
 
 from __future__ import annotations
@@ -21,20 +21,16 @@ from collections import ChainMap
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from types import FunctionType
-from typing import IO, Any
+from typing import Any
 
 import cloudpickle
 
 from parallelflow import threads
-from parallelflow.map import shared_memory, vtk_data
+from parallelflow.map import array_data, in_pieces, parts, shared_memory, vtk_data
 from parallelflow.texts import tr
 
 # Below this many bytes a buffer of its own costs more (a message frame, two allocations) than a copy into the pickle.
 SMALLEST_BUFFER = 16 * 1024
-
-# ipyparallel looks into an answer of fewer than 64 items for buffers, and pickles a longer one whole, which cannot
-# carry memory views at all.
-MOST_BUFFERS = 48
 
 # How often, in seconds, the caller of `digest` has its turn.
 _TICK = 0.01
@@ -42,14 +38,7 @@ _TICK = 0.01
 # What pickling and unpickling may raise: a class may do there whatever it likes, and end the program, too.
 RAISED_BY_CLASSES = (Exception, SystemExit)
 
-# From so many bytes on, bytes and bytearrays are kept out of the pickle as well: nobody has to wait while they are copied.
-SMALLEST_BYTES = 1024**2
-
-# The pickle's bytes, then its out-of-band buffers, then bytes and bytearrays that were left out of it. Behind the pickle, where
-# nothing of Python looks, stands where each of these belongs, in 8 bytes, and then a byte for each buffer and each of these, which
-# says whether a buffer may be written to, or that it is a part of the pickle.
-Packed = list[Any]
-_WRITEABLE, _READ_ONLY, _PART_OF_PICKLE = b"\0", b"\1", b"\2"
+Packed = list[Any]  # what `parts.laid_out` makes
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -66,6 +55,7 @@ class _Pickler(cloudpickle.Pickler):
 
     lenient = False  # whether what belongs to a value, but is no part of it, may stay behind
     without: tuple[type, ...] = ()  # of what there must be nothing in the value
+    turn: Callable[[], None]  # called now and then
 
     def reducer_override(self, value: Any) -> Any:
         if self.without and isinstance(value, self.without):
@@ -76,6 +66,11 @@ class _Pickler(cloudpickle.Pickler):
         for kind, reduce in _reducers.items():
             if isinstance(value, kind):
                 return reduce(value, self.lenient)
+        if (
+            type(value).__name__ == array_data.NAME
+            and (reduced := array_data.reduce(value, self.turn)) is not NotImplemented
+        ):
+            return reduced
         if (
             type(value).__module__.startswith(vtk_data.HOME)
             and (reduced := vtk_data.reduce(value)) is not NotImplemented
@@ -134,6 +129,27 @@ _MADE_IN_PYTHON = 1 << 9  # CPython's Py_TPFLAGS_HEAPTYPE
 register(BaseException, _reduce_error)
 
 
+class _PicklerOfTexts(_Pickler):
+    """One that leaves long texts out of the pickle, which is asked about each value for that."""
+
+    def __init__(self, *given: Any, **more: Any):
+        super().__init__(*given, **more)
+        self.texts: list[Any] = []
+        # With the text: another one would lie where one was that has gone.
+        self._numbers: dict[int, tuple[int, str]] = {}
+
+    def persistent_id(self, value: Any) -> int | None:
+        if type(value) is not str or len(value) < shared_memory.PIECE:
+            return None
+        known = self._numbers.get(id(value))
+        if known is None:
+            if len(self.texts) >= parts.MOST_BUFFERS // 2:
+                return None
+            known = self._numbers[id(value)] = (len(self.texts), value)
+            self.texts.append(in_pieces.encoded(value, self.turn))
+        return known[0]
+
+
 class CannotTravel(Exception):
     """A value that cannot be turned into bytes; `str()` says which type and why.
 
@@ -148,74 +164,43 @@ class CannotTravel(Exception):
         )
 
 
-def pack(value: Any, without: tuple[type, ...] = ()) -> Packed:
+def pack(value: Any, without: tuple[type, ...] = (), pause: Callable[[], None] | None = None) -> Packed:
     """Turn a value into bytes.
 
     :param value: any Python value.
     :param without: classes of which nothing may be in it, for such objects mean something in this process only.
+    :param pause: called every few milliseconds; may raise.
     :returns: the pickle, the buffers that belong to it, and bytes and bytearrays that were left out of it, in order.
     :raises CannotTravel: when neither pickle nor cloudpickle can carry the value.
     """
+    with in_pieces.turns(pause) as turn:
+        try:
+            return _packed(value, False, without, turn)
+        except RAISED_BY_CLASSES as error:  # from a __reduce__ of theirs
+            first = error
+        try:
+            return _packed(value, True, without, turn)
+        except RAISED_BY_CLASSES:
+            raise CannotTravel(value, first) from first
+
+
+def _packed(value: Any, lenient: bool, without: tuple[type, ...], turn: Callable[[], None]) -> Packed:
     buffers: list[memoryview] = []
 
     def keep_in_pickle(buffer: pickle.PickleBuffer) -> bool:
         raw = buffer.raw()
-        if raw.nbytes < SMALLEST_BUFFER or len(buffers) >= MOST_BUFFERS:
+        if raw.nbytes < SMALLEST_BUFFER or len(buffers) >= parts.MOST_BUFFERS:
             return True
         buffers.append(raw)
         return False
 
-    try:
-        return _with_buffers(_dumps(value, keep_in_pickle, without=without), buffers)
-    except RAISED_BY_CLASSES as error:  # from a __reduce__ of theirs
-        first = error
-    buffers.clear()
-    try:
-        return _with_buffers(_dumps(value, keep_in_pickle, True, without), buffers)
-    except RAISED_BY_CLASSES:
-        raise CannotTravel(value, first) from first
-
-
-def _with_buffers(pickled: Sequence[Any], buffers: list[memoryview]) -> Packed:
-    if len(pickled) == 1 and not buffers:
-        return [pickled[0]]
-    pickle_itself: list[Any] = []
-    beside: list[Any] = []
-    places: list[int] = []
-    length = 0
-    for each in pickled:
-        piece = (
-            each.raw() if isinstance(each, pickle.PickleBuffer) else each if type(each) is bytes else memoryview(each)
-        )
-        if len(piece) >= SMALLEST_BYTES and len(buffers) + len(beside) < MOST_BUFFERS:
-            beside.append(piece)
-            places.append(length)
-        else:
-            pickle_itself.append(piece)
-            length += len(piece)
-    pickle_itself += [place.to_bytes(8, "little") for place in places]
-    pickle_itself += [_READ_ONLY if buffer.readonly else _WRITEABLE for buffer in buffers]
-    pickle_itself.append(_PART_OF_PICKLE * len(beside))
-    return [b"".join(pickle_itself), *buffers, *beside]
-
-
-def _dumps(
-    value: Any,
-    keep_in_pickle: Callable[[pickle.PickleBuffer], bool],
-    lenient: bool = False,
-    without: tuple[type, ...] = (),
-) -> list[Any]:
-    pieces = _Pieces()  # to which the pickler hands what is large as it is
-    pickler = _Pickler(pieces, protocol=5, buffer_callback=keep_in_pickle)
-    pickler.lenient, pickler.without = lenient, without
+    written = in_pieces.Pieces(turn)  # to which the pickler hands what is large as it is
+    kind = _PicklerOfTexts if in_pieces.has_long_text(value) else _Pickler
+    pickler = kind(written, protocol=5, buffer_callback=keep_in_pickle)
+    pickler.lenient, pickler.without, pickler.turn = lenient, without, turn
     pickler.dump(value)
-    return pieces
-
-
-class _Pieces(list[Any]):
-    """A file that keeps what is written to it in pieces."""
-
-    write = list.append
+    texts = pickler.texts if isinstance(pickler, _PicklerOfTexts) else []
+    return parts.laid_out(written.pieces, buffers, texts, turn)
 
 
 def why_not(value: Any, given: Sequence[Any]) -> str | None:
@@ -225,6 +210,7 @@ def why_not(value: Any, given: Sequence[Any]) -> str | None:
     :param given: objects of which it is known that they can, and which are not looked into.
     """
     pickler = _Pickler(io.BytesIO(), protocol=5, buffer_callback=lambda _: False)
+    pickler.turn = lambda: None
     known = set(map(id, given))
     pickler.persistent_id = lambda each: "known" if id(each) in known else None
     try:
@@ -234,16 +220,17 @@ def why_not(value: Any, given: Sequence[Any]) -> str | None:
     return None
 
 
-def unpack(packed: Sequence[Any]) -> Any:
+def unpack(packed: Sequence[Any], pause: Callable[[], None] | None = None) -> Any:
     """Turn what `pack` made back into the value.
 
     :param packed: the pickle's bytes and its buffers, as bytes-like objects.
+    :param pause: called every few milliseconds; may raise.
     :returns: an equal value; its arrays can be written to if the originals could.
     :raises: one of `RAISED_BY_CLASSES`, above all ImportError and AttributeError for a class that is not there.
     """
-    if len(packed) == 1:
+    if len(packed) == 1 and (pause is None or shared_memory.nbytes(packed[0]) <= shared_memory.PIECE):
         return pickle.loads(packed[0])
-    return pickle.Unpickler(stream_of(packed), buffers=buffers_of(packed)).load()
+    return Unpacker().unpack(packed, pause)
 
 
 class Unpacker:
@@ -255,17 +242,20 @@ class Unpacker:
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], Any] = {}
 
-    def unpack(self, packed: Sequence[Any]) -> Any:
+    def unpack(self, packed: Sequence[Any], pause: Callable[[], None] | None = None) -> Any:
         """Do what `unpack` does.
 
         :param packed: the pickle's bytes and its buffers, as bytes-like objects.
+        :param pause: called every few milliseconds; may raise.
         """
-        return _Unpickler(stream_of(packed), self._found, buffers_of(packed)).load()
+        with in_pieces.turns(pause) as turn:
+            return _Unpickler(packed, self._found, turn).load()
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, stream: IO[bytes], found: dict[tuple[str, str], Any], buffers: list[Any]):
-        super().__init__(stream, buffers=buffers)
+    def __init__(self, packed: Sequence[Any], found: dict[tuple[str, str], Any], turn: Callable[[], None]):
+        stream, self._texts = parts.stream_of(packed, turn)
+        super().__init__(stream, buffers=parts.buffers_of(packed, turn))
         self._found = found
 
     def find_class(self, module: str, name: str) -> Any:
@@ -274,72 +264,8 @@ class _Unpickler(pickle.Unpickler):
             known = self._found[module, name] = super().find_class(module, name)
         return known
 
-
-def buffers_of(packed: Sequence[Any]) -> list[Any]:
-    """Return the buffers that belong to a pickle, for this process alone.
-
-    :param packed: what `pack` made, as bytes-like objects.
-    """
-    return [
-        _own(each, kind == _READ_ONLY)
-        for each, kind in zip(packed[1:], _kinds(packed), strict=True)
-        if kind != _PART_OF_PICKLE
-    ]
-
-
-def stream_of(packed: Sequence[Any]) -> IO[bytes]:
-    """Return a pickle as a file to read from, with what was left out of it in its place.
-
-    :param packed: what `pack` made, as bytes-like objects.
-    """
-    kinds = _kinds(packed)
-    beside = [
-        memoryview(part).cast("B") for part, kind in zip(packed[1:], kinds, strict=True) if kind == _PART_OF_PICKLE
-    ]
-    if not beside:
-        return io.BytesIO(packed[0])
-    head, segments, done = memoryview(packed[0]).cast("B"), list[memoryview](), 0
-    first = len(head) - len(kinds) - 8 * len(beside)
-    for number, part in enumerate(beside):
-        start = first + 8 * number
-        place = int.from_bytes(head[start : start + 8], "little")
-        segments += [head[done:place], part]
-        done = place
-    return io.BufferedReader(_Segments([*segments, head[done:first]]))
-
-
-class _Segments(io.RawIOBase):
-    """Bytes that lie in several places, as a file."""
-
-    def __init__(self, segments: Sequence[memoryview]):
-        self._left = [segment for segment in reversed(segments) if segment.nbytes]
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, target: Any) -> int:
-        if not self._left:
-            return 0
-        segment = self._left.pop()
-        count = min(len(target), len(segment))
-        target[:count] = segment[:count]
-        if count < len(segment):
-            self._left.append(segment[count:])
-        return count
-
-
-def _kinds(packed: Sequence[Any]) -> list[bytes]:
-    count = len(packed) - 1
-    last = bytes(memoryview(packed[0]).cast("B")[-count:]) if count else b""
-    return [last[place : place + 1] for place in range(count)]
-
-
-def _own(buffer: Any, read_only: bool) -> Any:
-    if isinstance(buffer, shared_memory.Mapped):
-        own = memoryview(buffer).cast("B")
-        return own.toreadonly() if read_only else own
-    # What comes off the wire is read-only, and shares its memory with other messages; a module may change its input in place.
-    return bytes(buffer) if read_only else bytearray(buffer)
+    def persistent_load(self, number: int) -> str:
+        return self._texts.text(number)
 
 
 def size(packed: Sequence[Any]) -> int:
@@ -478,6 +404,11 @@ def describe_error(error: BaseException, longest: int = 2000) -> str:
     :param longest: at most so many characters of its text.
     """
     name = type(error).__name__
+    before: BaseException | None = error
+    while isinstance(before, MemoryError):
+        before = before.__context__
+    if before is not None and before is not error:  # there was no memory left for its text, perhaps
+        name = f"{name}, after {describe_error(before, longest)}"
     try:
         text = str(error)
     except RAISED_BY_CLASSES:  # a message about an error must not break

@@ -40,14 +40,18 @@ class Watch:
     :param state: the Map.
     :param faults: is told what goes wrong.
     :param stop_deaf: stops an engine that nothing reaches any more, if that may be.
+    :param start_anew: starts engines as before a Map that finds none, if that may be, and raises `MapError` if it does not work.
     :ivar under_way: the chunks that are out, with the engine where it has begun, as they were when they were looked at.
     :ivar prepares: whether an engine is making the plan ready, for which the first time it starts VisTrails.
     """
 
-    def __init__(self, state: MapState, faults: Faults, stop_deaf: Callable[[Engine], None]):
+    def __init__(
+        self, state: MapState, faults: Faults, stop_deaf: Callable[[Engine], None], start_anew: Callable[[], None]
+    ):
         self._state = state
         self._faults = faults
         self._stop_deaf = stop_deaf
+        self._start_anew: Callable[[], None] | None = start_anew
         self._looked = float("-inf")
         self._alone_since: float | None = None
         self.under_way: tuple[ChunkProgress, ...] = ()
@@ -70,6 +74,8 @@ class Watch:
             self._state.overdue += [(now + STRAGGLE, message) for message in self._outstanding(each)[:1]]
         for each in joined:
             if each.standing is Standing.READY:
+                # Before its first chunk, with which it may die at once: so its answer shows that it lived until then.
+                self._greet(each, self._state.crew.send)
                 self._state.hungry[each.uuid] = each
             elif each.standing is not Standing.OUT:
                 self._state.send_errand(each)
@@ -159,10 +165,14 @@ class Watch:
             sender: Callable[..., Message | None] = self._state.crew.send
             if now > elsewhere:
                 sender = self._state.crew.knock_elsewhere
-            each.knock = sender(each, engine.greet, self._state.work.digest)
+            self._greet(each, sender)
             each.patience *= 2
-            if each.knock is not None:
-                self._state.knocks[each.knock.name] = each.knock
+
+    def _greet(self, each: Engine, sender: Callable[..., Message | None]) -> None:
+        """Send an engine what takes no time."""
+        each.knock = sender(each, engine.greet, self._state.work.digest)
+        if each.knock is not None:
+            self._state.knocks[each.knock.name] = each.knock
 
     def _find_lost(self, now: float) -> None:
         """Deal with what was sent before something that has been answered, and is not: it is lost, or what came of it."""
@@ -170,7 +180,7 @@ class Watch:
         self._state.overdue = [(at, message) for at, message in self._state.overdue if now <= at]
         for knock in due:
             each = knock.engine
-            lost = [message for message in self._outstanding(each) if message.sent <= knock.sent]
+            lost = [message for message in self._outstanding(each) if message.sent < knock.sent]
             if knock.is_elsewhere:
                 lost = [message for message in lost if not message.has_begun]
             if not lost or any(message.result.done() for message in lost):
@@ -221,10 +231,16 @@ class Watch:
         if self._state.crew.engines:
             self._alone_since = None
             if not self._state.crew.size:
-                what, out = self._state.source.what, self._state.crew.left_out.values()
+                what, crew = self._state.source.what, self._state.crew
+                out = [*crew.were_left_out, *crew.left_out.values()]
                 reasons = [complaints.cannot_run(each.name, what, each.why_out) for each in out]
                 raise MapError("\n".join(reasons))
         elif self._alone_since is None:
             self._alone_since = now
+            if not self._state.has_met_one and self._start_anew is not None:
+                # All of them had ended before this Map began, of which the hub has heard only now.
+                start_anew, self._start_anew = self._start_anew, None
+                start_anew()
+                self._alone_since = time.monotonic()
         elif now - self._alone_since > self._state.limits.no_engine:
             raise MapError(complaints.no_engine(self._state.limits.no_engine, self._state.progress))

@@ -67,6 +67,14 @@ _ENTRIES = ("__init__", *(name for kind in (Module, JobMixin) for name in vars(k
 def needs(functions: Iterable[Module]) -> str | None:
     """Return the name of the first module that needs VisTrails' window, or None if none does.
 
+    :param functions: the modules on FunctionPort, in a workflow that is being executed.
+    """
+    return next((str(each.name) for each, pipeline in executed(functions) if module_needs(each, pipeline)), None)
+
+
+def executed(functions: Iterable[Module]) -> Iterator[tuple[Any, Any]]:
+    """Give the modules that run for each element, as VisTrails stores them, with the pipelines that they are in.
+
     :param functions: the modules on FunctionPort, in a workflow that is being executed. Groups and subworkflows are searched
         through, and what only they run, such as the branches of an If.
     """
@@ -77,12 +85,9 @@ def needs(functions: Iterable[Module]) -> str | None:
         if pipeline is None or module in seen:
             continue  # a preset's constant, or a module seen before
         seen.add(module)
-        found = _among([pipeline.modules[module.moduleInfo["moduleId"]]], pipeline)
-        if found is not None:
-            return found
+        yield from _with_inner([pipeline.modules[module.moduleInfo["moduleId"]]], pipeline)
         upstream = [connector.obj for connectors in module.inputPorts.values() for connector in connectors]
         waiting += [each for each in upstream if not getattr(each, "computed", True)] if not module.computed else []
-    return None
 
 
 def has_breakpoint(modules: Iterable[Any]) -> bool:
@@ -96,15 +101,12 @@ def has_breakpoint(modules: Iterable[Any]) -> bool:
     )
 
 
-def _among(modules: Iterable[Any], pipeline: Any) -> str | None:
+def _with_inner(modules: Iterable[Any], pipeline: Any) -> Iterator[tuple[Any, Any]]:
     for module in modules:
         if module.is_group() or module.is_abstraction():
-            found = _among(module.pipeline.module_list, module.pipeline)
-            if found is not None:
-                return found
-        elif module_needs(module, pipeline):
-            return str(module.name)
-    return None
+            yield from _with_inner(module.pipeline.module_list, module.pipeline)
+        else:
+            yield module, pipeline
 
 
 def module_needs(module: Any, pipeline: Any) -> bool:

@@ -26,7 +26,7 @@ class Work:
     """What is to be run.
 
     :ivar plan: the plan, packed.
-    :ivar digest: the plan's digest, by which engines know it.
+    :ivar digest: the plan's digest, or another name by which engines know it, see `plan_names`.
     :ivar environment: describes this VisTrails to an engine that has none yet, see `needs.environment`; empty where none is needed.
     :ivar run_info: what engines must know of this run; see `plan.make_run`.
     :ivar indices: the elements to run, each once, in the order in which they are to begin: any of the source's.

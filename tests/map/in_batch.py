@@ -103,7 +103,7 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str], t
     finally:
         process.kill()
         for reader, (ours, _) in zip(readers, ends, strict=True):
-            reader.join(30)
+            reader.join(240)
             os.close(ours)
     errors = texts[1].decode("utf-8", "backslashreplace")
     # The end: whatever the workflow prints may be long.

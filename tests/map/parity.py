@@ -714,8 +714,21 @@ def both(flow: Flow | Callable[[str], Flow], how: str = "logged", **more: Any) -
             pair.append(seen)
             continue
         made = flow(side) if callable(flow) else flow
-        pair.append(Stage(side, how).run(made, **more))
+        with nothing_kept():
+            pair.append(Stage(side, how).run(made, **more))
     return pair[0], pair[1]
+
+
+@contextlib.contextmanager
+def nothing_kept() -> Iterator[None]:
+    """Have nothing kept of earlier runs: where one failed, and an element took long enough, it would be taken from there."""
+    plain = kept.folder
+    with tempfile.TemporaryDirectory() as folder:
+        kept.folder = lambda: Path(folder) / "results"
+        try:
+            yield
+        finally:
+            kept.folder = plain
 
 
 @contextlib.contextmanager

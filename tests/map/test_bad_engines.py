@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from test_histories import Simulation
@@ -56,6 +56,22 @@ def test_the_map_fails_when_no_engine_is_left_that_can_run_it(simulation: Simula
         simulation.run(range(10))
     assert str(error.value).count("cannot run this Map: it has Parallel Flow 0.9.") == 2
     assert simulation.outcomes.warnings == []
+
+
+def test_engines_that_were_left_out_and_have_gone_since_are_named_with_the_last_one(simulation: Simulation) -> None:
+    world = simulation.world
+    world.costs.update(dict.fromkeys(range(50), 0.2))
+    for place, reason in enumerate(("it lacks the package 'x'", "it has Parallel Flow 0.9")):
+        world.join().refusal = reason
+        world.after(3.0, lambda place=place: world.unregister(world.engines[place]))
+    world.after(4.0, lambda: setattr(world.join(), "refusal", "it is too small"))
+    good = world.join()
+    world.after(8.0, lambda: world.unregister(good))
+    with pytest.raises(MapError) as error:
+        simulation.run(range(50))
+    said = str(error.value)
+    for reason in ("it lacks the package 'x'", "it has Parallel Flow 0.9", "it is too small"):
+        assert reason in said
 
 
 @pytest.mark.parametrize("what", ["this Filter", "this exploration", "parallel_map"])
@@ -217,6 +233,52 @@ def test_all_engines_that_die_of_the_plan_end_the_map_at_once(simulation: Simula
     with pytest.raises(MapError, match="The only engine died"):
         simulation.run(range(10))
     assert world.now < before + 5
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_engines_that_had_all_ended_before_are_replaced_and_blame_nothing(simulation: Simulation, count: int) -> None:
+    world = simulation.world
+    before = [world.join() for _ in range(count)]
+    assert simulation.run(range(100)) == squares(100)  # they hold the plan now
+    for each in before:
+        world.kill(each)  # of which the hub hears later
+
+    def start(called_off: Callable[[], bool]) -> None:
+        assert not world.engines
+        assert not called_off()
+        world.join()
+
+    simulation.start = start
+    simulation.outcomes.values.clear()
+    assert simulation.run(range(100)) == squares(100)
+    assert world.engines.keys() == {count}
+    # Those that are started die of it: there are no others.
+    world.killers.update(range(100))
+    with pytest.raises(MapError, match="The only engine died"):
+        simulation.run(range(100))
+
+
+def test_an_engine_that_ended_while_it_got_ready_for_an_earlier_map_blames_nothing(simulation: Simulation) -> None:
+    world = simulation.world
+    before = [world.join() for _ in range(2)]
+    before[1].prepares_for = 30.0
+    assert simulation.run(range(100)) == squares(100)
+    for each in before:
+        world.kill(each)
+    simulation.start = lambda _: world.join()
+    simulation.outcomes.values.clear()
+    assert simulation.run(range(100)) == squares(100)
+
+
+def test_a_map_without_engines_fails_as_starting_some_does(simulation: Simulation) -> None:
+    simulation.world.kill(simulation.world.join())
+
+    def start(called_off: Callable[[], bool]) -> None:
+        raise MapError("None are to be started.")
+
+    simulation.start = start
+    with pytest.raises(MapError, match=r"None are to be started\."):
+        simulation.run(range(10))
 
 
 def test_an_element_that_kills_two_engines_is_to_blame(simulation: Simulation) -> None:

@@ -9,7 +9,7 @@ from vistrails.core.modules.basic_modules import PythonSource
 from vistrails.core.modules.sub_module import Group
 from vistrails.core.modules.vistrails_module import Module, NotCacheable
 
-from parallelflow.map import cacheable, shared_files, stand_ins
+from parallelflow.map import cacheable, shared_files, shared_sources, stand_ins
 
 
 class Never(NotCacheable, Module):
@@ -60,3 +60,12 @@ def test_modules_of_packages_that_keep_files_for_all_run_each_time(
     monkeypatch.setattr(cacheable, "_keep_files", {})
     monkeypatch.setattr(shared_files, "_sharers", {identifier})
     assert not cacheable.for_good(Module())
+
+
+def test_code_that_asks_for_vistrails_folder_runs_each_time(vistrails: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PythonSource, "compute", shared_sources._one_at_a_time(PythonSource.compute))
+    for code, for_good in {"o = 1": True, "open(default_dot_vistrails() + '/a')": False}.items():
+        module = PythonSource()
+        module.run_code("cache_this()")
+        monkeypatch.setattr(module, "force_get_input", lambda port, code=code: code)
+        assert cacheable.for_good(module) == for_good

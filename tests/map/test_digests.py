@@ -280,7 +280,7 @@ def test_a_digest_is_the_same_in_another_process_with_another_hash_seed() -> Non
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         assert done.returncode == 0, done.stderr

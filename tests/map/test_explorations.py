@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 
 import parity_values
 import pytest
+from test_parity_exports import exported
 from vistrails.core.db.locator import UntitledLocator
 from vistrails.core.interpreter.cached import CachedInterpreter
 from vistrails.core.paramexplore.function import PEFunction
@@ -46,6 +50,7 @@ class Seen:
     :ivar log: by cell, its parameters and what was executed: name, how it ended, whether taken from the cache, and whether there.
     :ivar warned: what the user was told.
     :ivar ran: what modules noted.
+    :ivar printed: what was on standard output.
     """
 
     kept: list[Any] = field(default_factory=list)
@@ -53,6 +58,7 @@ class Seen:
     log: list[tuple[str, list[tuple[str, int, int, bool]]]] = field(default_factory=list)
     warned: list[str] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
+    printed: str = ""
 
 
 class Explorer:
@@ -124,7 +130,9 @@ class Explorer:
         client = kind(controller, explore(controller, exploration))
         client.warn = seen.warned.append  # type: ignore[method-assign]
         before = len(controller.log.workflow_execs)
-        run(client, seen)
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            run(client, seen)
+        seen.printed = output.getvalue()
         for execution in controller.log.workflow_execs[before:]:
             notes = {note.key: note.value for note in execution.annotations}
             seen.log.append((notes.get(PARAMETERS_KEY, ""), sorted(map(_said, execution.item_execs))))
@@ -176,8 +184,50 @@ def test_cells_get_what_they_get_in_vistrails_and_one_that_fails_leaves_the_othe
     assert len(ours.ran) == 6
     assert what(ours.log) == what(own.log)
     assert there(ours.log) == {"PythonSource", "ConcatenateString"}
+    assert ours.printed == own.printed
+    assert own.printed.splitlines() == ["sum 11", "sum 12", "sum 13", "sum 21", "sum 23"]
     assert ours.log[4][0] == "PythonSource.a = 2, PythonSource.b = 20"
     assert ours.warned == []
+
+
+def test_times_in_the_log_are_when_a_cells_modules_ran(explorer: Explorer) -> None:
+    flow = Flow()
+    now = "datetime.datetime.now()"
+    code = f"import time, datetime\nbegin = {now}\ntime.sleep(3)\no = (a, begin, {now})"
+    works = flow.python(code, {"a": "Integer"}, {"o": "Variant"}, presets={"a": "0"})
+    keeps = flow.parity("Keeps")
+    flow.connect(works, "o", keeps, "value")
+    controller = explorer.controller(flow)
+    seen = explorer.ours(controller, {(works, "a"): [1, 2, 3, 4]})
+    near = datetime.timedelta(seconds=2.9)  # a module takes longer
+    for cell, kept in zip(controller.log.workflow_execs, seen.kept, strict=True):
+        _, begin, end = kept["value"]
+        (there,) = [each for each in cell.item_execs if each.module_name == "PythonSource"]
+        assert begin - near <= there.ts_start <= begin
+        assert end <= there.ts_end <= end + near
+        assert cell.ts_end >= there.ts_end
+
+
+@pytest.mark.parametrize("kind", ["opm", "prov"])
+def test_what_vistrails_exports_of_it_is_the_same(explorer: Explorer, kind: str, tmp_path: Path) -> None:
+    flow = Flow()
+    adds = flow.python("o = a + 1", {"a": "Integer"}, {"o": "Integer"}, presets={"a": "0"})
+    mapped = flow.python("o = i + j", {"i": "Integer", "j": "Integer"}, {"o": "Integer"})
+    flow.connect(adds, "o", mapped, "j")
+    flow.connect(flow.map(mapped, "i", "o", "[1, 2]"), "Result", flow.parity("Keeps", cached=False), "value")
+    graphs = []
+    for run in (explorer.own, explorer.ours):
+        controller = explorer.controller(flow)
+        seen = run(controller, {(adds, "a"): (1, 2, 3)})
+        assert not seen.failed
+        assert len(seen.kept) == 3
+        pipeline, version = controller.current_pipeline, controller.current_version
+        graphs.append(exported(kind, controller.log, version, pipeline, tmp_path / "graph.xml"))
+    assert there(seen.log)
+    assert not [each for each in graphs if isinstance(each, tuple)], graphs
+    own, ours = (Counter(node.tag for node in graph.iter()) for graph in graphs)
+    assert ours == own
+    assert len(own) > 5
 
 
 def test_what_is_the_same_for_all_cells_runs_once_in_vistrails(explorer: Explorer) -> None:
@@ -204,7 +254,7 @@ def test_variables_groups_subworkflows_and_loops_are_as_in_vistrails(explorer: E
     adds = inner.python(explorer.adds(), {"a": "Integer", "b": "Integer"}, {"o": "Integer"})
     inner.inputs, inner.outputs = {"a": (adds, "a"), "b": (adds, "b")}, {"o": (adds, "o")}
     flow = Flow()
-    variable = flow.add("Integer", {"value": "0"}, annotations={"__vistrail_var__": "known"})
+    variable = flow.add("Integer", {"value": ""}, annotations={"__vistrail_var__": "known"})  # as VisTrails makes it
     explored_variable = flow.add("Integer", {"value": "0"}, annotations={"__vistrail_var__": "explored"})
     group = flow.group(inner, {"a": "1"})
     sub = flow.subworkflow("explored_sub", inner)
@@ -314,7 +364,9 @@ def test_where_nothing_can_run_on_engines_it_says_why_and_runs_as_in_vistrails(e
     assert there(ours.log) == set()
     (warning,) = ours.warned
     assert (
-        "'Keeps' has to run in VisTrails" if reason == "window" else "'PythonSource' computes cannot be sent"
+        "'Keeps' has to run in VisTrails"
+        if reason == "window"
+        else "'PythonSource' computes cannot be sent to VisTrails: the value on port 'l': a value of type lock cannot be pickled"
     ) in warning
 
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import psutil
 import pytest
-from helpers import listener_at, until
+from helpers import LONG, Watch, command_line, listener_at, until
+from meeting import marked, together
 from vistrails.core.interpreter.base import AbortExecution
 from vistrails.core.interpreter.noncached import Interpreter
 from vistrails.core.utils import DummyView
@@ -27,6 +28,8 @@ from workflows import OURS, Flow
 
 from parallelflow.cluster import Session, profile
 from parallelflow.cluster import session as session_module
+from parallelflow.cluster.started import Started
+from parallelflow.cluster.tree import lives
 from parallelflow.map import (
     breaking_off,
     crew,
@@ -62,7 +65,7 @@ class View(DummyView):
     def __init__(self, action: Callable[[], None] | None = None, at: float = 0.0):
         self.action, self.at = action, at
         self.fractions: list[float] = []
-        self.aborted_at: float | None = None
+        self.aborted: Watch | None = None
 
     def set_module_progress(self, module_id: int, progress: float = 0.0) -> None:
         self.fractions.append(progress)
@@ -71,17 +74,21 @@ class View(DummyView):
             action()
 
     def cancel(self) -> None:
-        self.aborted_at = time.monotonic()
+        self.aborted = Watch()
         raise AbortExecution
 
 
 class Outcome:
     """What a Map came to."""
 
-    def __init__(self, results: list[Any], errors: dict[int, Any], seconds: float):
+    def __init__(self, results: list[Any], errors: dict[int, Any], watch: Watch):
         self.results = results[0] if results else None
         self.errors = errors
-        self.seconds = seconds
+        self.watch = watch.stop()
+
+    def within(self, seconds: float) -> bool:
+        """Whether it took no longer, but for what a busy machine made it wait."""
+        return self.watch.within(seconds)
 
     @property
     def message(self) -> str:
@@ -93,10 +100,10 @@ def run_map(source: str, elements: list[Any], view: DummyView | None = None) -> 
     flow = Flow()
     function = flow.python(source, {"i": "Variant"}, {"o": "Variant"})
     flow.map(function, "i", "o", repr(elements))
-    started = time.monotonic()
+    watch = Watch()
     with intercept_result(Map, "Result") as results:
         done = Interpreter.get().execute(flow.build(OURS), view=view or DummyView())
-    return Outcome(results, done.errors, time.monotonic() - started)
+    return Outcome(results, done.errors, watch)
 
 
 def start_vistrails(session: Session) -> None:
@@ -125,7 +132,7 @@ def part_of_controller(session: Session, name: str) -> psutil.Process:
 
 def until_written(folder: Path, count: int) -> None:
     """Wait until elements have left `count` files in a folder, or too long: what is to be done then ends the run."""
-    deadline = time.monotonic() + WITHIN
+    deadline = time.monotonic() + LONG
     while time.monotonic() < deadline and len(list(folder.iterdir())) < count:
         time.sleep(0.01)
 
@@ -143,16 +150,10 @@ def once_written(folder: Path, count: int, action: Callable[[], None]) -> Iterat
     try:
         yield
     finally:
-        thread.join(WITHIN)
+        thread.join(LONG)
 
 
 SLOW = "import time\ntime.sleep(0.1)\no = i * i"
-MARK = "import os, time, pathlib\npathlib.Path({folder!r}, '%s-%s' % (i, os.getpid())).touch()\n"
-
-
-def marked(folder: Path, rest: str) -> str:
-    """Source that leaves a file for each run of an element, named element-pid, before the rest."""
-    return MARK.format(folder=str(folder)) + rest
 
 
 @pytest.fixture
@@ -169,13 +170,13 @@ def test_a_map_survives_the_death_of_one_of_two_engines(
     start_vistrails(session)
     victim = engine_pids(session)[0]
     with once_written(marks, 6, lambda: os.kill(victim, signal.SIGKILL)):
-        outcome = run_map(marked(marks, SLOW), list(range(40)))
+        outcome = run_map(together(marks, SLOW), list(range(40)))
     assert outcome.errors == {}
     assert outcome.results == [i * i for i in range(40)]
-    assert outcome.seconds < WITHIN
+    assert outcome.within(WITHIN)
     runs = Counter(path.name.split("-")[0] for path in marks.iterdir())
     assert len(runs) == 40
-    assert sum(runs.values()) <= 41  # the one that ran on the dead engine
+    assert sum(runs.values()) <= 42  # what ran on the dead engine, and what it had not sent yet
     assert run_map(SLOW, [1, 2, 3]).results == [1, 4, 9]
 
 
@@ -195,14 +196,12 @@ def test_a_map_survives_the_death_of_an_engine_that_starts_vistrails(
     outcome = run_map(SLOW, list(range(20)))
     assert outcome.errors == {}
     assert outcome.results == [i * i for i in range(20)]
-    assert not psutil.pid_exists(victim)
-    assert outcome.seconds < WITHIN
+    until(lambda: not psutil.pid_exists(victim))
+    assert outcome.within(WITHIN)
     # What it had begun is removed by the next engine.
-    for left in Path(tempfile.gettempdir()).glob("parallelflow_vistrails_*"):
-        os.utime(left, (0, 0))
     session.start_engines(1)
     session.client()[-1].apply_sync(engine_vistrails.start, pickle.loads(needs.environment()))
-    assert not list(Path(tempfile.gettempdir()).glob("parallelflow_vistrails_*"))
+    until(lambda: not list(Path(tempfile.gettempdir()).glob("parallelflow_vistrails_*")))
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["engines without the plan", "engines with the plan"])
@@ -215,7 +214,7 @@ def test_a_failure_is_reported_without_waiting_for_later_elements(session: Sessi
     outcome = run_map(source, list(range(50)))
     assert "not this one" in outcome.message
     assert "element 0 (0)" in outcome.message
-    assert outcome.seconds < WITHIN
+    assert outcome.within(WITHIN)
     assert len(list(marks.iterdir())) <= 4  # what waited was dropped
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
 
@@ -227,11 +226,11 @@ def test_a_map_that_loses_all_engines_ends_with_an_error_and_the_next_run_works(
 
     start_vistrails(session)
     with once_written(marks, 6, kill):
-        outcome = run_map(marked(marks, SLOW), list(range(60)))
+        outcome = run_map(together(marks, SLOW), list(range(200)))
     assert "2 engines died one after the other while they ran this Map" in outcome.message
     assert outcome.message.count("was killed by signal 9") == 2
-    assert "of 60 elements were done" in outcome.message
-    assert outcome.seconds < WITHIN
+    assert "of 200 elements were done" in outcome.message
+    assert outcome.within(WITHIN)
     assert run_map(SLOW, [1, 2, 3]).results == [1, 4, 9]
 
 
@@ -258,7 +257,7 @@ def test_a_map_that_loses_its_controller_ends_within_its_time_and_the_next_run_w
     start_vistrails(session)
     with once_written(marks, 6, kill):
         outcome = run_map(marked(marks, SLOW), list(range(200)))
-    assert outcome.seconds < WITHIN
+    assert outcome.within(WITHIN)
     if part == "the hub" and not outcome.errors:
         # The schedulers need no hub to finish what they have.
         assert outcome.results == [i * i for i in range(200)]
@@ -277,10 +276,10 @@ def test_an_engine_that_is_stopped_and_continued_does_no_harm(session: Session, 
 
     start_vistrails(session)
     with once_written(marks, 6, stop_for_a_while):
-        outcome = run_map(marked(marks, SLOW), list(range(40)))
+        outcome = run_map(together(marks, SLOW), list(range(40)))
     assert outcome.errors == {}
     assert outcome.results == [i * i for i in range(40)]
-    assert outcome.seconds < WITHIN
+    assert outcome.within(WITHIN)
 
 
 def test_engines_that_are_stopped_for_good_are_given_up(session: Session, marks: Path) -> None:
@@ -292,10 +291,10 @@ def test_engines_that_are_stopped_for_good_are_given_up(session: Session, marks:
 
     start_vistrails(session)
     with once_written(marks, 3, stop):
-        outcome = run_map(marked(marks, SLOW), list(range(40)))
+        outcome = run_map(together(marks, SLOW), list(range(200)))
     assert "2 engines died one after the other while they ran this Map" in outcome.message
     assert "is gone while it ran element" in outcome.message  # nobody knows how
-    assert outcome.seconds < WITHIN
+    assert outcome.within(WITHIN)
 
 
 def test_an_element_that_kills_its_engine_is_named_and_not_tried_a_third_time(session: Session, marks: Path) -> None:
@@ -310,7 +309,25 @@ def test_an_element_that_kills_its_engine_is_named_and_not_tried_a_third_time(se
     assert one != other
     assert len(list(marks.glob("7-*"))) == 2
     assert {int(path.name.split("-")[0]) for path in marks.iterdir()} >= set(range(7))
-    assert outcome.seconds < 2 * WITHIN  # two deaths, each noticed by itself
+    assert outcome.within(2 * WITHIN)  # two deaths, each noticed by itself
+
+
+def test_engines_that_were_killed_just_before_a_map_are_replaced_and_blame_nothing(session: Session) -> None:
+    source, seen = "import os\no = (i + 1, os.getpid())", set[int]()
+
+    def both_hold_the_plan() -> bool:
+        seen.update(pid for _, pid in run_map(source, list(range(20))).results)
+        return len(seen) == 2
+
+    until(both_hold_the_plan)  # one may still get ready for it when the other has run all elements
+    old = {process.pid for process in session.state().processes}
+    for pid in engine_pids(session):
+        os.kill(pid, signal.SIGKILL)
+    # The hub has not heard of it yet.
+    outcome = run_map(source, [1, 2, 4])
+    assert outcome.errors == {}
+    assert [number for number, _ in outcome.results] == [2, 3, 5]
+    assert len({*engine_pids(session)} - old) == 2
 
 
 def test_an_engine_that_joins_in_the_middle_gets_work(session: Session, marks: Path) -> None:
@@ -321,11 +338,12 @@ def test_an_engine_that_joins_in_the_middle_gets_work(session: Session, marks: P
         thread.start()
         threads.append(thread)
 
-    # Slow until all three work, so that none comes too late.
-    engines = "len({name.split('-')[1] for name in os.listdir(" + repr(str(marks)) + ")})"
+    # Elements wait until all three work, so that none comes too late.
+    waits = "\n    ".join(together(marks, "", engines=3).splitlines())
+    source = f"{marked(marks, 'if i > 8:')}\n    {waits}\no = i * i"
     with once_written(marks, 6, join):
-        outcome = run_map(marked(marks, f"time.sleep(0.1 if {engines} < 3 else 0)\no = i * i"), list(range(1000)))
-    threads[0].join(WITHIN)
+        outcome = run_map(source, list(range(1000)))
+    threads[0].join(LONG)
     assert outcome.results == [i * i for i in range(1000)]
     assert len({path.name.split("-")[1] for path in marks.iterdir()}) == 3
 
@@ -346,8 +364,8 @@ def test_cancel_gives_control_back_within_two_seconds_and_the_next_run_works(
 
     with once_written(marks, 2, cancel_when_running):
         outcome = run_map(marked(marks, element), list(range(100)), view)
-    assert view.aborted_at is not None
-    assert time.monotonic() - view.aborted_at < 2.0
+    assert view.aborted is not None
+    assert view.aborted.within(2.0)
     assert outcome.results is None
     again = run_map("o = i + 1", [1, 2, 3])
     assert again.results == [2, 3, 4]
@@ -363,8 +381,8 @@ def test_cancel_twice_in_a_row_works(session: Session, marks: Path) -> None:
 
         with once_written(marks, count, cancel_when_running):
             run_map(marked(marks, f"time.sleep({60 + count})\no = i"), list(range(count * 100, count * 100 + 10)), view)
-        assert view.aborted_at is not None
-        assert time.monotonic() - view.aborted_at < 2.0
+        assert view.aborted is not None
+        assert view.aborted.within(2.0)
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
 
 
@@ -378,11 +396,11 @@ def run_loop(source: str, elements: list[Any], folder: Path, view: DummyView | N
     )
     flow.connect(numbers, "o", loops, "i")
     flow.connect(loops, "o", writes, "i")
-    started = time.monotonic()
+    watch = Watch()
     done = Interpreter.get().execute(flow.build(OURS), view=view or DummyView())
     found = [json.loads(results.read_text())] if results.exists() else []
     results.unlink(missing_ok=True)
-    return Outcome(found, done.errors, time.monotonic() - started)
+    return Outcome(found, done.errors, watch)
 
 
 def test_a_marked_loop_survives_the_death_of_an_engine_and_can_be_cancelled(
@@ -392,11 +410,11 @@ def test_a_marked_loop_survives_the_death_of_an_engine_and_can_be_cancelled(
     start_vistrails(session)
     victim = engine_pids(session)[0]
     with once_written(marks, 6, lambda: os.kill(victim, signal.SIGKILL)):
-        outcome = run_loop(marked(marks, SLOW), list(range(30)), tmp_path)
+        outcome = run_loop(together(marks, SLOW), list(range(30)), tmp_path)
     assert outcome.errors == {}
     assert outcome.results == [i * i for i in range(30)]
     ran = len(list(marks.iterdir()))
-    assert 30 <= ran <= 31  # the one that ran on the dead engine
+    assert 30 <= ran <= 32  # what ran on the dead engine, and what it had not sent yet
     view = View()
 
     def cancel_when_running() -> None:
@@ -404,8 +422,8 @@ def test_a_marked_loop_survives_the_death_of_an_engine_and_can_be_cancelled(
 
     with once_written(marks, ran + 1, cancel_when_running):
         outcome = run_loop(marked(marks, "time.sleep(3600)\no = i"), list(range(100, 200)), tmp_path, view)
-    assert view.aborted_at is not None
-    assert time.monotonic() - view.aborted_at < WITHIN  # it did not run in VisTrails after all
+    assert view.aborted is not None
+    assert view.aborted.within(WITHIN)  # it did not run in VisTrails after all
     assert outcome.results is None
     assert len(list(marks.iterdir())) <= ran + 3  # what waited was dropped, but for what began before it heard
     assert run_loop("o = i + 1", [1, 2, 3], tmp_path).results == [2, 3, 4]
@@ -437,12 +455,14 @@ def test_what_begins_after_all_although_it_was_to_be_dropped_is_interrupted_too(
 
     with once_written(marks, 2, cancel_when_running):
         run_map(marked(marks, "time.sleep(3600)"), list(range(100)), view)
-    assert view.aborted_at is not None
-    assert time.monotonic() - view.aborted_at < 2.0
-    assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
-    assert len(list(marks.iterdir())) == 4  # those that waited behind the first
+    assert view.aborted is not None
+    assert view.aborted.within(2.0)
+    until(lambda: len(list(marks.iterdir())) == 4)  # those that waited behind the first
+    both = marks.parent / "both"
+    both.mkdir()
+    assert run_map(together(both, "o = i + 1"), [1, 2, 3]).results == [2, 3, 4]
     for thread in late:
-        thread.join(WITHIN)
+        thread.join(LONG)
 
 
 def test_what_does_not_end_in_time_is_still_interrupted_afterwards(
@@ -469,20 +489,31 @@ def test_an_element_that_an_interrupt_misses_is_interrupted_again(session: Sessi
     element = f"{deaf}signal.signal(signal.SIGINT, before)\ntime.sleep(3600)"
     with once_written(marks, 2, cancel_when_running):
         run_map(marked(marks, element), list(range(100)), view)
-    assert view.aborted_at is not None
-    assert time.monotonic() - view.aborted_at < 2.0
+    assert view.aborted is not None
+    assert view.aborted.within(2.0)
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
 
 
 def test_what_an_engine_computes_that_is_stopped_is_computed_elsewhere(session: Session, marks: Path) -> None:
-    number, identity = next(iter(session.client()._engines.items()))
-    engine = session.processes.engines()[identity]
+    stopped: list[Started] = []
+
+    def stop() -> None:
+        """Stop the engine that runs the last element, which does not end there."""
+        (mark,) = marks.glob("5-*")
+        (engine,) = [each for each in session.state().engines if each.pid == int(mark.name.split("-")[1])]
+        stopped.append(session.processes.engines()[session.client()._engines[engine.id]])
+        session.stop_engines([engine.id])
+
     start_vistrails(session)
-    with once_written(marks, 6, lambda: session.stop_engines([number])):
-        outcome = run_map(marked(marks, "time.sleep(0.1 if i < 4 else 3.0)\no = i * i"), list(range(6)))
+    last = f"len([name for name in os.listdir({str(marks)!r}) if name.startswith('5-')])"
+    wait = f"end = time.monotonic() + {LONG}\nwhile i == 5 and {last} < 2 and time.monotonic() < end:\n    time.sleep(0.02)\n"
+    with once_written(marks, 6, stop):
+        outcome = run_map(marked(marks, f"{wait}time.sleep(0.1)\no = i * i"), list(range(6)))
     assert outcome.errors == {}
     assert outcome.results == [i * i for i in range(6)]
-    assert engine.exit_status not in (None, -signal.SIGKILL)  # it ended by itself
+    (engine,) = stopped
+    until(lambda: session.state() and engine.exit_status is not None)
+    assert engine.exit_status != -signal.SIGKILL  # it ended by itself
     assert len(list(marks.iterdir())) == 7  # one element began on both
 
 
@@ -491,7 +522,7 @@ def test_an_element_that_interrupts_itself_fails_as_in_the_serial_map(session: S
     outcome = run_map(source, list(range(6)))
     assert "Interrupted by user" in outcome.message
     assert "element 3 (3)" in outcome.message
-    assert outcome.seconds < WITHIN
+    assert outcome.within(WITHIN)
     assert len(list(marks.glob("3-*"))) <= 2
 
 
@@ -506,7 +537,7 @@ def test_engines_whose_nannies_are_gone_are_stopped_when_they_cannot_be_interrup
 ) -> None:
     monkeypatch.setattr(breaking_off, "OBEY_TIMEOUT", 1.0)
     engines = [psutil.Process(pid) for pid in engine_pids(session)]
-    nannies = [child for engine in engines for child in engine.children() if "nanny" in " ".join(child.cmdline())]
+    nannies = [child for engine in engines for child in engine.children() if "nanny" in " ".join(command_line(child))]
     assert len(nannies) == 2
     view = View()
 
@@ -517,10 +548,9 @@ def test_engines_whose_nannies_are_gone_are_stopped_when_they_cannot_be_interrup
 
     with once_written(marks, 2, cancel_without_nannies):
         run_map(marked(marks, "time.sleep(3600)"), list(range(100)), view)
-    assert view.aborted_at is not None
-    assert time.monotonic() - view.aborted_at < 2.0
-    psutil.wait_procs(engines, WITHIN)
-    assert not any(engine.is_running() for engine in engines)
+    assert view.aborted is not None
+    assert view.aborted.within(2.0)
+    until(lambda: not any(map(lives, engines)))
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
 
 
@@ -537,7 +567,7 @@ def test_an_engine_that_hangs_while_it_gets_ready_does_not_make_later_runs_wait(
 
 
 def test_engines_that_get_ready_after_cancel_are_not_taken_for_hanging(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     look = watch.Watch.look
 
@@ -547,24 +577,33 @@ def test_engines_that_get_ready_after_cancel_are_not_taken_for_hanging(
             raise AbortExecution
 
     monkeypatch.setattr(delay, "__module__", "__main__")  # travels as it is, not by its name
-    session.client()[:].apply_sync(delay, 2.0)
+    session.client()[:].apply_sync(delay, LONG, str(tmp_path / "go on"))
     monkeypatch.setattr(watch.Watch, "look", cancel)
     assert run_map("o = i", [1, 2, 3]).results is None
     unfinished = experience.of(session.client()).unfinished
     assert unfinished
+    (tmp_path / "go on").touch()
     monkeypatch.setattr(watch.Watch, "look", look)
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
     until(lambda: not unfinished)
 
 
-def delay(seconds: float) -> None:
-    """Have plans get ready only after some time; runs on an engine."""
+def delay(seconds: float, file: str = "") -> None:
+    """Have plans get ready only after some time, or when there is a file; runs on an engine."""
+    import os
     import time
 
     from parallelflow.map import engine
 
     make_ready = engine._make_ready
-    engine._make_ready = lambda *arguments: (time.sleep(seconds), make_ready(*arguments))[1]
+
+    def late(*arguments: Any) -> Any:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not os.path.exists(file):
+            time.sleep(0.05)
+        return make_ready(*arguments)
+
+    engine._make_ready = late
 
 
 def test_an_engine_that_dies_in_the_moment_it_is_to_get_the_plan_does_no_harm(
@@ -586,22 +625,29 @@ def test_cancel_before_engines_are_ready_works(session: Session) -> None:
     view = View()
     view.action = view.cancel
     run_map("o = i", list(range(10)), view)
-    assert view.aborted_at is not None
-    assert time.monotonic() - view.aborted_at < 2.0
+    assert view.aborted is not None
+    assert view.aborted.within(2.0)
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
 
 
 def test_a_map_says_that_all_engines_are_busy_with_something_else_and_goes_on_when_they_are_not(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run_map("o = i", [1, 2])
     monkeypatch.setattr(execution, "_BUSY_AFTER", 0.5)
     said: list[str] = []
-    monkeypatch.setattr(execution.debug, "warning", said.append)
-    client = session.client()
-    asleep = client[:].apply_async(time.sleep, 3)
+    go = tmp_path / "go on"
+
+    def hear(text: str) -> None:
+        said.append(text)
+        if "busy with something else" in text:
+            go.touch()
+
+    monkeypatch.setattr(execution.debug, "warning", hear)
+    wait = f"end = time.monotonic() + {LONG}\nwhile not os.path.exists({str(go)!r}) and time.monotonic() < end: time.sleep(0.05)"
+    asleep = session.client()[:].execute(f"import os, time\n{wait}", block=False)
     assert run_map("o = i + 1", [1, 2, 3]).results == [2, 3, 4]
-    asleep.get(WITHIN)
+    asleep.get(LONG)
     assert len([text for text in said if "busy with something else" in text]) == 1
 
 
@@ -609,6 +655,6 @@ def test_progress_is_reported_while_elements_run(session: Session) -> None:
     view = View()
     outcome = run_map(SLOW, list(range(20)), view)
     assert outcome.results == [i * i for i in range(20)]
-    assert len(view.fractions) >= 10 * outcome.seconds / 2  # twice as seldom as promised, for a busy machine
+    assert outcome.within(2 * len(view.fractions) / 10)  # twice as seldom as promised, for a busy machine
     assert view.fractions == sorted(view.fractions)
     assert view.fractions[-1] == 1.0

@@ -15,7 +15,7 @@ from parallelflow.map.file_contents import NOT_THERE, digest_of, is_still
 
 def settle(path: Path) -> None:
     """Wait until a file has not just been written to any more, as its file system's times tell."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while file_contents._is_racy(os.stat(path)):
         assert time.monotonic() < end, "the file stayed as if it had just been written to"
         time.sleep(0.005)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from typing import Any
 
 import pytest
 from helpers import until
 from ipyparallel.client.futures import MessageFuture
 
+from parallelflow import api
+from parallelflow.cluster import Session, profile
+from parallelflow.cluster import session as session_module
 from parallelflow.map import forgetting
 from parallelflow.map.forgetting import Forgetting
 
@@ -35,35 +38,28 @@ class Client:
         return answer
 
 
-def until_nobody_waits() -> None:
-    until(lambda: all(thread.name != "parallelflow-purge" for thread in threading.enumerate()))
+def asked(client: Client) -> list[list[str]]:
+    return [each["msg_ids"] for each in client.asked]
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    until_nobody_waits()
-    monkeypatch.setattr(forgetting, "_AGAIN", 0.01)
-    monkeypatch.setattr(forgetting, "_ANSWER_TIMEOUT", 0.1)
-
-
-def test_a_hub_that_has_not_heard_of_the_end_yet_is_asked_again() -> None:
-    client = Client("error", "error", "ok")
-    messages = Forgetting(client)
-    messages.add("one")
-    messages.add("two")
-    messages.forget(hub=True)
-    until_nobody_waits()
-    assert client.purged == ["one", "two"]
-    assert client.asked == 3 * [{"msg_ids": ["one", "two"], "engine_ids": []}]
+def test_what_a_hub_refuses_is_told_once_more_with_the_next() -> None:
+    # It refuses all of a request while it has not heard of the end of one.
+    client = Client("error", "error", "ok", "ok")
+    for name in ("one", "two", "three", "four"):
+        messages = Forgetting(client)
+        messages.add(name)
+        messages.forget(hub=True)
+    assert client.purged == ["one", "two", "three", "four"]
+    assert asked(client) == [["one"], ["one", "two"], ["two", "three"], ["four"]]
 
 
 def test_nobody_waits_for_a_hub_that_does_not_answer() -> None:
     client = Client()
     messages = Forgetting(client)
-    messages.add("one")
-    messages.forget(hub=True)
-    until_nobody_waits()
-    assert len(client.asked) == 1
+    for name in ("one", "two"):
+        messages.add(name)
+        messages.forget(hub=True)
+    assert asked(client) == [["one"], ["two"]]
 
 
 def test_a_hub_that_has_gone_is_not_asked() -> None:
@@ -82,3 +78,23 @@ def test_it_is_due_when_enough_has_come_together() -> None:
     assert messages.is_due
     messages.forget(hub=True)
     assert not messages.is_due
+
+
+def test_a_controller_that_keeps_a_record_of_tasks_has_little_in_it_afterwards(
+    own_session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = profile.create("default")
+    (folder / "ipcontroller_config.py").write_text('c = get_config()\nc.IPController.db_class = "DictDB"\n')
+    monkeypatch.setattr(session_module, "_session", own_session)
+    monkeypatch.setattr(forgetting, "EVERY", 4)
+    monkeypatch.setattr("parallelflow.map.chunks.TARGET_DURATION", 0.005)
+    client = own_session.client()
+    client[:].apply_sync(time.sleep, 0)
+    assert len(client.db_query({}, keys=["msg_id"])) == 2
+
+    def keeps_little() -> bool:
+        """What a busy hub has not heard of yet, it cannot forget."""
+        api.parallel_map(time.sleep, 100 * [0.01])
+        return len(client.db_query({}, keys=["msg_id"])) < 20
+
+    until(keeps_little)

@@ -159,17 +159,22 @@ def test_edits_that_change_nothing_of_what_runs_keep_a_plan(
 
 
 def test_a_saved_workflow_that_is_opened_again_has_the_same_plan(
-    digest_of: Any, tmp_path: Path, own_temporaries: None
+    identity_of: Any, tmp_path: Path, own_temporaries: None
 ) -> None:
     inner = chain("a", "b")
+    beside = inner.parity("Echo", {"text": "c"})
+    inner.connect(beside, "value", 1, "other")
+    inner.parity("Echo", {"text": "d"})
     flow = in_group(inner)
     controller = open_controller(flow.build(OURS))
-    own = digest_of(controller.current_pipeline)
+    own = identity_of(controller.current_pipeline)
     locator = FileLocator(str(tmp_path / "saved.vt"))
     controller.write_vistrail(locator)
     again = VistrailController(locator.load().vistrail, locator, auto_save=False)
     again.change_selected_version(again.vistrail.get_latest_version())
-    assert digest_of(again.current_pipeline) == own
+    found = identity_of(again.current_pipeline)
+    assert found.digest == own.digest
+    assert found.of_random(b"key", (1, 2), 3) == own.of_random(b"key", (1, 2), 3)
 
 
 def test_a_python_source_is_known_by_its_text_and_its_ports(digest_of: Any) -> None:
@@ -637,6 +642,23 @@ def test_random_numbers_make_a_key_of_seed_and_index(identity_of: Any) -> None:
     }
     assert len(keys | {key, other}) == 14
     assert known.of_random(key, (1, 2), 0) == known.of_random(key, (1, 2), 0)
+
+
+def test_in_which_order_modules_of_a_group_run_counts_for_random_numbers_only(identity_of: Any) -> None:
+    def two(turned: bool) -> Flow:
+        inner = Flow()
+        sources = {text: inner.parity("Echo", {"text": text}) for text in ("first", "second")}
+        both = inner.parity("Lists")
+        connections = [(sources["first"], "value", both, "value"), (sources["second"], "value", both, "other")]
+        for each in connections[:: -1 if turned else 1]:
+            inner.connect(*each)
+        inner.inputs["value"], inner.outputs["value"] = (sources["first"], "value"), (both, "all")
+        return in_group(inner)
+
+    straight, again, turned = (identity_of(two(each)) for each in (False, False, True))
+    assert straight.digest == again.digest == turned.digest
+    keys = [each.of_random(b"key", (1, None), 0) for each in (straight, again, turned)]
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_names_are_for_people(identity_of: Any) -> None:

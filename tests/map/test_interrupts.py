@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+from helpers import LONG
 
 from parallelflow.cluster import Session
 from parallelflow.map.interrupts import held_back
@@ -73,6 +74,6 @@ def test_an_engine_that_is_interrupted_while_it_answers_answers_and_can_be_inter
 ) -> None:
     monkeypatch.setattr(interrupted_while_it_answers, "__module__", "__main__")  # travels as it is, not by its name
     view = on_shared_cluster.client()[:]
-    assert set(view.apply_async(interrupted_while_it_answers).get(30)) == {"the answer"}
-    handlers = view.apply_async(signal.getsignal, signal.SIGINT).get(30)
+    assert set(view.apply_async(interrupted_while_it_answers).get(LONG)) == {"the answer"}
+    handlers = view.apply_async(signal.getsignal, signal.SIGINT).get(LONG)
     assert set(handlers) == {signal.default_int_handler}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import numpy
 import pytest
-from parity import Seen, Stage, all_of, value_difference
+from parity import Seen, Stage, View, all_of, value_difference
+from vistrails.core.interpreter.base import AbortExecution
 from workflows import Flow
 
 from parallelflow.map import experience, kept, progress
@@ -77,6 +79,17 @@ def test_only_what_is_new_in_a_list_runs(folder: Path) -> None:
     assert len(list(folder.iterdir())) == 2  # a run that has kept nothing leaves no file
 
 
+def test_one_of_a_thousand_is_changed_and_one_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "SHORTEST", 0.0)
+    monkeypatch.setattr(kept, "READING", math.inf)
+    elements = list(range(1000))
+    assert len(ran(run(flow(elements, "all", NOTES + "result = value * 2")))) == 1000
+    elements[617] = -617
+    seen = run(flow(elements, "all", NOTES + "result = value * 2"))
+    assert ran(seen) == ["-617"]
+    assert results(seen) == [2 * each for each in elements]
+
+
 def test_a_map_that_failed_goes_on_where_it_was_and_keeps_nothing_once_it_has_completed(folder: Path) -> None:
     failed = run(flow(range(40), source=FAILS))
     (_, _, message) = failed.errors[0]
@@ -98,6 +111,23 @@ def test_a_map_that_failed_goes_on_where_it_was_and_keeps_nothing_once_it_has_co
     assert len(ran(run(flow([1, 2], source=FAILS)))) == 2
 
 
+def test_a_map_that_was_cancelled_goes_on_where_it_was(folder: Path) -> None:
+    class Impatient(View):
+        def set_module_progress(self, number: int, fraction: float) -> None:
+            super().set_module_progress(number, fraction)
+            if fraction >= 0.4:
+                raise AbortExecution
+
+    cancelled = Stage("ours").run(flow(range(40)), view=Impatient())
+    assert not cancelled.outputs.get(1)
+    (listed,) = Store(folder, 0).listing()
+    assert listed.results >= 16
+    again = run(flow(range(40)))
+    assert results(again) == [2 * each for each in range(40)]
+    assert len(ran(again)) == 40 - listed.results
+    assert list(folder.iterdir()) == []
+
+
 def test_what_was_kept_for_good_is_used_by_a_map_that_keeps_until_it_has_completed(folder: Path) -> None:
     run(flow([1, 2, 3], "all"))
     assert ran(run(flow([1, 2, 3, 4]))) == ["4"]
@@ -106,8 +136,12 @@ def test_what_was_kept_for_good_is_used_by_a_map_that_keeps_until_it_has_complet
     assert len(list(folder.iterdir())) == 1
 
 
-def test_short_elements_and_those_that_no_result_can_be_kept_of_run_again(folder: Path) -> None:
-    assert len(ran(run(flow([1, 2], "all", NOTES + "result = value")))) == 2
+def test_short_elements_and_those_that_no_result_can_be_kept_of_run_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(kept, "SHORTEST", 60.0)  # nothing is short on a busy machine
+        assert len(ran(run(flow([1, 2], "all", NOTES + "result = value")))) == 2
     assert not folder.exists()
     wait = NOTES + "import time\ntime.sleep(0.06)\n"
     for source, kind in ((wait + "result = self", "Module"), (wait + "result = lambda: open(tally)", "Variant")):

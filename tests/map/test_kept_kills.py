@@ -51,7 +51,7 @@ class Sessions:
 
     def wait_for(self, count: int, session: Session) -> None:
         """Wait until so many elements have begun, or a session has ended."""
-        until(lambda: len(self.ran()) >= count or session.process.poll() is not None, 120)
+        until(lambda: len(self.ran()) >= count or session.process.poll() is not None)
 
     def kept(self) -> int:
         """How many results there are."""
@@ -88,12 +88,12 @@ class Session:
         """SIGKILL it."""
         self.process.kill()
         self.process.wait()
-        self._reader.join(30)
+        self._reader.join(240)
 
     def end(self) -> list[dict[str, Any]]:
         """Wait until it has ended by itself."""
-        self.process.wait(250)
-        self._reader.join(30)
+        self.process.wait(600)
+        self._reader.join(240)
         return self.said
 
 

@@ -111,6 +111,56 @@ def test_groups_are_taken_unless_they_draw_random_numbers() -> None:
         assert [ran(run(flow)), ran(run(flow))] == [2, 2]
 
 
+def a_group(source: str, subworkflow: str = "", **ports: str) -> tuple[Flow, Flow]:
+    """A Map over a PythonSource in a Group or a subworkflow, and what is in that."""
+    inner, flow = Flow(), Flow()
+    ports = {"value": "Variant", "tally": "String", **ports}
+    number = inner.python(source, ports, {"result": "Variant"})
+    inner.inputs.update(value=(number, "value"), tally=(number, "tally"))
+    inner.outputs["result"] = (number, "result")
+    made = flow.subworkflow(subworkflow, inner, {"tally": ""}) if subworkflow else flow.group(inner, {"tally": ""})
+    flow.map(made, "value", "result", "[1, 2]")
+    flow.specs[-1].presets.append(("KeepResults", "all"))
+    return flow, inner
+
+
+def test_all_that_is_in_a_group_or_subworkflow_decides_whether_it_is_taken(tmp_path: Path) -> None:
+    cached = LONG + NOTES + "result = value"
+    beside, inner = a_group(cached)
+    always = inner.parity("CountsAlways")
+    inner.connect(0, "result", always, "value")  # whose own result goes nowhere
+    for flow, again in (
+        (a_group(cached, "kept_cached")[0], 0),
+        (a_group(cached.removeprefix("cache_this()\n"), "kept_uncached")[0], 2),
+        (a_group(cached.replace("= value", "= __import__('random').random()"), "kept_random")[0], 2),
+        (a_group(f"{cached}\nif value == 2: self.is_cacheable = lambda *_: False")[0], 1),
+        (beside, 2),
+    ):
+        assert [ran(run(flow)), ran(run(flow))] == [2, again], flow
+    file, other = tmp_path / "file", tmp_path / "other"
+    file.write_text("one")
+    flow, inner = a_group(LONG + NOTES + "result = open(file.name).read()", file="File")
+    inner.specs[0].presets.append(("file", str(file)))
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+
+    def runs(text: str) -> None:
+        first, again = run(flow), run(flow)
+        assert [ran(first), ran(again), result(first), result(again)] == [2, 0, [text] * 2, [text] * 2]
+
+    runs("one")
+    file.write_text("two")
+    os.utime(file, ns=times)
+    runs("two")
+    other.write_text("new")
+    os.utime(other, ns=times)
+    other.replace(file)
+    runs("new")
+    other.write_text("its")
+    file.unlink()
+    file.symlink_to(other.name)
+    runs("its")
+
+
 def test_what_vistrails_would_not_cache_runs_each_time() -> None:
     plain = "import time\ntime.sleep(0.06)\n" + NOTES + "result = value"
     flows = groups(plain)

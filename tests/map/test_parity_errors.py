@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 from helpers import until
-from parity import TALLY, Seen, Stage, assert_same, both, differences, same_tallies
+from parity import Seen, Stage, assert_same, both, differences, same_tallies
 from workflows import CONTROL, Flow
 
 pytestmark = pytest.mark.usefixtures("parity")
@@ -510,9 +509,8 @@ def test_jobs_are_submitted_once_looked_after_and_fetched(grouped: bool, tmp_pat
     assert sorted(job[1]["result"] for job in ours.jobs) == [10, 20, 30]
 
 
-def _finish_when_started(path: Path) -> None:
-    until(lambda: "start" in TALLY.read_text())
-    time.sleep(1.0)  # so that the first look finds it running
+def _finish_when_asked(path: Path) -> None:
+    until(Path(f"{path}.asked").exists)  # so that the first look has found it running
     path.write_text("")
 
 
@@ -524,13 +522,12 @@ def test_without_a_window_vistrails_waits_for_jobs(tmp_path: Path) -> None:
     try:
         for side in ("serial", "ours"):
             (tmp_path / side).mkdir()
-            TALLY.write_text("")  # what is in it is of the run before
-            finisher = threading.Thread(target=_finish_when_started, args=[tmp_path / side / "done5"])
+            finisher = threading.Thread(target=_finish_when_asked, args=[tmp_path / side / "done5"])
             finisher.start()
             seen = Stage(side).run(_submitting(tmp_path / side, "[5]", False))
             finisher.join()
             assert seen.outputs[1] == {"Result": [50]}
-            assert seen.printed == "Waiting for job: job,press Ctrl+C to suspend\n"
+            assert {*seen.printed.splitlines()} == {"Waiting for job: job,press Ctrl+C to suspend"}
     finally:
         settings.jobCheckInterval = before
 

@@ -19,6 +19,8 @@ from vistrails.core.modules.module_registry import get_module_registry
 from vistrails.db.services.io import save_opm_to_xml, save_prov_to_xml
 from workflows import Flow
 
+from parallelflow.map.marks import KEY
+
 pytestmark = pytest.mark.usefixtures("parity")
 
 
@@ -75,6 +77,18 @@ def _loops() -> Flow:
     return flow
 
 
+def _loops_of_groups() -> Flow:
+    inner = Flow()
+    keeps = inner.python("o = i > 1", {"i": "Integer"}, {"o": "Boolean"})
+    inner.inputs, inner.outputs = {"in": (keeps, "i")}, {"out": (keeps, "o")}
+    flow = Flow()
+    filtered = flow.map(flow.group(inner), "in", "out", "[1, 2, 3]", kind="Filter")
+    flow.connect(filtered, "Result", flow.parity("Holds"), "list")
+    presets = {"InputPort": "in", "OutputPort": "out", "HigherBound": "2"}
+    flow.connect(flow.loop(flow.group(_inner()), presets), "Result", flow.parity("Holds"), "list")
+    return flow
+
+
 def _failing() -> Flow:
     flow = Flow()
     flow.map(flow.parity("Fails"), "value", "value", "['fine', 'exception']")
@@ -99,20 +113,48 @@ FLOWS: dict[str, Callable[[], Flow]] = {
     "a map in a group": _map_in_a_group,
     "two maps": _two_maps,
     "filter and for": _loops,
+    "filter and for of groups": _loops_of_groups,
     "one that failed": _failing,
     "one that was suspended": _suspended,
     "no map": _no_map,
 }
 
 
+def _marked(mark: dict[str, str]) -> Flow:
+    flow = Flow()
+    numbers = flow.python("o = [1, 2, 3]", {}, {"o": "[Integer]"})
+    square = flow.python("o = i * i", {"i": "Integer"}, {"o": "Integer"}, annotations=mark)
+    flow.connect(numbers, "o", square, "i")
+    flow.connect(square, "o", flow.parity("Lists"), "value")
+    return flow
+
+
+def _marked_group(mark: dict[str, str]) -> Flow:
+    inner = Flow()
+    square = inner.python("o = i * i", {"i": "Integer"}, {"o": "Integer"})
+    inner.inputs, inner.outputs = {"in": (square, "i")}, {"out": (square, "o")}
+    flow = Flow()
+    numbers = flow.python("o = [1, 2, 3]", {}, {"o": "[Integer]"})
+    group = flow.group(inner, annotations=mark)
+    flow.connect(numbers, "o", group, "in")
+    flow.connect(group, "out", flow.parity("Lists"), "value")
+    return flow
+
+
 def _export(kind: str, side: str, flow: Flow, folder: Path) -> Any:
     """The graph as XML, or what writing it raised."""
     stage = Stage(side)
     stage.run(flow)
-    pipeline = flow.build(PACKAGES[side])
+    return exported(kind, stage.log, 1, flow.build(PACKAGES[side]), folder / f"{side}.xml")
+
+
+def exported(kind: str, log: Any, version: int, pipeline: Any, file: Path) -> Any:
+    """The graph of a log as XML, without our notes, or what writing it raised.
+
+    :param kind: "opm" or "prov".
+    """
     before = [(module.name, module.package, module.version) for module in pipeline.module_list]
-    of = {"log": stage.log, "version": 1, "workflow": pipeline, "registry": get_module_registry()}
-    file = folder / f"{side}.xml"
+    of = {"log": log, "version": version, "workflow": pipeline, "registry": get_module_registry()}
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             if kind == "opm":
@@ -132,7 +174,7 @@ def _tag(node: Any) -> str:
 def _without_our_notes(root: Any) -> Any:
     for parent in list(root.iter()):
         for node in list(parent):
-            if _tag(node) == "annotation" and node.get("key") in OUR_NOTES:
+            if _tag(node) == "annotation" and node.get("key") in (*OUR_NOTES, KEY):
                 parent.remove(node)
     return root
 
@@ -181,6 +223,18 @@ def test_prov_is_the_same_document(name: str, tmp_path: Path) -> None:
         assert ours == serial
         return
     assert _count(ours) == _count(serial)
+
+
+@pytest.mark.parametrize("kind", ["opm", "prov"])
+@pytest.mark.parametrize("make", [_marked, _marked_group])
+def test_a_marked_loop_is_in_the_graph(kind: str, make: Callable[[dict[str, str]], Flow], tmp_path: Path) -> None:
+    serial = _export(kind, "serial", make({}), tmp_path)
+    ours = _export(kind, "ours", make({KEY: ""}), tmp_path)
+    if isinstance(serial, tuple):
+        assert ours == serial
+        return
+    assert _count(ours) == _count(serial)
+    assert _shape(ours) == _shape(serial)
 
 
 @pytest.mark.parametrize("kind", ["opm", "prov"])

@@ -274,7 +274,7 @@ def test_an_error_of_a_module_in_no_pipeline_is_the_elements_failure() -> None:
 
 def _read(outcome: ChunkOutcome, *indices: int) -> ChunkOutcome:
     source = Elements(Looping([[index] for index in range(9)], ["i"], "o", takes_apart=False), "this Map")
-    return answers.read(values.pack(outcome), indices, source, "Engine 1", lambda package: "?")
+    return answers.read(values.pack(outcome), indices, source, "Engine 1", lambda package: "?", lambda: None)
 
 
 HOST = Host("h", 1, 0.0, {})
@@ -301,7 +301,7 @@ def test_an_outcome_is_believed_that_tells_of_all_elements_up_to_where_it_ended(
 def test_bytes_that_are_no_outcome_are_refused_with_a_sentence() -> None:
     source = Elements(Looping([[1]], ["i"], "o", takes_apart=False), "this Map")
     with pytest.raises(MapError, match=r"What Engine 1 sent back of element 0 \(1\) cannot be read in VisTrails"):
-        answers.read([b"\x80\x05nonsense"], [0], source, "Engine 1", lambda package: "?")
+        answers.read([b"\x80\x05nonsense"], [0], source, "Engine 1", lambda package: "?", lambda: None)
 
 
 def test_what_ipython_says_of_an_error_has_no_colours() -> None:

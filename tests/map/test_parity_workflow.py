@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections import Counter, deque
 from pathlib import Path
 from typing import Any
@@ -1195,15 +1196,34 @@ def test_vistrail_variables_reach_the_elements() -> None:
     assert serial.outputs[2]["Result"][0]["whole"] == 42
 
 
-def test_environment_variables_are_those_that_the_engines_were_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    """See docs/differences.rst."""
-    monkeypatch.setenv("PARITY_SET_LATER", "now")
+def test_what_has_changed_around_vistrails_reaches_engines_at_the_next_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Environment variables, the search path: of the process, so engines that are there already have other ones."""
+    for name in ("antigravity", "parity_found_later"):
+        (tmp_path / f"{name}.py").touch()
     flow = Flow()
-    source = flow.python("import os\no = os.environ.get('PARITY_SET_LATER')", {"i": "Integer"}, {"o": "Variant"})
-    flow.connect(source, "o", flow.parity("Holds"), "value")  # so that None is an output
-    mapped = flow.map(source, "i", "o", "[1]")
-    serial, ours = both(flow)
-    assert [seen.outputs[mapped]["Result"] for seen in (serial, ours)] == [["now"], [None]]
+    source = flow.python(
+        "import importlib, os\nfrom importlib.util import find_spec\nimportlib.invalidate_caches()\n"
+        "found = [find_spec(name) for name in ('antigravity', 'parity_found_later')]\n"
+        "places = [each and os.path.dirname(each.origin) for each in found]\n"
+        "seen = [os.environ.get(name) for name in ('PARITY_SET_LATER', 'HOME')]\n"
+        "o = [*places, *seen, os.popen('echo $PARITY_SET_LATER').read(), i]",
+        {"i": "Integer"},
+        {"o": "List"},
+    )
+    mapped = flow.map(source, "i", "o", "[1, 2, 3, 4]")
+    plain_path = list(sys.path)
+    seen = []
+    for before in (False, True, False):
+        with monkeypatch.context() as meanwhile:
+            if before:
+                meanwhile.setenv("PARITY_SET_LATER", "now")
+                meanwhile.setenv("HOME", str(tmp_path))
+                meanwhile.setattr(sys, "path", [str(tmp_path), *plain_path])
+            seen.append(assert_same(flow)[1].outputs[mapped]["Result"])
+    assert [each[0][2] for each in seen] == [None, "now", None]
+    assert [each[0][1] for each in seen] == [None, str(tmp_path), None]
 
 
 def test_without_clusters_the_map_runs_one_element_after_the_other_and_says_so(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ CASES = {
     "forkserver": "import math, multiprocessing\nwith multiprocessing.get_context('forkserver').Pool(1) as p:\n"
     "    print(p.map(math.sqrt, [1, 4]))",
     "terminate": "import multiprocessing, time\np = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))\n"
-    "p.start(); p.terminate(); p.join(30); print(p.exitcode)",
+    "p.start(); p.terminate(); p.join(60); print(p.exitcode)",
     "executor": "import concurrent.futures, math\nwith concurrent.futures.ProcessPoolExecutor(2) as p:\n"
     "    print(list(p.map(math.sqrt, [1, 4])))",
     "threads": "import concurrent.futures, math\nwith concurrent.futures.ThreadPoolExecutor(2) as p:\n"
@@ -81,6 +83,28 @@ CASES = {
     "__main__.C = C\nprint(type(pickle.loads(pickle.dumps(C()))) is C); del __main__.C",
     "spawned process": "import multiprocessing\np = multiprocessing.get_context('spawn').Process(target=print, args=('x',))\n"
     "p.start(); p.join(); print(p.exitcode)",
+    "pipe": "import subprocess\na = subprocess.Popen(['seq', '5'], stdout=-1)\n"
+    "b = subprocess.Popen(['wc', '-l'], stdin=a.stdout, stdout=-1); a.stdout.close(); print(b.communicate()[0], a.wait())",
+    "reader that ends": "import subprocess\nprint(subprocess.run('yes | head -n 1; exit ${PIPESTATUS[0]}', shell=True,"
+    " executable='bash').returncode)",
+    "signals that children find": "import subprocess\nprint(subprocess.getoutput('grep -E \"Sig(Blk|Ign)\" /proc/self/status'))",
+    "manager": "import multiprocessing as m\nwith m.get_context('fork').Manager() as g:\n    d = g.dict(a=1); print(dict(d))",
+    "connection": "import multiprocessing as m\nc = m.get_context('fork'); a, b = c.Pipe()\n"
+    "p = c.Process(target=b.send, args=({'x': 1},)); p.start(); print(a.recv()); p.join()",
+    "shared memory": "from multiprocessing import shared_memory as s\na = s.SharedMemory(create=True, size=16); a.buf[0] = 7\n"
+    "b = s.SharedMemory(a.name); print(b.buf[0]); b.close(); a.close(); a.unlink()",
+    "signal in a loop": "import asyncio, os, signal\nasync def f():\n    l = asyncio.get_running_loop(); e = asyncio.Event()\n"
+    "    l.add_signal_handler(signal.SIGUSR1, e.set); os.kill(os.getpid(), signal.SIGUSR1); await asyncio.wait_for(e.wait(), 60)\n"
+    "    return l.remove_signal_handler(signal.SIGUSR1)\nprint(asyncio.run(f()))",
+    "server": "import asyncio\nasync def answer(r, w):\n    w.write(await r.readline()); await w.drain(); w.close()\n"
+    "async def f():\n    s = await asyncio.start_server(answer, '127.0.0.1', 0)\n"
+    "    r, w = await asyncio.open_connection(*s.sockets[0].getsockname()); w.write(b'x\\n'); x = await r.readline()\n"
+    "    w.close(); s.close(); return x\nprint(asyncio.run(f()))",
+    "pager": "import pydoc\npydoc.pager('text')",
+    "limits": "import resource\nlimits = [n for n in sorted(dir(resource)) if n.startswith('RLIMIT_')]\n"
+    "print([resource.getrlimit(getattr(resource, n)) for n in limits])",
+    "who looks": "import sys, gc\nprint(sys.gettrace(), sys.getprofile(), sys.getrecursionlimit(), gc.isenabled(), gc.callbacks,"
+    " sys.excepthook is sys.__excepthook__, sys.warnoptions)",
     "main module": "import threading\nprint(threading.current_thread() is threading.main_thread())",
 }
 
@@ -96,6 +120,10 @@ def test_an_element_finds_the_process_that_it_finds_in_the_serial_map(
         cases["hashes"] = "print(hash('a'), {'a', 'b', 'c', 'd'})"
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    # Whoever is the first in a home to need matplotlib's list of fonts makes it, and says so if that takes five seconds.
+    subprocess.run(
+        [sys.executable, "-c", "import matplotlib.font_manager"], check=True, capture_output=True, timeout=300
+    )
     serial = run_cases(cases, "serial", clean_home, variables=variables)
     ours = run_cases(cases, "ours", clean_home, variables=variables)
     if not kept:

@@ -83,7 +83,7 @@ def waited_for(stage: Stage, flow: Flow) -> Any:
         found[:] = [stage.run(flow)]
         return not found[0].suspended
 
-    until(run, 100)
+    until(run)
     return found[0]
 
 

@@ -26,6 +26,7 @@ from vistrails.tests.utils import enable_package
 from workflows import Flow
 
 from parallelflow.cluster import session as session_module
+from parallelflow.map import shared_files
 from parallelflow.map.shared_files import _Locks
 
 URL = "org.vistrails.vistrails.url"
@@ -64,12 +65,15 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Knows what it has been asked, and how many files it has sent at the same time."""
+    """Knows what it has been asked, and how many files it has sent at the same time.
+
+    :ivar together: so many must be wanted before it sends any
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: list[str] = []
-        self.most = 0
+        self.most = self.together = 0
         self._sending = 0
         self._turn = threading.Lock()
 
@@ -83,6 +87,9 @@ class Server(ThreadingHTTPServer):
         with self._turn:
             self._sending += 1
             self.most = max(self.most, self._sending)
+        end = time.monotonic() + 240
+        while self.most < self.together and time.monotonic() < end:
+            time.sleep(0.01)
         try:
             yield
         finally:
@@ -142,6 +149,7 @@ def test_a_cache_that_is_written_in_place_is_never_read_half_made(path: str, fol
 
 
 def test_different_files_are_downloaded_at_the_same_time(folder: Path, server: Server) -> None:
+    server.together = 2
     flow, mapped = downloads([f"/dated{number}" for number in range(6)], server)
     assert results(flow, mapped, "ours") == [DIGEST] * 6
     assert server.most >= 2
@@ -232,6 +240,20 @@ def test_a_package_that_asks_for_the_folder_when_it_computes_is_found_too(folder
     mapped = flow.map(flow.add("Alone", package="org.vistrails.parallelflow.asker"), "value", "value", "[1, 2, 3, 4]")
     for side in ("serial", "ours"):
         assert results(flow, mapped, side) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "core.system.current_dot_vistrails()",
+        "get_vistrails_directory('userPackageDir')",
+        "configuration.dotVistrails",
+        "os.path.expanduser('~/.vistrails/mine')",
+        "Path.home() / '.vistrails'",
+    ],
+)
+def test_however_code_asks_for_the_folder_it_is_noticed(code: str) -> None:
+    assert shared_files._ASKS.search(code.encode())
 
 
 def persistent(folder: Path) -> tuple[int, list[str], int]:
@@ -340,9 +362,9 @@ def test_who_waits_for_a_lock_can_be_interrupted_and_who_dies_gives_it_back(tmp_
         with run() as second, run() as third:
             assert third.stdout is not None
             second.send_signal(signal.SIGINT)
-            assert second.wait(20) == -signal.SIGINT
+            assert second.wait(240) == -signal.SIGINT
             assert third.poll() is None
             first.kill()
             assert third.stdout.readline() == "holds\n"
-            third.communicate("", 20)
+            third.communicate("", 240)
             assert third.returncode == 0

@@ -23,7 +23,7 @@ import os, pathlib, signal, time
 mark = pathlib.Path(%r)
 try:
     mark.touch(exist_ok=False)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while not mark.with_name("sent").exists() and time.monotonic() < end:
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)

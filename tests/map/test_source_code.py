@@ -142,7 +142,7 @@ def process(tmp_path: Path) -> Any:
 
     yield said
     running.stdin.close()
-    running.wait(60)
+    running.wait(240)
     running.stdout.close()
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import psutil
-from helpers import until
+import pytest
+from helpers import LONG, command_line, ours, until
 from in_batch import run_in_batch
 from parity import Seen, Stage
 from workflows import Flow
 
 from parallelflow.cluster import Session
+from parallelflow.cluster.tree import lives
 from parallelflow.map import drain
 
 # What elements do, one after the other; each begins by its name on both streams.
@@ -195,8 +199,8 @@ def test_what_other_tasks_print_on_an_engine_is_theirs(parity: Any, on_shared_cl
     for _ in range(2):
         assert mapped("print('element', i)", 4).printed == "".join(f"element {i}\n" for i in range(4))
         task = view.apply_async(print, "a task")
-        task.wait_for_output(30)
-        task.get(30)
+        task.wait_for_output(LONG)
+        task.get(LONG)
         assert task.stdout == ["a task\n"] * len(view)
 
 
@@ -227,18 +231,31 @@ def test_very_much_text_is_cut_in_the_middle(parity: Any) -> None:
 def test_elements_go_on_when_the_process_that_reads_their_text_has_ended(
     parity: Any, on_shared_cluster: Session
 ) -> None:
-    assert mapped("print(i)", 2).errors == {}
     pids = on_shared_cluster.client()[:].apply_sync(os.getpid)
-    drains = [p for pid in pids for p in psutil.Process(pid).children() if drain.__file__ in p.cmdline()]
-    assert len(drains) == len(pids)
+    drains: list[psutil.Process] = []
+
+    def each_has_one() -> bool:
+        assert mapped("print(i)", 2).errors == {}
+        children = [process for pid in pids for process in psutil.Process(pid).children()]
+        drains[:] = [process for process in children if drain.__file__ in command_line(process)]
+        return len(drains) == len(pids)
+
+    until(each_has_one)  # on a busy machine one engine may run all
     for process in drains:
         process.kill()
-    until(
-        lambda: all(process.status() == psutil.STATUS_ZOMBIE for process in drains)
-    )  # engines have not asked for them yet
+    until(lambda: not any(map(lives, drains)))  # engines have not asked for them yet
     seen = mapped("print(i)", 20)
     assert (seen.errors, seen.printed) == ({}, "".join(f"{i}\n" for i in range(20)))
     assert mapped("print(i)", 4).printed == "0\n1\n2\n3\n"
+
+
+@pytest.mark.parametrize("ends", ["pass", "if not child:\n    raise SystemExit"], ids=["goes on", "ends the program"])
+def test_a_forked_child_ends_with_its_element_also_where_that_is_the_last(
+    parity: Any, on_shared_cluster: Session, ends: str
+) -> None:
+    waits = "if child:\n    print(os.waitpid(child, 0)[1])"
+    seen = mapped(f"import os\nchild = os.fork()\n{ends}\n{waits}", 3)
+    assert (seen.errors, seen.printed) == ({}, "0\n0\n0\n")
 
 
 # A child that prints without end, until a file is gone, and in the end in any case.
@@ -277,4 +294,37 @@ def test_a_child_that_never_stops_printing_keeps_nobody_waiting(parity: Any, tmp
         assert shown[-1] < 2 * 2**20
         # What has come until then is with the next ones; after that all is as before.
         digits = "".join(f"{n}\n" for n in range(10)) * 10**4
-        until(lambda: mapped("for n in range(10**5):\n    print(n % 10)", 2).printed == 2 * digits, 100)
+        until(lambda: mapped("for n in range(10**5):\n    print(n % 10)", 2).printed == 2 * digits)
+
+
+# An engine, as far as it is one for the process that reads what it prints.
+_ENGINE = """\
+import os, socket, subprocess, sys, tempfile, time
+from parallelflow.map import drain, own_folder
+asks, theirs = socket.socketpair()
+numbers = [os.pipe()[0], os.pipe()[0], theirs.fileno()]
+subprocess.Popen([sys.executable, "-I", "-S", drain.__file__, *map(str, numbers), tempfile.gettempdir()], pass_fds=numbers)
+theirs.close()
+with own_folder.own_folder() as folder:
+    print(folder, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_folder_of_an_engine_that_is_killed_goes_with_it(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", _ENGINE]
+    with (
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as killed,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as living,
+    ):
+        try:
+            folders = [Path(each.stdout.readline().strip()) for each in (killed, living) if each.stdout]
+            assert all(folder.is_dir() for folder in folders)
+            killed.kill()
+            until(lambda: not folders[0].exists())
+            assert folders[1].is_dir()
+        finally:
+            for each in (killed, living):
+                each.kill()
+    until(lambda: not any(tmp_path.iterdir()) and not ours())

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from parallelflow import threads
-from parallelflow.map import shared_memory, values
+from parallelflow.map import parts, shared_memory, values
 
 
 def test_large_arrays_travel_as_buffers_of_their_own() -> None:
@@ -38,7 +38,7 @@ def test_an_array_that_comes_back_can_be_written_to() -> None:
 def test_more_arrays_than_a_message_takes_still_travel() -> None:
     arrays = [np.full(10_000, i) for i in range(200)]
     packed = values.pack(arrays)
-    assert len(packed) <= values.MOST_BUFFERS + 1
+    assert len(packed) <= parts.MOST_BUFFERS + 1
     back = values.unpack(packed)
     assert all(np.array_equal(a, b) for a, b in zip(arrays, back, strict=True))
 
@@ -68,7 +68,7 @@ def test_a_name_does_not_depend_on_where_the_parts_are_cut() -> None:
 
 
 def test_large_bytes_are_not_copied_into_the_pickle_and_come_back_as_they_were() -> None:
-    large, other = bytes(range(256)) * 8192, bytearray(values.SMALLEST_BYTES)
+    large, other = bytes(range(256)) * 8192, bytearray(parts.SMALLEST_BYTES)
     array = np.arange(SMALL_ENOUGH, dtype="u1")
     for value in (large, [other, large], {"a": (large, "x" * 100_000, array, other), "b": [large, b"", large + b"x"]}):
         packed = values.pack(value)
@@ -79,9 +79,9 @@ def test_large_bytes_are_not_copied_into_the_pickle_and_come_back_as_they_were()
             np.testing.assert_equal(back, value)
             np.testing.assert_equal(again, value)
         assert type(back) is type(value)
-    many = [bytes([number]) * values.SMALLEST_BYTES for number in range(values.MOST_BUFFERS + 3)]
+    many = [bytes([number]) * parts.SMALLEST_BYTES for number in range(parts.MOST_BUFFERS + 3)]
     packed = values.pack(many)
-    assert len(packed) == values.MOST_BUFFERS + 1
+    assert len(packed) == parts.MOST_BUFFERS + 1
     assert values.unpack(packed) == many
 
 
@@ -97,7 +97,7 @@ def test_a_large_value_is_hashed_by_threads_meanwhile_others_have_their_turn(mon
     had_its_turn, hash_of = threading.Event(), values._hash_of
 
     def hash_after_a_turn(piece: memoryview) -> bytes:
-        assert had_its_turn.wait(60)
+        assert had_its_turn.wait(240)
         return hash_of(piece)
 
     monkeypatch.setattr(values, "_hash_of", hash_after_a_turn)

@@ -53,7 +53,7 @@ def test_the_folder_does_not_hide_this_project_from_a_vistrails_with_packages_of
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert (run.stdout, run.stderr) == ("org.vistrails.parallelflow\n", "")
@@ -279,7 +279,7 @@ def test_several_write_at_once_and_completing_one_leaves_what_another_writes(sto
         store.completed(found, writer)
         assert len(kept(store)) == 3  # the two that are still being written, and what is kept for good
         for process in (first, second):
-            process.communicate("", timeout=60)
+            process.communicate("", timeout=240)
     found = store.find(PLAN)
     found.close()
     store.completed(found, store.writer(Header(PLAN)))

@@ -3,6 +3,7 @@
 import copy
 import os
 import time
+from urllib.parse import unquote
 
 from vistrails.core.modules.basic_modules import Constant
 from vistrails.core.modules.config import CIPort, IPort, OPort
@@ -283,7 +284,9 @@ class FileHandle:
         self.path = path
 
     def finished(self):
-        return os.path.exists(self.path)
+        done = os.path.exists(self.path)
+        with open(self.path + ".asked", "w"):
+            return done
 
 
 class Job(JobMixin, Module):
@@ -500,6 +503,18 @@ class Locks(Notes):
         self.lock = threading.Lock()
 
 
+class Runs(Module):
+    """Runs code that comes on a port, in its own way."""
+
+    _input_ports = [IPort("source", "basic:String", optional=True), IPort("i", "basic:Integer")]
+    _output_ports = [OPort("o", "basic:Integer")]
+
+    def compute(self):
+        names = {"i": self.get_input("i")}
+        exec(unquote(self.get_input("source")), names)
+        self.set_output("o", names["o"])
+
+
 class Own(Module):
     """Gives a value of a class that lives in this package."""
 
@@ -565,5 +580,6 @@ _modules = [
     Takes,
     Notes,
     Locks,
+    Runs,
     Own,
 ]

@@ -23,7 +23,7 @@ class Meet(Module):
         number, place = self.get_input("number"), self.get_input("place")
         other = os.path.join(place, f"met{1 - number}")
         with open(os.path.join(place, f"met{number}"), "w"):
-            end = time.monotonic() + 20
+            end = time.monotonic() + 240
         while not os.path.exists(other) and time.monotonic() < end:
             time.sleep(0.01)
         self.set_output("met", os.path.exists(other))
