@@ -23,7 +23,7 @@ class Arguments:
     :param engines: how many engines to start; None: as many as the preferences say
     :param everything: whether to stop what others have started as well
     :param file: the vistrail whose exploration is run
-    :param exploration: its name or number; None: the only one
+    :param exploration: its name or number, or its version's tag; None: the only one
     :param folder: where output modules write; None: where VisTrails' preferences say
     :param tries: whether to start an engine on each machine to see what it lacks
     :param action: to ``results``: ``list`` or ``clear``
@@ -68,6 +68,7 @@ examples:
   python -m parallelflow status            look at it
   python -m parallelflow stop              stop it
   python -m parallelflow results list      see which results of elements are kept
+  python -m parallelflow explore a.vt      run the parameter exploration of a vistrail
   python -m parallelflow convert a.vt b.vt make the Maps of a vistrail parallel
 
 {_EXIT_CODES}"""
@@ -178,8 +179,10 @@ examples:
   python -m parallelflow explore terrain.vt
   python -m parallelflow explore terrain.vt --exploration "six heights" --output-directory results
 
-JSON: exploration, cells, each with column, row, sheet, parameters, engine, host, seconds (on the engine) and error (null where
-there is none), and error (why it could not go on, or null).
+After Ctrl-C the cells that are done are there: their files, their log, and in the table.
+
+JSON: exploration, cells, each with column, row, sheet, parameters, engine, host, seconds (on the engine), kept (whether that part
+was taken from kept results) and error (null where there is none), and error (why it could not go on, or null).
 
 {_EXIT_CODES}  1    also where a cell has failed"""
 
@@ -274,7 +277,9 @@ def _parser() -> argparse.ArgumentParser:
     command("enable", "Switch the package on in VisTrails, and the bundled one off", _ENABLE, _PROFILE_TO_USE)
     explore = command("explore", "Run a parameter exploration, and print a table of its cells", _EXPLORE)
     explore.add_argument("file", metavar="FILE.vt", type=_path, help="the vistrail")
-    explore.add_argument("--exploration", metavar="NAME", help="its name or number (default: the only one)")
+    explore.add_argument(
+        "--exploration", metavar="NAME", help="its name or number, or its version's tag (default: the only one)"
+    )
     explore.add_argument(
         "--output-directory",
         dest="folder",

@@ -19,6 +19,7 @@ from parallelflow.cluster import (
     OrphanAnswer,
     Session,
     Settings,
+    StopError,
 )
 from parallelflow.cluster import profile as profile_files
 from parallelflow.cluster.cores import usable_cores
@@ -29,6 +30,7 @@ from parallelflow.command_line.arguments import Arguments
 from parallelflow.command_line.output import FAILED, FINE, Output, table
 
 _PATIENCE = 3.0  # seconds that engines get to tell where they run
+_PATIENCE_WITH_IDLE = 15.0  # seconds that those get which have nothing else to do: on a slow machine, through a tunnel
 _BETWEEN_LOOKS = 0.2  # seconds; an engine's share of a core is what it used between two looks
 
 # What becomes of processes that are on record.
@@ -88,7 +90,11 @@ def status(arguments: Arguments, output: Output) -> int:
     with open_session(settings) as session:
         session.connect(settle=False)
         state = _state(session)
-    left = on_record(profile_files.find(settings.profile))
+        left = on_record(profile_files.find(settings.profile))
+        if not state.connected:
+            # Others may have stopped the controller, and with it the jobs, which only those know who run them.
+            over = session.processes.over([*left[LEFT_RUNNING], *left[OF_CRASHED]])
+            left = {fate: [each for each in entries if each.token not in over] for fate, entries in left.items()}
     output.answer(_describe(state, left), _as_json(state, left))
     return FINE if state.connected else FAILED
 
@@ -139,6 +145,10 @@ def stop(arguments: Arguments, output: Output) -> int:
         with suppress(ConnectError, ControllerLost) if count else nullcontext():
             connection = session.connect()
         session.stop_started()
+    stuck = on_record(profile_files.find(name))[STUCK]
+    if stuck:
+        stopped = _many(max(0, count - len(stuck)), "process", "processes")
+        raise StopError(f"{stopped} stopped. {' '.join(entry.stuck for entry in stuck)}")
     if count:
         text = f"{_many(count, 'process', 'processes')} stopped."
     else:
@@ -241,12 +251,13 @@ def on_record(folder: Path) -> dict[str, list[Entry]]:
 
 def _state(session: Session) -> ClusterState:
     """The state, as soon as all engines have told where they run and what they use."""
-    end = time.monotonic() + _PATIENCE
-    state = session.state()
-    while time.monotonic() < end and any(each.pid is None or each.cpu_percent is None for each in state.engines):
-        time.sleep(_BETWEEN_LOOKS)
+    begin = time.monotonic()
+    while True:
         state = session.state()
-    return state
+        untold = [each.state for each in state.engines if each.pid is None or each.cpu_percent is None]
+        if not untold or time.monotonic() > begin + (_PATIENCE_WITH_IDLE if "idle" in untold else _PATIENCE):
+            return state
+        time.sleep(_BETWEEN_LOOKS)
 
 
 def _started_by(controller: ControllerState, left: dict[str, list[Entry]]) -> str:
@@ -267,7 +278,10 @@ def _describe(state: ClusterState, left: dict[str, list[Entry]]) -> str:
             f"Controller:      {controller.url} on {controller.host}{process}, started by {by}{secret}",
         ]
         waiting = f", {_many(state.unassigned, 'task')} waiting for one" if state.unassigned else ""
-        lines.append(f"Engines:         {len(state.engines)} on {_many(len(state.hosts), 'host')}{waiting}")
+        untold = sum(not each.host for each in state.engines)
+        late = f", {untold} of which have not told yet where they run" if untold else ""
+        where = "" if untold == len(state.engines) > 0 else f" on {_many(len(state.hosts), 'host')}"
+        lines.append(f"Engines:         {len(state.engines)}{where}{late}{waiting}")
     if state.lost:
         lines.append(state.lost)
     if state.engines:

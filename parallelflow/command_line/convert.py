@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parallelflow.cluster.errors import ClusterError
+from parallelflow.command_line import user
 from parallelflow.command_line.arguments import Arguments
 from parallelflow.command_line.output import FINE, Output
 
@@ -30,8 +31,13 @@ def convert(arguments: Arguments, output: Output) -> int:
     source, target = Path(str(arguments.file)), Path(str(arguments.target))
     if not source.is_file():
         raise ConversionError(f"There is no file {source}.")
+    for each in (source.absolute(), target.absolute()):
+        if why := user.name_trouble(each):
+            raise ConversionError(why)
     if target.exists():
         raise ConversionError(f"{target} exists already: remove it, or choose another name for what is written.")
+    if not target.parent.is_dir():
+        raise ConversionError(f"There is no folder {target.parent} to write {target.name} into.")
     if target.suffix not in (".vt", ".xml"):
         raise ConversionError(f"The name {target} must end in .vt or .xml.")
     with _vistrails():
@@ -116,7 +122,13 @@ def _convert(source: Path, target: Path, arguments: Arguments) -> Changed:
         changed.append((version, tag, found))
     if changed:
         bundle = SaveBundle(vistrail.vtType, vistrail, None, None, subworkflows, thumbnails, mashups)
-        FileLocator(os.path.abspath(target)).save_as(bundle)
+        # VisTrails writes in place, and what was interrupted there would look like a vistrail.
+        draft = target.with_name(f".{target.stem}-{os.getpid()}{target.suffix}")
+        try:
+            FileLocator(os.path.abspath(draft)).save_as(bundle)
+            os.replace(draft, target)
+        finally:
+            draft.unlink(missing_ok=True)
     return changed
 
 

@@ -11,19 +11,25 @@ import contextlib
 import importlib.util
 import logging
 import os
+import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from parallelflow import IDENTIFIER
 from parallelflow.cluster.errors import ClusterError
 from parallelflow.command_line import user
 from parallelflow.command_line.arguments import Arguments
-from parallelflow.command_line.output import FAILED, FINE, Output, table
+from parallelflow.command_line.output import FAILED, FINE, INTERRUPTED, Output, table
 
 if TYPE_CHECKING:
     from parallelflow.explorations.exploring import Exploring
+
+
+_INTERRUPTED = "Interrupted."
+_NOT_RUN = "not run"
 
 
 def explore(arguments: Arguments, output: Output) -> int:
@@ -34,14 +40,19 @@ def explore(arguments: Arguments, output: Output) -> int:
     :returns: the exit code, which also says whether all cells are there
     :raises ClusterError: if there is no such vistrail or exploration, or it cannot be run
     """
-    path = Path(str(arguments.file)).absolute()
+    path, folder = Path(str(arguments.file)).absolute(), arguments.folder
     if not path.is_file():
-        raise ClusterError(f"There is no file {path}.")
+        raise ClusterError(f"{path} is a folder, not a vistrail." if path.is_dir() else f"There is no file {path}.")
+    for each in (path, folder):
+        if each is not None and (why := user.name_trouble(each)):
+            raise ClusterError(why)
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ClusterError(f"{folder} is a file: --output-directory takes a folder.")
     # What cells print is no part of the answer for programs.
     printed = contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext()
     with printed, _vistrails(arguments), _opened(path) as (controller, locator):
         exploring, name, trouble = _run(controller, arguments, output)
-        saved = _save(controller, locator, path)
+        saved = _save(controller, locator, path) if exploring.shown else ""
     cells = _cells(exploring)
     failed = [cell for cell in cells if cell["error"]]
     kept = exploring.what_is_kept() if failed or trouble else ""
@@ -49,6 +60,8 @@ def explore(arguments: Arguments, output: Output) -> int:
         _describe(name, cells, [each for each in (trouble, saved, kept) if each]),
         {"exploration": name, "cells": cells, "error": trouble or None},
     )
+    if trouble == _INTERRUPTED:
+        return INTERRUPTED
     return FAILED if failed or trouble else FINE
 
 
@@ -130,25 +143,72 @@ def _loaded(load: Any, locator: Any) -> tuple[Any, ...]:
 
 
 def _find(controller: Any, wanted: str | None) -> Any:
-    """The exploration of that name or number; without one, the only one there is, or the latest version's last one."""
-    known = sorted(controller.vistrail.parameter_explorations, key=lambda each: each.id)
-    if not known:
+    """The exploration of that name or number, or of the version with that tag; without one, the only one there is.
+
+    Of several with the same name it is the last one, as a version that VisTrails upgrades, or that is converted, leaves them to the
+    new one; unless their versions have different tags.
+    """
+    vistrail = controller.vistrail
+    every = sorted(vistrail.parameter_explorations, key=lambda each: each.id)
+    if not every:
         raise ClusterError("There is no parameter exploration in this vistrail.")
-    names = ", ".join(_name(each) for each in known)
-    if wanted is not None:
-        found = [each for each in known if wanted in (each.name, str(each.id))]
-        if not found:
-            raise ClusterError(f"There is no parameter exploration {wanted!r} in this vistrail. It has: {names}.")
-        return found[-1]
-    if len(known) > 1:
-        raise ClusterError(
-            f"There are {len(known)} parameter explorations in this vistrail: {names}. Say which with --exploration."
-        )
-    return known[0]
+    known = _distinct(vistrail, every)
+    names = ", ".join(f"{_name(each)} ({_version(vistrail, each.action_id)})" for each in known)
+    if wanted is None:
+        found, several = known, f"There are {len(known)} parameter explorations in this vistrail: {names}."
+    else:
+        by_number = [each for each in every if str(each.id) == wanted]
+        found = [each for each in known if _name(each) == wanted] or by_number or _of_version(vistrail, every, wanted)
+        numbers = ", ".join(f"{each.id} ('{_name(each)}', {_version(vistrail, each.action_id)})" for each in found)
+        several = f"There are {len(found)} parameter explorations '{wanted}' in this vistrail: {numbers}."
+    if not found:
+        raise ClusterError(f"There is no parameter exploration '{wanted}' in this vistrail. It has: {names}.")
+    if len(found) > 1:
+        raise ClusterError(f"{several} Say which with --exploration, by name, number or the version's tag.")
+    return found[0]
+
+
+def _distinct(vistrail: Any, every: Sequence[Any]) -> list[Any]:
+    """The explorations but for those that have been left to another one, which has their name."""
+    versions = {each.action_id for each in every}
+    last: dict[str, Any] = {}
+    tagged: dict[str, dict[str, Any]] = {}
+    for each in every:
+        if each.name or vistrail.get_upgrade(each.action_id) not in versions:
+            last[_name(each)] = each
+            tag = _tag(vistrail, each.action_id)
+            if tag:
+                tagged.setdefault(_name(each), {})[tag] = each
+    found: list[Any] = []
+    for name, each in last.items():
+        by_tag = tagged.get(name, {})
+        found += by_tag.values() if len(by_tag) > 1 else [each]
+    return found
+
+
+def _of_version(vistrail: Any, every: Sequence[Any], tag: str) -> list[Any]:
+    """The explorations of the version with a tag, or of what VisTrails has upgraded it to, if that has some."""
+    tagged = [version for version, each in vistrail.get_tagMap().items() if each == tag]
+    for version in [*map(vistrail.get_upgrade, tagged), *tagged]:
+        found = [each for each in every if each.action_id == version]
+        if found:
+            return found
+    return []
 
 
 def _name(exploration: Any) -> str:
     return str(exploration.name or exploration.id)
+
+
+def _version(vistrail: Any, number: int) -> str:
+    tag = _tag(vistrail, number)
+    return f"version '{tag}'" if tag else f"version {number}"
+
+
+def _tag(vistrail: Any, number: int) -> str:
+    """The tag of a version, or of the one that it is an upgrade of, as VisTrails shows it."""
+    upgraded = (tag for version, tag in vistrail.get_tagMap().items() if vistrail.get_upgrade(version) == number)
+    return str(vistrail.get_tag(number) or next(upgraded, ""))
 
 
 def _run(controller: Any, arguments: Arguments, output: Output) -> tuple[Exploring, str, str]:
@@ -156,7 +216,7 @@ def _run(controller: Any, arguments: Arguments, output: Output) -> tuple[Explori
 
     from parallelflow.cluster import configure
     from parallelflow.explorations.cells import ExplorationError, explore
-    from parallelflow.explorations.client import Client
+    from parallelflow.explorations.client import CalledOff, Client
     from parallelflow.explorations.exploring import Exploring
     from parallelflow.ipyparallel_flow.init import settings
 
@@ -167,6 +227,14 @@ def _run(controller: Any, arguments: Arguments, output: Output) -> tuple[Explori
 
     class TerminalClient(Client):
         """VisTrails' side of the exploration, as far as a terminal shows it."""
+
+        def execute(self, *what: Any, **more: Any) -> Any:
+            result = super().execute(*what, **more)
+            if (
+                ctrl_c.was_pressed
+            ):  # in a module, and VisTrails has made an error of that, and would go on with the next cell
+                raise CalledOff
+            return result
 
         def tell(self, text: str) -> None:
             output.progress(text, 0.0)
@@ -186,19 +254,50 @@ def _run(controller: Any, arguments: Arguments, output: Output) -> tuple[Explori
         raise ClusterError(str(error)) from error
     trouble = ""
     try:
-        exploring.run()
+        with _CtrlC() as ctrl_c:
+            exploring.run()
     except ExplorationError as error:
         trouble = str(error)
+    except (KeyboardInterrupt, CalledOff):
+        trouble = _INTERRUPTED
     return exploring, _name(exploration), trouble
+
+
+class _CtrlC:
+    """Takes note of Ctrl-C. To be entered.
+
+    :ivar was_pressed: whether it was pressed.
+    """
+
+    def __init__(self) -> None:
+        self.was_pressed = False
+        self._before: Callable[[int, FrameType | None], Any] | int | None = None
+
+    def __enter__(self) -> _CtrlC:
+        self._before = signal.getsignal(signal.SIGINT)
+        if self._before is signal.default_int_handler:  # and not, for instance, ignored
+            signal.signal(signal.SIGINT, self._pressed)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _pressed(self, *signal_and_frame: object) -> None:
+        self.was_pressed = True
+        raise KeyboardInterrupt
 
 
 def _save(controller: Any, locator: Any, path: Path) -> str:
     """Save the log of the cells in the vistrail; returns a sentence if that cannot be done."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # VisTrails writes in place: half of it would be no vistrail
     try:
         controller.set_changed(True)  # VisTrails does not count the log
         controller.write_vistrail(locator)
     except Exception as error:  # of the file system, or of what VisTrails makes of it
         return f"The log could not be saved in {path}: {error}"
+    finally:
+        signal.signal(signal.SIGINT, before)
     return ""
 
 
@@ -220,7 +319,7 @@ def _cells(exploring: Exploring) -> list[dict[str, Any]]:
                 "host": where.host if where is not None else None,
                 "seconds": round(where.seconds, 3) if where is not None and where.seconds is not None else None,
                 "kept": where is not None and where.seconds is None,
-                "error": "; ".join(errors.get(cell.index, [])) or (None if is_done else "not run"),
+                "error": "; ".join(errors.get(cell.index, [])) or (None if is_done else _NOT_RUN),
             }
         )
     return cells
@@ -228,7 +327,7 @@ def _cells(exploring: Exploring) -> list[dict[str, Any]]:
 
 def _where(cell: dict[str, Any]) -> str:
     if cell["host"] is None:
-        return "VisTrails"
+        return "" if cell["error"] == _NOT_RUN else "VisTrails"
     return f"kept, {cell['host']}" if cell["kept"] else f"{cell['engine']} on {cell['host']}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import sys
@@ -15,9 +16,30 @@ INTERRUPTED = 130
 
 def survive_any_encoding() -> None:
     """Write what the terminal's or the file's encoding does not have as an escape sequence, on both streams."""
+    codecs.register_error(__name__, _escaped)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=__name__)
+
+
+def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = _in_letters(error.object[error.start : error.end])
+    return text.encode(error.encoding, "backslashreplace"), error.end
+
+
+def _in_letters(text: str) -> str:
+    """Return a text in which names of files are in letters: where Python takes names for ASCII (``LC_ALL=C``), it has bytes."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # there are halves of characters in it
+        return text
+
+
+def _as_json(content: dict[str, Any]) -> str:
+    letters = json.loads(_in_letters(json.dumps(content, ensure_ascii=False)))
+    return json.dumps(letters, indent=1)
 
 
 class Output:
@@ -37,7 +59,7 @@ class Output:
         :param content: the same for programs, as JSON has it
         """
         self._end_line()
-        print(json.dumps(content, indent=1) if self._as_json else text)
+        print(_as_json(content) if self._as_json else text)
 
     def fail(self, sentence: str) -> None:
         """Say why there is no answer; in JSON it is the value of ``error``.
@@ -46,7 +68,7 @@ class Output:
         """
         self._end_line()
         if self._as_json:
-            print(json.dumps({"error": sentence}, indent=1))
+            print(_as_json({"error": sentence}))
         print(sentence, file=sys.stderr)
 
     def warn(self, sentence: str) -> None:

@@ -74,7 +74,7 @@ def _results(count: int) -> str:
 
 
 def _size(nbytes: int) -> str:
-    return f"{nbytes / 1e6:.1f} MB"
+    return f"{nbytes / 1e6:.1f} MB" if nbytes >= 1e5 else f"{nbytes / 1e3:.1f} kB"
 
 
 def _time(epoch: float) -> str:

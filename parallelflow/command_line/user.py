@@ -6,6 +6,7 @@ configuration of its own, and those that are disabled.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -27,6 +28,22 @@ def startup_file(folder: Path) -> Path:
     :param folder: VisTrails' folder
     """
     return folder / "startup.xml"
+
+
+def name_trouble(path: Path) -> str:
+    """Why VisTrails cannot use a file or folder with this name, as sentences; '' if it can.
+
+    :param path: the file or folder
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return (
+            f"VisTrails cannot use {path}: there are bytes in its name that are no letters in the encoding that Python takes names"
+            f" to be in ({sys.getfilesystemencoding()}). If they are UTF-8, set the environment variable PYTHONUTF8=1; else"
+            " rename it."
+        )
+    return ""
 
 
 def read_startup(folder: Path) -> ElementTree.Element | None:

@@ -70,6 +70,8 @@ def _registration() -> Check:
 
 
 def _settings(folder: Path) -> Iterator[Check]:
+    if why := user.name_trouble(folder):
+        yield Check("Settings", NOTE, why)
     try:
         startup = user.read_startup(folder)
     except ClusterError as error:

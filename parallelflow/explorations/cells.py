@@ -94,7 +94,7 @@ def explore(controller: Any, exploration: Any, place: Place | None = None) -> Ex
     if exploration.action_id != controller.current_version:
         controller.change_selected_version(exploration.action_id)
         controller.flush_delayed_actions()
-        exploration = _upgraded(controller, exploration)
+        exploration = upgraded(controller, exploration)
     pipeline = controller.current_pipeline
     collected = exploration.collectParameterActions(pipeline)
     if pipeline is None or not collected or not any(collected[0]):
@@ -115,8 +115,13 @@ def explore(controller: Any, exploration: Any, place: Place | None = None) -> Ex
     return Exploration(exploration.id, cells, own.get if own else None)
 
 
-def _upgraded(controller: Any, exploration: Any) -> Any:
-    """What has become of an exploration where VisTrails has upgraded its version, whose modules have other ids then."""
+def upgraded(controller: Any, exploration: Any) -> Any:
+    """Return what has become of an exploration where VisTrails has upgraded its version, whose modules have other ids then.
+
+    :param controller: the vistrail's controller; its current version is the exploration's, or what that was upgraded to.
+    :param exploration: VisTrails' `ParameterExploration`.
+    :raises ExplorationError: if VisTrails could not translate it.
+    """
     if controller.current_version == exploration.action_id:
         return exploration
     same = [

@@ -1,8 +1,8 @@
 """Where a pipeline is cut: which of its modules run on engines, and which in VisTrails.
 
 What must stay in VisTrails are output modules, cells of the spreadsheet, what needs the window, jobs, modules with a breakpoint,
-and all that is downstream of those. What is the same for all cells and can be cached is computed once, in VisTrails. The
-rest runs on engines.
+those that keep versions of one file, and all that is downstream of those. What is the same for all cells and can be cached is
+computed once, in VisTrails. The rest runs on engines.
 
 May import VisTrails and the map room; never Qt.
 """
@@ -21,7 +21,7 @@ from vistrails.core.vistrail.module_control_param import ModuleControlParam
 
 from parallelflow.explorations import vtk_outputs
 from parallelflow.explorations.cells import Cell, called
-from parallelflow.map import window
+from parallelflow.map import versions, window
 
 _SPREADSHEET = "org.vistrails.vistrails.spreadsheet"
 
@@ -85,7 +85,7 @@ def stays(module: Any, pipeline: Any) -> bool:
         return any(stays(inner, module.pipeline) for inner in module.pipeline.module_list)
     if issubclass(module.module_descriptor.module, (OutputModule, JobMixin)):
         return True
-    return _is_job_cache(module) or window.module_needs(module, pipeline)
+    return _is_job_cache(module) or window.module_needs(module, pipeline) or versions.stores_in_one(module, pipeline)
 
 
 def _never_travels(connection: Any, pipeline: Any) -> bool:

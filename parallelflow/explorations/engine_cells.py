@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import time
-import traceback
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from parallelflow.explorations import vtk_outputs
 from parallelflow.explorations.outcomes import CellError, Computed, Output, Texts
 from parallelflow.map import values
+from parallelflow.map.chance import chance
 from parallelflow.map.chunks import LONGEST_DURATION
+from parallelflow.map.frame import trace_of
 from parallelflow.map.outcomes import ChunkOutcome, ExecutionRecord, Failure, IterationRecord, LoopRecord
 from parallelflow.map.ready import Ready, port_spec
 
@@ -59,7 +60,7 @@ class ReadyCells(Ready):
     def _run_elements(self, outcome: ChunkOutcome, interrupts: Interrupts) -> None:
         end = time.perf_counter() + LONGEST_DURATION
         for index, texts in zip(outcome.indices, self._elements, strict=True):
-            if outcome.values and time.perf_counter() > end:
+            if outcome.values and (time.perf_counter() > end or self._figures.are_many()):
                 outcome.gives_back = True
                 return
             self._index = index
@@ -85,17 +86,18 @@ class ReadyCells(Ready):
 
     def _note_what_can_be_kept(self, outcome: ChunkOutcome, computed: Computed) -> None:
         """Note whether the cell's part can be kept."""
-        has_drawn = self._generators.were_used()
-        if has_drawn:
-            outcome.drawn.add(self._index)
+        drawn = self._drawn()
+        if any(drawn):
+            outcome.drawn[self._index] = drawn
+        self._is_uncached |= chance.was_asked
         # What another cell has drawn, or asked somebody for, this one may have got by the cache.
         if self._is_uncached or not computed.is_whole or (self._ever_unsure and self._from_cache):
             outcome.uncached.add(self._index)
-        self._ever_unsure |= has_drawn or self._is_uncached
+        self._ever_unsure |= any(drawn) or self._is_uncached
 
     def _broke_off(self, error: BaseException) -> Failure:
         self._broken_off = True
-        return Failure(self._index, values.describe_error(error), traceback.format_exc(), None)
+        return Failure(self._index, values.describe_error(error), trace_of(error), None)
 
     def _complete(self, outcome: ChunkOutcome) -> None:
         self._elements = ()
@@ -213,8 +215,8 @@ def _why_not(module: Any, output: Output) -> str | None:
             return f"the value on port '{port}' is a stream"
         if value is module:
             return f"the module itself is the value on port '{port}'"
-    try:
-        values.pack(output)
-    except values.CannotTravel as error:
-        return str(error)
+        try:
+            values.pack(value)
+        except values.CannotTravel as error:
+            return f"the value on port '{port}': {error}"
     return None

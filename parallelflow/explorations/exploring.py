@@ -19,7 +19,7 @@ from parallelflow.explorations.client import Client
 from parallelflow.explorations.cut import cut
 from parallelflow.explorations.filling import Executed, Filling
 from parallelflow.explorations.outcomes import CellError, Computed
-from parallelflow.map import connected, lacking, printed, running, seeds, values
+from parallelflow.map import connected, figures, lacking, plan_names, printed, running, seeds, values
 from parallelflow.map.complaints import megabytes
 from parallelflow.map.engine_vistrails import host
 from parallelflow.map.kept import NONE, Results
@@ -133,10 +133,17 @@ class Exploring:
             if not self.failures:
                 self._kept.completed()
         except _NothingTravels:
+            self.where.clear()
             self._say_what_stays()
             self._in_vistrails()
         finally:
             self._kept.close()
+            figures.close(  # of cells that are not shown
+                value
+                for ready in self._ready.values()
+                for output in ready.computed.outputs.values()
+                for value in output.ports.values()
+            )
         return self.failures
 
     def what_is_kept(self) -> str:
@@ -181,8 +188,9 @@ class Exploring:
                     raise ControllerLost(tr("The connection to the cluster was closed. Run the exploration again."))
                 if left is self._kept.left:  # nothing has run yet
                     self._check_files(connection.client)
-                work = Work(plan.packed, plan.digest, environment(), run_info, left, self._kept.cost())
-                running.run(session, connection, work, self, self, self._tick, self._breaking_off, self._going_on)
+                with plan_names.of(connection.client).named(plan.packed, lambda: plan.digest) as name:
+                    work = Work(plan.packed, name, environment(), run_info, left, self._kept.cost())
+                    running.run(session, connection, work, self, self, self._tick, self._breaking_off, self._going_on)
                 # One that fails ends the scheduler's run.
                 left, before = [each for each in left if each not in self._arrived], left
                 assert len(left) < len(before)

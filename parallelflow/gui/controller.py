@@ -35,6 +35,7 @@ from parallelflow.gui.preferences import Preferences
 from parallelflow.gui.progress_dialog import ProgressDialog
 from parallelflow.gui.questions import DialogQuestions
 from parallelflow.gui.texts import tr
+from parallelflow.map import execution  # noqa: F401  as VisTrails starts: the first Map would block the window for it
 from parallelflow.map import progress as map_progress
 
 _EVERY = 3  # looks of the window between two tries to connect

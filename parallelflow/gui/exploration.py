@@ -14,7 +14,7 @@ from PyQt5.QtCore import QCoreApplication
 from vistrails.core import debug
 from vistrails.core.modules.module_registry import get_module_registry
 
-from parallelflow.explorations.cells import Cell, Exploration, ExplorationError, explore
+from parallelflow.explorations.cells import Cell, Exploration, ExplorationError, explore, upgraded
 from parallelflow.explorations.client import CalledOff, Client
 from parallelflow.explorations.exploring import Exploring
 from parallelflow.gui.texts import tr
@@ -28,7 +28,12 @@ def run(view: Any, refuse: Callable[[str], None]) -> None:
     :param view: VisTrails' view of the vistrail; None if there is none.
     :param refuse: says why nothing, or no more, is run.
     """
-    if view is None or not _has_exploration(view):
+    try:
+        is_there = view is not None and _has_exploration(view)
+    except ExplorationError as error:
+        refuse(str(error))
+        return
+    if not is_there:
         refuse(
             tr(
                 "There is no parameter exploration here: in the Explore view, drag a parameter into the exploration and give it"
@@ -52,11 +57,18 @@ def run(view: Any, refuse: Callable[[str], None]) -> None:
 
 
 def _has_exploration(view: Any) -> bool:
-    """Whether something is explored in the current version; one that is stored there is opened."""
+    """Whether something is explored in the current version; one that is stored there is opened.
+
+    :raises ExplorationError: if the version was upgraded, and VisTrails could not translate it.
+    """
     controller, explore_view = view.get_controller(), view.pe_view
     if explore_view.controller is not None and explore_view.getParameterExploration().functions:
         return True
+    opened = controller.current_parameter_exploration
+    controller.flush_delayed_actions()  # an upgrade of the version, with its explorations
     stored = controller.vistrail.get_paramexp(controller.current_version)
+    if opened is not None and opened.functions:  # and VisTrails shows nothing of it
+        stored = upgraded(controller, opened)
     if stored is None:
         return False
     view.open_parameter_exploration(stored.id)

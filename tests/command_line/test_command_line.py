@@ -245,7 +245,7 @@ def test_doctor_finds_the_engine_that_differs(
     (right,) = [check for check in content["checks"] if check["what"] == "Engines"]
     assert right["finding"].startswith("0: as here, ")
     session.shutdown_cluster()
-    engine.wait(30)
+    engine.wait(240)
     until(lambda: not ours())  # its nanny
 
 
@@ -322,6 +322,7 @@ def test_an_unknown_profile_is_a_sentence(command: str, say: Run) -> None:
 
 
 def test_ctrl_c_while_starting_leaves_nothing(profile: Path) -> None:
+    (profile / "ipengine_config.py").write_text("import time; time.sleep(600)\n")  # it starts until then
     process = subprocess.Popen(
         [sys.executable, "-m", "parallelflow", "start", "-n", "2", "--profile", "test"],
         stdout=subprocess.PIPE,
@@ -414,6 +415,32 @@ def test_whatever_the_encoding_everything_can_be_said(encoding: str, clean_home:
         assert "Encode" not in said, f"{command}: {said}"
         assert done.returncode == 0, f"{command}: {said}"
         assert "\\udcf6" in said, f"{command}: {said}"
+
+
+def test_names_are_in_letters_where_python_takes_them_for_ascii(clean_home: Path) -> None:
+    home = clean_home / "hö"
+    (home / ".ipython" / "profile_größe").mkdir(parents=True)
+    (home / "ä.vt").write_text("")
+    environment = {**os.environ, "HOME": str(home), "IPYTHONDIR": str(home / ".ipython"), "LC_ALL": "C"}
+    environment |= {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment.pop("PYTHONIOENCODING", None)
+    cannot = "VisTrails cannot use {}: there are bytes in its name"
+    for words, code, expected in (
+        ("enable", 0, f"Made VisTrails' settings, as its first start would: {home}/.vistrails/startup.xml."),
+        ("doctor", 0, cannot.format(f"{home}/.vistrails")),
+        ("profiles", 0, "größe"),
+        ("profiles --json", 0, "größe"),
+        ("convert ä.vt ö.vt", 1, cannot.format(f"{home}/ä.vt")),
+        ("explore ä.vt --json", 1, cannot.format(f"{home}/ä.vt")),
+    ):
+        command = [sys.executable, "-m", "parallelflow", *words.split()]
+        done = subprocess.run(command, cwd=home, env=environment, capture_output=True, timeout=300, check=False)
+        text = (done.stdout + done.stderr).decode("ascii")
+        assert done.returncode == code, f"{words}: {text}"
+        if "--json" in words:
+            assert expected in json.dumps(json.loads(done.stdout), ensure_ascii=False), f"{words}: {text}"
+        else:
+            assert expected.encode("ascii", "backslashreplace").decode() in text, f"{words}: {text}"
 
 
 def test_a_fault_is_a_sentence(say: Run, monkeypatch: pytest.MonkeyPatch) -> None:

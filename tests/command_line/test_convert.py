@@ -11,6 +11,23 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 
 
+# Ctrl-C is pressed when half of the new file is written.
+INTERRUPTED = """
+import os, shutil, signal, sys
+from parallelflow.command_line import main
+
+def half(source, target):
+    if not target.endswith(".vt"):
+        return copyfile(source, target)
+    with open(source, "rb") as whole, open(target, "wb") as part:
+        part.write(whole.read(1000))
+    os.kill(os.getpid(), signal.SIGINT)
+
+copyfile, shutil.copyfile = shutil.copyfile, half
+sys.exit(main(["convert", "--serial", *sys.argv[1:]]))
+"""
+
+
 def run(folder: Path, *words: str) -> tuple[int, str, str]:
     """The exit code and what was said on both streams."""
     command = [sys.executable, "-m", "parallelflow", "convert", *words]
@@ -55,6 +72,7 @@ def test_what_cannot_be_converted_is_a_sentence(tmp_path: Path) -> None:
         ("nowhere.vt", "new.vt"): "There is no file nowhere.vt.",
         (sweep, "there.vt"): "there.vt exists already",
         (sweep, "new.txt"): "must end in .vt or .xml",
+        (sweep, "nowhere/new.vt"): "There is no folder nowhere to write new.vt into.",
         ("broken.vt", "new.vt"): "broken.vt cannot be read as a vistrail",
         ("--only", "final", sweep, "new.vt"): "There is no version 'final'. Tags are: 'Parallel', 'Serial'.",
     }.items():
@@ -64,3 +82,10 @@ def test_what_cannot_be_converted_is_a_sentence(tmp_path: Path) -> None:
         assert "Traceback" not in error
     assert (tmp_path / "there.vt").read_text() == "something"
     assert not (tmp_path / "new.vt").exists()
+
+
+def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, str(ROOT / "examples" / "sweep.vt"), "new.vt"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=240)
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from helpers import until
 
 from host import vistrails_window
 from parallelflow.cluster.errors import ClusterError
@@ -48,6 +50,14 @@ with vistrails_in(Path("making"), (*PACKAGES, "matplotlib")):
     vistrail.connect(plot, "value", figure, "addPlot")
     vistrail.connect(figure, "figure", output, "value")
     vistrail.explore("figures", {(source, "f"): [2, 3, 4]})
+    for name, value in (("on engines", "a"), ("in VisTrails", "threading.Lock()")):
+        vistrail.go_back_to(0)
+        code = "import threading, time\\nif a > 2:\\n    open('waits', 'w')\\n    time.sleep(600)\\no = " + value
+        source = vistrail.add_source((0, 1), "waits", code, {"a": "Integer"}, {"o": "Variant"}, a=0)
+        file = {"file": {"basename": "done", "series": True}}
+        output = vistrail.add("GenericOutput", (0, 0), "", mode_type="file", configuration=repr(file))
+        vistrail.connect(source, "o", output, "value")
+        vistrail.explore(name, {(source, "a"): [1, 2, 3, 4]})
     vistrail.save(Path("sums.vt"))
 """
 
@@ -102,7 +112,13 @@ def test_it_prints_a_table_writes_files_and_saves_the_log(sums: Path, clean_home
     written = sorted((sums / "results").iterdir())
     assert [path.read_text().strip() for path in written] == ["11", "12", "13", "21", "23"]
     # The log is in the file now.
-    more = ["--exploration", "six sums", "--json", "--output-directory", str(sums / "more")]
+    more = [
+        "--exploration",
+        "sums",
+        "--json",  # the version's tag
+        "--output-directory",
+        str(sums / "more"),
+    ]
     again = explore(sums, str(sums / "sums.vt"), *more, before=GONE)
     answer = json.loads(again.stdout)
     assert [cell["error"] for cell in answer["cells"]] == [None] * 4 + ["too much", None]
@@ -125,17 +141,100 @@ def test_figures_are_made_on_engines_and_written_here(sums: Path, clean_home: Pa
     assert len(set(written)) == 3
 
 
+@pytest.mark.parametrize("where", ["on engines", "in VisTrails"])
+def test_ctrl_c_leaves_what_is_done(sums: Path, clean_home: Path, where: str) -> None:
+    vistrails_window.prepare(clean_home / ".vistrails")
+    command = [sys.executable, "-m", "parallelflow", "explore", "sums.vt", "--exploration", where, "--json"]
+    pipe = subprocess.PIPE
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(sums), "QT_QPA_PLATFORM": "offscreen"}
+    with subprocess.Popen(
+        [*command, "--output-directory", "results"], cwd=sums, env=environment, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        until(lambda: (sums / "waits").exists() and (sums / "results" / "done001").exists(), 300)
+        process.send_signal(signal.SIGINT)
+        said, complained = process.communicate(timeout=300)
+    # Python itself ends by the signal where code that it was given as text has been interrupted; for a shell that is 130 as well.
+    assert process.returncode in (130, -signal.SIGINT), complained
+    answer = json.loads(said)
+    assert answer["error"] == "Interrupted."
+    assert [cell["error"] for cell in answer["cells"]] == [None, None, "not run", "not run"]
+    assert {cell["host"] is None for cell in answer["cells"][:2]} == {where == "in VisTrails"}
+    assert len(list((sums / "results").iterdir())) == 2
+    assert _logged(sums / "sums.vt") >= 2
+
+
+def test_what_cannot_be_explored_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no vistrail")
+    for words, sentence in {
+        ("nowhere.vt",): "There is no file ",
+        (".",): "is a folder, not a vistrail.",
+        ("file", "--output-directory", "file"): "file is a file: --output-directory takes a folder.",
+    }.items():
+        refused = explore(tmp_path, *words)
+        assert (refused.returncode, refused.stdout) == (1, ""), words
+        assert sentence in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
 def test_an_exploration_that_is_not_there_is_named_with_those_that_are() -> None:
-    known = [SimpleNamespace(id=1, name="six sums"), SimpleNamespace(id=2, name="")]
-    controller = SimpleNamespace(vistrail=SimpleNamespace(parameter_explorations=known))
-    assert [explore_module._find(controller, wanted).id for wanted in ("six sums", "1", "2")] == [1, 1, 2]
-    with pytest.raises(ClusterError, match=r"no parameter exploration 'seven' .* It has: six sums, 2\.$"):
+    known = [_known(1, "six sums", 10), _known(2, "", 20)]
+    upgrades, tags = {20: 21, 10: 11}, {10: "sums", 30: "empty"}
+    vistrail = SimpleNamespace(
+        parameter_explorations=known, get_upgrade=upgrades.get, get_tag=tags.get, get_tagMap=lambda: tags
+    )
+    controller = SimpleNamespace(vistrail=vistrail)
+    assert [explore_module._find(controller, wanted).id for wanted in ("six sums", "sums", "1", "2")] == [1, 1, 1, 2]
+    every = r"six sums \(version 'sums'\), 2 \(version 20\)"
+    with pytest.raises(ClusterError, match=rf"no parameter exploration 'seven' .* It has: {every}\.$"):
         explore_module._find(controller, "seven")
-    with pytest.raises(ClusterError, match=r"2 parameter explorations .* Say which"):
+    with pytest.raises(ClusterError, match=rf"no parameter exploration 'empty' .* It has: {every}\.$"):
+        explore_module._find(controller, "empty")
+    with pytest.raises(ClusterError, match=rf"2 parameter explorations .*: {every}\. Say which"):
         explore_module._find(controller, None)
+    # VisTrails upgrades versions, and their explorations with them; what was saved then has both.
+    known += [_known(3, "six sums", 11), _known(4, "", 21)]
+    assert [explore_module._find(controller, wanted).id for wanted in ("six sums", "sums", "4", "1")] == [3, 3, 4, 1]
+    known.append(_known(5, "seven sums", 11))
+    with pytest.raises(
+        ClusterError, match=r"There are 2 .* 'sums' .*: 3 \('six sums', .*\), 5 \('seven sums', .*\)\. Say"
+    ):
+        explore_module._find(controller, "sums")
+    del known[-1]
+    with pytest.raises(ClusterError, match=r": six sums \(version 'sums'\), 4 \(version 21\)\. Say which"):
+        explore_module._find(controller, None)
+    # The same name in versions of other tags is another exploration; in one without a tag it is a later state.
+    tags[40] = "others"
+    known.append(_known(6, "six sums", 40))
+    both = r"3 \('six sums', version 'sums'\), 6 \('six sums', version 'others'\)"
+    with pytest.raises(ClusterError, match=rf"There are 2 parameter explorations 'six sums' .*: {both}\. Say which"):
+        explore_module._find(controller, "six sums")
+    assert [explore_module._find(controller, wanted).id for wanted in ("sums", "others")] == [3, 6]
+    known[-1] = _known(6, "six sums", 41)
+    assert explore_module._find(controller, "six sums").id == 6
+    del known[-1]
+    del known[1::2]
+    assert explore_module._find(controller, None).id == 3
     known.clear()
     with pytest.raises(ClusterError, match=r"no parameter exploration in this vistrail"):
         explore_module._find(controller, None)
+
+
+def test_ctrl_c_does_not_end_it_while_the_log_is_being_written(tmp_path: Path) -> None:
+    written = []
+
+    def write(locator: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        written.append(locator)
+
+    controller = SimpleNamespace(set_changed=lambda changed: None, write_vistrail=write)
+    before = signal.getsignal(signal.SIGINT)
+    assert explore_module._save(controller, "the file", tmp_path) == ""
+    assert written == ["the file"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def _known(number: int, name: str, version: int) -> SimpleNamespace:
+    return SimpleNamespace(id=number, name=name, action_id=version)
 
 
 def _logged(path: Path) -> int:

@@ -37,4 +37,4 @@ def screen(clean_home: Path) -> Iterator[dict[str, str]]:
         yield {"QT_QPA_PLATFORM": "xcb", "DISPLAY": f":{number}"}
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(240)

@@ -24,7 +24,7 @@ Scenario = Generator[None, None, None]
 PACKAGES = ("controlflow", "ipyparallel_flow")
 
 _TICK = 10  # milliseconds
-_PATIENCE = 30.0  # seconds that anything may take which a scenario waits for
+_PATIENCE = 240.0  # seconds that anything may take which a scenario waits for
 
 
 class User:
@@ -210,7 +210,7 @@ def said(widget: Any) -> dict[str, Any]:
 
 
 def _drive(user: User, scenario: Scenario, done: Callable[[], None]) -> None:
-    from PyQt5.QtCore import Qt, QTimer
+    from PyQt5.QtCore import Qt, QThread, QTimer
 
     timer = QTimer(user.application)
     timer.setTimerType(Qt.PreciseTimer)
@@ -232,7 +232,10 @@ def _drive(user: User, scenario: Scenario, done: Callable[[], None]) -> None:
             next(scenario)
             return
         except StopIteration:
-            pass
+            modal = user.application.activeModalWidget()
+            if modal is not None and QThread.currentThread().loopLevel() > 1:
+                # VisTrails would be closed in the middle of what asks.
+                user.seen["failure"] = f"the scenario is over, and this waits for an answer: {said(modal)}"
         except BaseException:
             user.seen["failure"] = traceback.format_exc()
         over = True

@@ -46,6 +46,15 @@ def looping(vistrail: Vistrail) -> None:
     vistrail.connect(square, "out_value", out, "value")
 
 
+def mapping(vistrail: Vistrail) -> None:
+    """A Map of Control Flow's, over two numbers."""
+    source = vistrail.add_source((0, 2), "", "o = a + 1", {"a": "Integer"}, {"o": "Integer"})
+    the_map = vistrail.add("Map", (0, 1), "", CONTROL_FLOW, InputPort="['a']", OutputPort="o", InputList="[1, 2]")
+    vistrail.connect(source, "self", the_map, "FunctionPort")
+    out = vistrail.add("StandardOutput", (0, 0))
+    vistrail.connect(the_map, "Result", out, "value")
+
+
 def _blue(user: User, controller: Any, name: str) -> bool:
     """Whether a module is drawn with the mark."""
     from PyQt5.QtCore import QRectF
@@ -82,15 +91,21 @@ def _run(user: User, controller: Any) -> Any:
 
     def execute() -> None:
         (result,), _ = controller.execute_user_workflow()
-        where: dict[str, list[bool]] = {}
-        for each in _executions(controller.log.workflow_execs[-1]):
-            notes = [note.key for note in each.annotations]
-            name = getattr(each, "module_name", "Group")
-            where.setdefault(name, []).append("parallel_engine" in notes)
+        where = where_modules_ran(controller.log.workflow_execs[-1])
         results.append({"where": where, "errors": [str(error) for error in result.errors.values()]})
 
     user.later(execute)
     return results
+
+
+def where_modules_ran(execution: Any) -> dict[str, list[bool]]:
+    """Of what the log says of an execution: by module's name, for each time that it ran, whether on an engine."""
+    where: dict[str, list[bool]] = {}
+    for each in _executions(execution):
+        notes = [note.key for note in each.annotations]
+        name = getattr(each, "module_name", "Group")
+        where.setdefault(name, []).append("parallel_engine" in notes)
+    return where
 
 
 def _executions(execution: Any) -> Any:
@@ -126,13 +141,13 @@ def mark_loops(user: User) -> Scenario:
     user.click(message.defaultButton())
     yield from user.gone(message)
     results = _run(user, controller)
-    yield from user.until(lambda: results, "the end of the execution", 60)
+    yield from user.until(lambda: results, "the end of the execution")
     user.seen["run"] = results[0]
     controller.undo()
     yield
     user.seen["undone"] = _state(user, controller)
     results = _run(user, controller)
-    yield from user.until(lambda: results, "the end of the execution", 60)
+    yield from user.until(lambda: results, "the end of the execution")
     user.seen["run again"] = results[0]
     controller.redo()
     yield
@@ -143,12 +158,31 @@ def mark_loops(user: User) -> Scenario:
     user.seen["unmarked"] = _state(user, controller)
     controller.change_selected_version(marked)
     yield
+    from vistrails.core.packagemanager import get_package_manager
+
     disable(user)
     yield
     user.seen["disabled"] = _state(user, controller)[:2]
     results = _run(user, controller)
-    yield from user.until(lambda: results, "the end of the execution", 60)
+    yield from user.until(lambda: results, "the end of the execution")
     user.seen["run without the package"] = results[0]
+    user.seen["left behind"] = _ours_in_vistrails()
+    get_package_manager().late_enable_package("ipyparallel_flow")
+    yield
+    user.seen["enabled again"] = [*_state(user, controller)[:2], _ours_in_vistrails()]
+
+
+def _ours_in_vistrails() -> list[str]:
+    """The methods of VisTrails' modules, and of how it draws them, whose code is ours."""
+    from vistrails.core.modules.vistrails_module import Module
+    from vistrails.gui.pipeline_view import QGraphicsModuleItem
+
+    return sorted(
+        name
+        for owner in (Module, QGraphicsModuleItem)
+        for name, value in vars(owner).items()
+        if getattr(value, "__globals__", {}).get("__name__", "").startswith("parallelflow")
+    )
 
 
 def disable(user: User) -> None:
@@ -174,11 +208,12 @@ def assisted(controller: Any) -> None:
     dialog.okClicked()
 
 
-def _maps(pipeline: Any) -> list[str]:
+def maps(pipeline: Any) -> list[str]:
+    """The Maps, Filters and Fors, each with its package, those in Groups too."""
     found = []
     for module in pipeline.module_list:
         if module.is_group():
-            found += [f"{each} in {module.name}" for each in _maps(module.pipeline)]
+            found += [f"{each} in {module.name}" for each in maps(module.pipeline)]
         elif module.name in ("Map", "Filter", "For"):
             found.append(f"{module.name} of {module.package.split('.')[-1]}")
     return sorted(found)
@@ -187,11 +222,7 @@ def _maps(pipeline: Any) -> list[str]:
 def convert_maps(user: User) -> Scenario:
     never_ask()
     vistrail = Vistrail()
-    source = vistrail.add_source((0, 2), "", "o = a + 1", {"a": "Integer"}, {"o": "Integer"})
-    the_map = vistrail.add("Map", (0, 1), "", CONTROL_FLOW, InputPort="['a']", OutputPort="o", InputList="[1, 2]")
-    vistrail.connect(source, "self", the_map, "FunctionPort")
-    out = vistrail.add("StandardOutput", (0, 0))
-    vistrail.connect(the_map, "Result", out, "value")
+    mapping(vistrail)
     vistrail.add_source((2, 1), "", "o = a * 2", {"a": "Float"}, {"o": "Float"})
     controller = open_vistrail(user, vistrail, "maps")
     yield
@@ -207,7 +238,7 @@ def convert_maps(user: User) -> Scenario:
     )
     controller.update_function(group, port, ["[1.0, 2.0, 3.0]"])
     before = controller.current_version
-    user.seen["assisted"] = _maps(controller.current_pipeline)
+    user.seen["assisted"] = maps(controller.current_pipeline)
     select(controller, "StandardOutput")
     user.choose(PARALLEL)
     message = yield from user.dialog("Message")
@@ -219,22 +250,22 @@ def convert_maps(user: User) -> Scenario:
     message = yield from user.dialog("Message")
     user.click(message.defaultButton())
     yield from user.gone(message)
-    user.seen["one"] = _maps(controller.current_pipeline)
+    user.seen["one"] = maps(controller.current_pipeline)
     user.seen["selected"] = [controller.current_pipeline.modules[each].name for each in scene.get_selected_module_ids()]
     select(controller)
     user.choose(PARALLEL)
     message = yield from user.dialog("Message")
     user.click(message.defaultButton())
     yield from user.gone(message)
-    user.seen["all"] = _maps(controller.current_pipeline)
+    user.seen["all"] = maps(controller.current_pipeline)
     user.seen["description"] = controller.vistrail.get_description(controller.current_version)
     results = _run(user, controller)
-    yield from user.until(lambda: results, "the end of the execution", 60)
+    yield from user.until(lambda: results, "the end of the execution")
     user.seen["run"] = results[0]
     controller.undo()
     controller.undo()
     yield
-    user.seen["undone"] = [_maps(controller.current_pipeline), controller.current_version == before]
+    user.seen["undone"] = [maps(controller.current_pipeline), controller.current_version == before]
     controller.redo()
     controller.redo()
     yield
@@ -243,9 +274,9 @@ def convert_maps(user: User) -> Scenario:
     message = yield from user.dialog("Message")
     user.click(message.defaultButton())
     yield from user.gone(message)
-    user.seen["serial"] = _maps(controller.current_pipeline)
+    user.seen["serial"] = maps(controller.current_pipeline)
     results = _run(user, controller)
-    yield from user.until(lambda: results, "the end of the execution", 60)
+    yield from user.until(lambda: results, "the end of the execution")
     user.seen["run again"] = results[0]
     select(controller)
     user.choose(SERIAL)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import re
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,7 @@ from typing import Any
 from driver import Scenario, User
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "examples"))
-from building import MATPLOTLIB, Vistrail
+from building import MATPLOTLIB, VTK, Vistrail
 
 EXPLORE = "Run parameter exploration on the cluster"
 SPREADSHEET = "org.vistrails.vistrails.spreadsheet"
@@ -27,20 +31,31 @@ with open({tally!r}, "a") as file:
 time.sleep({seconds})
 if (a, b) == (2, 20):
     fail("two and twenty are too much")
+print("cell", a, b)
 o = self.interpreter.filePool.create_file(suffix=".html")
 with open(o.name, "w") as file:
     file.write(f"<p>a is {{a}}, b is {{b}}</p>")
 """
 
 
-def open_exploration(user: User, make: Callable[[Vistrail], None], name: str = "explored") -> Any:
-    """Make a vistrail with an exploration, open it and its exploration in the window, and return VisTrails' view."""
+def open_exploration(
+    user: User, make: Callable[[Vistrail], None], name: str = "explored", change: Callable[[str], str] | None = None
+) -> Any:
+    """Make a vistrail with an exploration, open it and its exploration in the window, and return VisTrails' view.
+
+    :param change: changes the vistrail's XML before it is opened.
+    """
     from vistrails.core.db.locator import FileLocator
 
     vistrail = Vistrail()
     make(vistrail)
     path = user.folder / f"{name}.vt"
     vistrail.save(path)
+    if change is not None:
+        with zipfile.ZipFile(path) as archive:
+            changed = change(archive.read("vistrail").decode())
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("vistrail", changed)
     user.builder.open_vistrail_without_prompt(FileLocator(str(path)))
     view = user.builder.get_current_view()
     (exploration,) = view.controller.vistrail.parameter_explorations
@@ -82,7 +97,7 @@ def execute_in_vistrails(user: User, view: Any) -> Steps:
         done.append(True)
 
     user.later(execute)
-    yield from user.until(lambda: done, "the end of VisTrails' own exploration", 120)
+    yield from user.until(lambda: done, "the end of VisTrails' own exploration")
 
 
 def never_ask() -> None:
@@ -101,7 +116,7 @@ def execute_on_cluster(user: User) -> Steps:
         done.append(True)
 
     user.later(execute)
-    yield from user.until(lambda: done, "the end of the exploration", 120)
+    yield from user.until(lambda: done, "the end of the exploration")
 
 
 def cells_in_log(view: Any) -> list[dict[str, Any]]:
@@ -114,7 +129,8 @@ def cells_in_log(view: Any) -> list[dict[str, Any]]:
         modules = {}
         for module in each.item_execs:
             notes = {note.key: note.value for note in module.annotations}
-            modules[module.module_name] = [module.completed, module.cached, notes.get("parallel_engine", "")]
+            name = getattr(module, "module_name", "Group")
+            modules[name] = [module.completed, module.cached, notes.get("parallel_engine", "")]
         notes = {note.key: note.value for note in each.annotations}
         found.append(
             {"parameters": notes.get("exploration_parameters", ""), "modules": modules, "completed": each.completed}
@@ -153,6 +169,45 @@ def two_dimensions(user: User, seconds: float = 0.0) -> Callable[[Vistrail], Non
     return make
 
 
+def all_kinds(vistrail: Vistrail) -> None:
+    """A figure of matplotlib, of what a Group makes of a vistrail variable, beside a cell of VTK; three columns and two rows."""
+    code = "y = [offset + f, offset - f, offset * f]"
+    source = vistrail.add_source((0, 2), "", code, {"f": "Float", "offset": "Float"}, {"y": "List"})
+    ends = [vistrail.add("InputPort", (column, 3), name=name) for column, name in enumerate(("f", "offset"))]
+    for end, name in zip(ends, ("f", "offset"), strict=True):
+        vistrail.connect(end, "InternalPipe", source, name)
+    ends.append(vistrail.add("OutputPort", (0, 1), name="y"))
+    vistrail.connect(source, "y", ends[-1], "InternalPipe")
+    group = vistrail.group([source, *ends], "Computes")
+    vistrail.set(group, f=1.0)
+    vistrail.connect_variable("offset", "Float", 2.0, group, "offset", (1, 3))
+    plot = vistrail.add("MplLinePlot", (0, 2), "", MATPLOTLIB)
+    figure = vistrail.add("MplFigure", (0, 1), "", MATPLOTLIB)
+    figure_cell = vistrail.add("MplFigureCell", (0, 0), "", MATPLOTLIB)
+    sphere = vistrail.add("vtkSphereSource", (3, 5), "", VTK, ThetaResolution=4)
+    height = vistrail.add("vtkElevationFilter", (3, 4), "", VTK)
+    mapper = vistrail.add("vtkPolyDataMapper", (3, 3), "", VTK)
+    actor = vistrail.add("vtkActor", (3, 2), "", VTK)
+    renderer = vistrail.add("vtkRenderer", (3, 1), "", VTK, Background="0.1,0.1,0.2")
+    vtk_cell = vistrail.add("VTKCell", (3, 0), "", VTK)
+    for start, output, end, port in (
+        (group, "y", plot, "y"),
+        (plot, "value", figure, "addPlot"),
+        (figure, "figure", figure_cell, "figure"),
+        (sphere, "GetOutputPort0", height, "SetInputConnection0"),
+        (height, "GetOutputPort0", mapper, "SetInputConnection0"),
+        (mapper, "Instance", actor, "Mapper"),
+        (actor, "Instance", renderer, "AddActor"),
+        (renderer, "Instance", vtk_cell, "AddRenderer"),
+    ):
+        vistrail.connect(start, output, end, port)
+    vistrail.explore(
+        "all kinds",
+        {(group, "f"): [1, 2, 3], (sphere, "ThetaResolution"): [5, 12]},
+        layout={("MplFigureCell", -1): (0, 0), ("VTKCell", -1): (0, 1)},
+    )
+
+
 def explore_both_ways(user: User) -> Scenario:
     never_ask()
     view = open_exploration(user, two_dimensions(user))
@@ -162,8 +217,10 @@ def explore_both_ways(user: User) -> Scenario:
         ("first", execute_on_cluster(user)),
         ("second", execute_on_cluster(user)),
     ):
-        yield from execute
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            yield from execute
         user.seen[turn] = {
+            "printed": [line for line in printed.getvalue().splitlines() if line.startswith("cell")],
             "ran": tally(user),
             "log": cells_in_log(view),
             "said": user.messages()[-1],
@@ -174,7 +231,7 @@ def explore_both_ways(user: User) -> Scenario:
     user.seen["pid"] = str(os.getpid())
     results: list[Any] = []
     user.later(lambda: results.extend(view.controller.execute_current_workflow()[0]))
-    yield from user.until(lambda: results, "a normal execution", 60)
+    yield from user.until(lambda: results, "a normal execution")
     user.seen["normal"] = {"errors": [str(each) for each in results[0].errors.values()], "ran": tally(user)}
 
 
@@ -209,11 +266,11 @@ def explore_and_cancel(user: User) -> Scenario:
 
     user.later(execute)
     dialog = yield from user.dialog("PEProgressDialog")
-    yield from user.until(lambda: sheets(), "the first cell", 120)
+    yield from user.until(lambda: sheets(), "the first cell")
     (button,) = dialog.findChildren(_button())
     user.click(button)
     begin = time.monotonic()
-    yield from user.until(lambda: done, "the end after Cancel", 60)
+    yield from user.until(lambda: done, "the end after Cancel")
     user.seen["seconds to cancel"] = time.monotonic() - begin
     user.seen["cells after cancel"] = len(cells_in_log(view))
     tally(user)
@@ -265,6 +322,15 @@ def explore_without_spreadsheet(user: User) -> Scenario:
         yield from execute
         user.seen[turn] = {"ran": tally(user), "log": cells_in_log(view), "said": user.messages()[-1]}
     user.seen["pid"] = str(os.getpid())
+    view.controller.set_changed(False)
+    # Of another VisTrails, so that this one upgrades it; its window shows nothing of the exploration then.
+    older = re.compile(r'(<module [^>]*name="PythonSource"[^>]*version=")[^"]*')
+    view = open_exploration(user, make, "older", lambda text: older.sub(r"\g<1>1.0", text))
+    yield
+    user.seen["shown of an older one"] = len(view.pe_view.getParameterExploration().functions)
+    yield from execute_on_cluster(user)
+    user.seen["older"] = {"ran": tally(user), "said": user.messages()[-1]}
+    view.controller.set_changed(False)
 
 
 def _button() -> Any:

@@ -13,130 +13,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-import editing
-import exploring
+import mouse_workflows
 import scenarios
-from driver import Scenario, User, run
+from driver import Scenario, run
+from hand import Hand
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREEN = "1600x1000x24"
+PACKAGES = ("spreadsheet", "controlflow", "matplotlib", "vtk")
 NEEDED = ("Xvfb", "openbox", "xdotool")
-
-
-class Hand(User):
-    """A user with a mouse and a keyboard."""
-
-    def __init__(self, application: Any, folder: Path) -> None:
-        super().__init__(application, folder)
-        self.pictures = Path(os.environ["PARALLELFLOW_PICTURES"])
-        self.taken = 0
-
-    def xdotool(self, *arguments: object) -> Generator[None, None, None]:
-        """Have the pointer or the keyboard do something, and give the window a moment."""
-        process = subprocess.Popen(["xdotool", *map(str, arguments)])
-        yield from self.until(lambda: process.poll() is not None, "the end of xdotool")
-        yield from self.moment(0.25)
-
-    def moment(self, seconds: float) -> Generator[None, None, None]:
-        """Let some time pass, as people do."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            yield
-
-    def hit(self, widget: Any, place: Any = None) -> Generator[None, None, None]:
-        """Move the pointer to a widget, or to a place in it, and click."""
-        point = widget.mapToGlobal(place if place is not None else widget.rect().center())
-        yield from self.xdotool("mousemove", point.x(), point.y(), "click", 1)
-
-    def press_button(self, dialog: Any, name: str) -> Generator[None, None, None]:
-        """Click a button of a dialog of ours."""
-        from PyQt5.QtCore import QPoint
-        from PyQt5.QtWidgets import QAbstractButton, QCheckBox, QRadioButton
-
-        button = dialog.findChild(QAbstractButton, name)
-        box = isinstance(button, (QCheckBox, QRadioButton))
-        yield from self.hit(button, QPoint(8, button.height() // 2) if box else None)
-
-    def pick_in_menu(self, menu: Any, action: Any) -> Generator[None, None, None]:
-        """Open a menu of the menu bar, and choose an entry."""
-        bar = self.builder.menuBar()
-        yield from self.hit(bar, bar.actionGeometry(menu.menuAction()).center())
-        yield from self.until(menu.isVisible, "the menu")
-        yield from self.hit(menu, menu.actionGeometry(action).center())
-
-    def drag(self, start: Any, end: Any) -> Generator[None, None, None]:
-        """Press the button at one place of the screen, and let go at another."""
-        yield from self.xdotool("mousemove", start.x(), start.y(), "mousedown", 1)
-        for step in range(1, 11):
-            point = start + (end - start) * step / 10
-            yield from self.xdotool("mousemove", point.x(), point.y())
-        yield from self.xdotool("mouseup", 1)
-
-    def open_packages(self) -> Generator[None, None, Any]:
-        """Open VisTrails' Preferences at its packages, and return that page."""
-        action = self.builder.qactions["editPreferences"]
-        menu = next(
-            each for each in self.builder.menuBar().actions() if each.menu() and action in each.menu().actions()
-        ).menu()
-        yield from self.pick_in_menu(menu, action)
-        dialog = self.builder.preferencesDialog
-        yield from self.until(lambda: dialog.isVisible(), "Preferences")
-        tabs = dialog._tab_widget.tabBar()
-        yield from self.hit(tabs, tabs.tabRect(dialog._tab_widget.indexOf(dialog._packages_tab)).center())
-        return dialog._packages_tab
-
-    def choose_package(self, packages: Any, listed: Any) -> Generator[None, None, None]:
-        """Click our package in one of the lists."""
-        from PyQt5.QtCore import Qt
-
-        (item,) = listed.findItems("ipyparallel_flow", Qt.MatchExactly)
-        listed.scrollToItem(item)
-        yield from self.hit(listed.viewport(), listed.visualItemRect(item).center())
-
-    def pick(self, entry: str) -> Generator[None, None, None]:
-        """Choose an entry of Packages > Parallel Flow."""
-        bar = self.builder.menuBar()
-        packages = self.builder.qmenus["packages"]
-        yield from self.hit(bar, bar.actionGeometry(packages.menuAction()).center())
-        yield from self.until(packages.isVisible, "the menu")
-        ours = next(action for action in packages.actions() if action.text() == "Parallel Flow")
-        yield from self.hit(packages, packages.actionGeometry(ours).center())
-        yield from self.until(ours.menu().isVisible, "the submenu")
-        if self.taken == 0:
-            yield from self.photograph("menu")
-        chosen = next(action for action in ours.menu().actions() if action.text() == entry)
-        yield from self.hit(ours.menu(), ours.menu().actionGeometry(chosen).center())
-
-    def photograph(self, name: str) -> Generator[None, None, None]:
-        """Keep a picture of the whole screen."""
-        yield from self.moment(0.4)
-        self.taken += 1
-        picture = self.application.primaryScreen().grabWindow(0)
-        picture.save(str(self.pictures / f"{self.taken:02}-{name}.png"))
-
-    def meet(self, kind: str, name: str) -> Generator[None, None, Any]:
-        """Wait for a window, and photograph it."""
-        dialog = yield from self.dialog(kind)
-        yield from self.photograph(name)
-        return dialog
-
-    def escape(self, dialog: Any) -> Generator[None, None, None]:
-        """Press Escape in a window, once it has the keyboard."""
-        dialog.activateWindow()
-        yield from self.until(dialog.isActiveWindow, "the keyboard for a window")
-        yield from self.xdotool("key", "Escape")
-        yield from self.gone(dialog)
-
-    def okay(self, name: str) -> Generator[None, None, None]:
-        """Wait for a message, photograph it, and press Enter."""
-        message = yield from self.meet("Message", name)
-        yield from self.until(message.isActiveWindow, "the keyboard for a message")
-        yield from self.xdotool("key", "Return")
-        yield from self.gone(message)
 
 
 def session(user: Hand) -> Scenario:
@@ -183,8 +71,10 @@ def session(user: Hand) -> Scenario:
     yield from user.press_button(dialog, "reject")
     yield from user.gone(dialog)
     yield from run_a_map(user, window)
-    yield from change_loops(user)
-    yield from explore(user)
+    yield from mouse_workflows.change_loops(user)
+    yield from mouse_workflows.change_maps(user)
+    yield from mouse_workflows.explore(user)
+    yield from mouse_workflows.explore_all_kinds(user)
     yield from user.pick("Cleanup started processes")
     dialog = yield from user.meet("CleanupDialog", "cleanup")
     yield from user.press_button(dialog, "leave")
@@ -242,8 +132,15 @@ def disable(user: Hand) -> Scenario:
     yield from user.hit(packages._disable_button)
     yield from user.until(lambda: not user.menu(), "the end of the menu")
     yield from user.until(lambda: not scenarios._children(), "the end of the processes")
+    # For the workflow that is open with our Map in it, VisTrails would like to enable the package again.
+    question = yield from user.meet("QMessageBox", "enable-again")
+    yield from user.hit(question.button(question.No))
+    yield from user.gone(question)
+    message = yield from user.meet("QMessageBox", "package-is-missing")
+    yield from user.hit(message.button(message.Ok))
+    yield from user.gone(message)
     yield from user.photograph("disabled")
-    yield from user.xdotool("key", "Escape")
+    yield from user.escape(user.builder.preferencesDialog)
 
 
 def drop_a_map(user: Hand) -> Scenario:
@@ -271,73 +168,6 @@ def drop_a_map(user: Hand) -> Scenario:
     yield from user.xdotool("key", "ctrl+z")
 
 
-def change_loops(user: Hand) -> Scenario:
-    """Mark a module that loops, undo it, and make a Map parallel, by clicks in the pipeline and in the menu."""
-    vistrail = editing.Vistrail()
-    editing.looping(vistrail)
-    vistrail.add("Map", (2, 1), "", editing.CONTROL_FLOW, InputPort="['a']", OutputPort="o", InputList="[1, 2]")
-    controller = editing.open_vistrail(user, vistrail, "loops")
-    user.builder.qactions["pipeline"].trigger()
-    yield from user.moment(1)
-    controller.current_pipeline_scene.fitToAllViews(True)
-    yield from hit_module(user, controller, "Round")
-    yield from user.pick(editing.MARK)
-    yield from user.until(lambda: marked(controller), "the mark")
-    yield from user.photograph("marked")
-    yield from user.xdotool("key", "ctrl+z")
-    yield from user.until(lambda: not marked(controller), "the end of the mark")
-    yield from user.photograph("mark-undone")
-    yield from hit_module(user, controller, "Map")
-    yield from user.pick(editing.PARALLEL)
-    yield from user.okay("made-parallel")
-    yield from user.pick(editing.SERIAL)
-    yield from user.okay("made-serial")
-    controller.set_changed(False)
-
-
-def explore(user: Hand) -> Scenario:
-    """Run a parameter exploration on the cluster, look at its cells, and run it once more with Cancel in between."""
-    from PyQt5.QtWidgets import QPushButton
-
-    view = exploring.open_exploration(user, exploring.two_dimensions(user, seconds=0.5), "explored")
-    yield from user.moment(1)
-    yield from user.photograph("explore")
-    yield from user.pick(exploring.EXPLORE)
-    dialog = yield from user.meet("PEProgressDialog", "exploring")
-    yield from user.gone(dialog)
-    yield from user.until(lambda: [len(cells) for cells in exploring.sheets().values()] == [1 + 5], "the cells")
-    message = yield from user.meet("QMessageBox", "explored")  # one cell fails
-    yield from user.hit(message.button(message.Ok))
-    yield from user.gone(message)
-    user.builder.raise_()
-    user.builder.activateWindow()
-    yield from user.pick(exploring.EXPLORE)
-    dialog = yield from user.dialog("PEProgressDialog")
-    yield from user.until(lambda: len(exploring.sheets()) == 2, "the first cell")
-    dialog.raise_()
-    (button,) = dialog.findChildren(QPushButton)
-    yield from user.hit(button)
-    yield from user.gone(dialog)
-    yield from user.photograph("exploring-cancelled")
-    view.controller.set_changed(False)
-
-
-def marked(controller: Any) -> bool:
-    """Whether a module is marked."""
-    from parallelflow.map.marks import is_marked
-
-    return any(is_marked(module) for module in controller.current_pipeline.module_list)
-
-
-def hit_module(user: Hand, controller: Any, name: str) -> Generator[None, None, None]:
-    """Click a module in the pipeline, left of its name."""
-    view = controller.current_pipeline_view
-    (item,) = (each for each in view.scene().modules.values() if each.module.name == name)
-    place = item.sceneBoundingRect()
-    yield from user.hit(view.viewport(), view.mapFromScene(place.left() + place.width() / 4, place.center().y()))
-    yield from user.until(item.isSelected, "the selection")
-
-
 def save_and_open(user: Hand) -> Scenario:
     """Save the workflow under a name, and open it again."""
     path = user.folder / "by-mouse.vt"
@@ -359,7 +189,7 @@ def save_and_open(user: Hand) -> Scenario:
 
 def run_a_map(user: Hand, window: Any) -> Scenario:
     """Execute a Map, use the cluster's window meanwhile, and cancel."""
-    from PyQt5.QtWidgets import QPushButton, QToolButton
+    from PyQt5.QtWidgets import QPushButton
 
     yield from drop_a_map(user)
     scenarios.draw(user, scenarios.SLOW, 100)
@@ -367,8 +197,7 @@ def run_a_map(user: Hand, window: Any) -> Scenario:
     window.resize(window.width(), 420)
     yield from user.photograph("pipeline")
     execute = user.builder.qactions["execute"]
-    button = next(each for each in user.builder.findChildren(QToolButton) if each.defaultAction() is execute)
-    yield from user.hit(button)
+    yield from user.click_action(execute)
     progress = yield from user.dialog("ExecutionProgressDialog")
     yield from user.until(lambda: window.map.isVisible() and window.map_bar.value() > 10, "progress in the window")
     window.raise_()
@@ -384,7 +213,7 @@ def run_a_map(user: Hand, window: Any) -> Scenario:
     yield from user.until(lambda: not window.map.isVisible(), "the end of the Map")
     yield from user.photograph("cancelled")
     yield from user.gone(progress)
-    yield from user.hit(button)
+    yield from user.click_action(execute)
     yield from user.until(lambda: window.map.isVisible(), "the second run")
     yield from user.until(lambda: not window.map.isVisible(), "the end of the second run")
     yield from user.photograph("run-again")
@@ -409,17 +238,17 @@ def main(pictures: Path) -> int:
             _wait_for(lambda: Path(f"/tmp/.X11-unix/X{number}").exists())
             started.append(subprocess.Popen(["openbox"], env=environment, stderr=subprocess.DEVNULL))
             inside = [sys.executable, __file__, "--inside", home]
-            status = subprocess.run(inside, env=environment, timeout=420, check=False).returncode
+            status = subprocess.run(inside, env=environment, timeout=900, check=False).returncode
         finally:
             for process in reversed(started):
                 process.terminate()
-                process.wait(10)
+                process.wait(240)
     sys.stdout.write(f"The pictures are in {pictures}\n" if status == 0 else "The session failed\n")
     return status
 
 
 def _wait_for(there: Any) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 240
     while not there():
         if time.monotonic() > end:
             raise TimeoutError("the X server did not start")
@@ -429,7 +258,7 @@ def _wait_for(there: Any) -> None:
 if __name__ == "__main__":
     sys.path.append(str(ROOT))
     if sys.argv[1:2] == ["--inside"]:
-        seen = run(Path(sys.argv[2]), Hand, session, ["spreadsheet", "controlflow"])
+        seen = run(Path(sys.argv[2]), Hand, session, PACKAGES)
         failures = [*([seen["failure"]] if "failure" in seen else []), *seen["raised"]]
         sys.stderr.write("\n".join(failures))
         sys.stderr.flush()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import shutil
 import signal
+import sys
 import time
 import urllib.parse
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -547,7 +550,7 @@ def map_runs(user: User) -> Scenario:
     modules = user.builder.get_current_controller().current_pipeline.modules
     user.seen["done"] = sorted(modules[number].name for number, success in results[0].executed.items() if success)
     yield from user.until(lambda: not window.map.isVisible(), "the end of progress")
-    _set_code(user, "import time\ntime.sleep(30)\no = a\n")
+    _set_code(user, "import time\ntime.sleep(300)\no = a\n")
     with user.at("running while an engine joins"):
         results = _run(user)
         yield from user.until(lambda: sum(map(bool, _column(window.table, 4, below=0))) == 2, "two engines at work")
@@ -560,7 +563,7 @@ def map_runs(user: User) -> Scenario:
         question = yield from user.dialog("QMessageBox")
         begin = time.monotonic()
         user.click(question.button(question.Yes))
-        yield from user.until(lambda: results, "the end of the execution", 15)
+        yield from user.until(lambda: results, "the end of the execution")
     user.seen["seconds to cancel"] = time.monotonic() - begin
     user.seen["cancelled"] = [str(error) for error in results[0].errors.values()]
     user.seen["engines after cancelling"] = len(user.cluster.engines)
@@ -658,10 +661,10 @@ def _set_code(user: User, code: str) -> None:
 
 
 def many_elements(user: User) -> Scenario:
-    """A list that nobody would type: ELEMENTS in the environment says how long."""
+    """A list that nobody would type: ELEMENTS in the environment says how long. With KEPT, it is taken from kept results again."""
     elements = int(os.environ["ELEMENTS"])
     controller = user.builder.get_current_controller()
-    the_map = draw(user, "o = a + 1\n")
+    the_map = draw(user, "cache_this()\no = a + 1\n")
     makes = _drop(user, BASIC, "PythonSource", (200.0, 200.0))
     code = urllib.parse.quote(f"o = list(range({elements}))\n")
     controller.update_ports_and_functions(makes.id, [], [("output", "o", f"{BASIC}:List", 0)], [("source", [code])])
@@ -670,6 +673,12 @@ def many_elements(user: User) -> Scenario:
     yield from _start(user, 2)
     memory, controllers = _memory(), _controllers_memory(user)
     begin = time.monotonic()
+    if "KEPT" in os.environ:
+        _keep_all()
+        with user.at("keeping"):
+            results = _run(user)
+            yield from user.until(lambda: results, "the end of the first execution", 900)
+        begin = time.monotonic()
     with user.at("running"):
         results = _run(user)
         yield from user.until(lambda: results, "the end of the execution", 900)
@@ -677,6 +686,12 @@ def many_elements(user: User) -> Scenario:
     user.seen["seconds"] = time.monotonic() - begin
     user.seen["megabytes"] = _memory() - memory
     user.seen["controller's megabytes"] = _controllers_memory(user) - controllers
+    if "KEPT" in os.environ:
+        (execution,) = [each for each in controller.log.workflow_execs[-1].item_execs if each.module_name == "Map"]
+        taken = [each.item_execs[0].cached for each in execution.loop_execs[0].loop_iterations]
+        user.seen["iterations"], user.seen["taken"] = len(taken), sum(taken)
+        controller.set_changed(False)
+        return
     begin = time.monotonic()
     with user.at("saving and opening"):
         yield from _save_and_reopen(user, user.folder / "saved.vt")
@@ -684,6 +699,88 @@ def many_elements(user: User) -> Scenario:
     log = user.builder.get_current_controller().read_log()
     (execution,) = [each for run in log.workflow_execs for each in run.item_execs if each.module_name == "Map"]
     user.seen["iterations"] = len(execution.loop_execs[0].loop_iterations)
+
+
+# By the element's number, what its result is: so many bytes, in several ways, made where nothing of them has to be sent there.
+_LARGE = """
+n = 1_000_000 * %d
+import numpy
+if a == 0:
+    o = b"x" * n
+elif a == 1:
+    o = "\\u20ac" * (n // 3)
+elif a == 2:
+    o = numpy.ones(n, dtype="u1")
+elif a == 3:
+    o = [numpy.ones(n // 100, dtype="u1") for _ in range(100)]
+elif a == 4:
+    o = numpy.ones((1000, n // 500), dtype="u1")[:, ::2]
+else:
+    o = [b"x" * 100_000 for _ in range(n // 100_000)]
+"""
+
+
+def large_values(user: User) -> Scenario:
+    """Results of so many MEGABYTES in each of several ways, and a value of so many of CONSTANT on another port."""
+    from parallelflow.map import values
+
+    megabytes, controller = int(os.environ["MEGABYTES"]), user.builder.get_current_controller()
+    source = _drop(user, BASIC, "PythonSource", (0.0, 200.0))
+    the_map = _drop(user, OURS, "Map", (0.0, 0.0))
+    given = _drop(user, BASIC, "PythonSource", (200.0, 200.0))
+    variant = f"{BASIC}:Variant"
+    ports = [("input", "a", f"{BASIC}:Integer", 0), ("input", "c", variant, 0), ("output", "o", variant, 0)]
+    code = urllib.parse.quote(_LARGE % megabytes)
+    controller.update_ports_and_functions(source.id, [], ports, [("source", [code])])
+    code = urllib.parse.quote("import held_by_the_test\no = held_by_the_test.value\n")
+    controller.update_ports_and_functions(given.id, [], [("output", "o", variant, 0)], [("source", [code])])
+    the_map = controller.current_pipeline.modules[the_map.id]
+    for port, value in {"InputPort": "['a']", "OutputPort": "o", "InputList": str(list(range(6)))}.items():
+        controller.update_function(the_map, port, [value])
+    controller.add_connection(source.id, "self", the_map.id, "FunctionPort")
+    controller.add_connection(given.id, "o", source.id, "c")
+    held = sys.modules["held_by_the_test"] = ModuleType("held_by_the_test")
+    vars(held)["value"] = bytearray(1_000_000 * int(os.environ["CONSTANT"]))
+    yield from _moment(user, 0.1)
+    yield from _start(user, 2)
+    user.seen["loaded"] = "parallelflow.map.execution" in sys.modules  # what the first Map would be blocked by
+
+    at, turns, unpack = "running", Counter[str](), values.unpack
+
+    def unpacking(packed: Any, pause: Any = None) -> Any:
+        nonlocal at
+        size, at = values.size(packed), "reading"
+        try:
+            return unpack(packed, pause)
+        finally:
+            at = "running"
+            user.seen.setdefault("read", []).append(size)
+
+    values.unpack = unpacking
+    with user.at("running"):
+        results = _run(user)
+        end = time.monotonic() + 300
+        while not results:
+            assert time.monotonic() < end
+            turns[at] += 1
+            yield
+    values.unpack = unpack
+    user.seen["errors"] = [str(error) for error in results[0].errors.values()]
+    user.seen["turns"] = turns
+    found = results[0].objects[the_map.id].get_output("Result") if not results[0].errors else []
+    user.seen["results"] = [
+        [type(each).__name__, len(each) if isinstance(each, (bytes, str, list)) else each.nbytes] for each in found
+    ]
+
+
+def _keep_all() -> None:
+    """Have the result of every element kept, however short that is."""
+    from vistrails.core.packagemanager import get_package_manager
+
+    from parallelflow.map import kept
+
+    get_package_manager().get_package_configuration("ipyparallel_flow").keep_results = "all"
+    kept.SHORTEST, kept.READING = 0.0, math.inf
 
 
 def _save_and_reopen(user: User, path: Path) -> Steps:

@@ -22,6 +22,7 @@ def test_an_exploration_fills_the_same_cells_as_vistrails_own_and_can_be_run_aga
     for run in (own, first, second):
         assert sorted(cells) == [[a, b] for a, b, _ in run["ran"]]
         assert run["view"] == own["view"]
+        assert run["printed"] == [f"cell {a} {b}" for a, b in cells if (a, b) != ("2", "20")]
     assert {pid for *_, pid in own["ran"]} == {seen["pid"]}
     assert seen["pid"] not in {pid for run in (first, second) for *_, pid in run["ran"]}
     for run in (first, second):
@@ -80,4 +81,7 @@ def test_without_the_spreadsheet_cells_are_computed_all_the_same(play: Callable[
     assert {pid for *_, pid in own["ran"]} == {seen["pid"]}
     assert seen["pid"] not in {pid for *_, pid in ours["ran"]}
     assert [cell["completed"] for cell in ours["log"]] == [cell["completed"] for cell in own["log"]]
-    assert "1 of 6 cells of the parameter exploration failed" in ours["said"]
+    assert seen["shown of an older one"] == 0
+    assert [each[:2] for each in seen["older"]["ran"]] == cells
+    for run in (ours, seen["older"]):
+        assert "1 of 6 cells of the parameter exploration failed" in run["said"]

@@ -29,6 +29,8 @@ def test_selected_modules_are_marked_and_their_loops_run_on_engines(play: Callab
     # Without the package the mark means nothing.
     assert seen["disabled"] == [False, True]
     assert not any(seen["run without the package"]["where"]["Round"])
+    assert seen["left behind"] == []
+    assert seen["enabled again"] == [True, True, ["build_stream", "compute_all", "moduleHasChanged", "paint"]]
 
 
 def test_maps_become_parallel_and_serial_again(play: Callable[..., Seen]) -> None:
