@@ -72,6 +72,7 @@ setup(
             "matplotlib",
             "hypothesis",
         ],
+        "demo": ["matplotlib"],
         "docs": ["sphinx"],
         "bench": ["joblib"],
     },

@@ -61,6 +61,7 @@ class Reader:
         yield from self._look_at_the_log()
         yield from self._fail()
         yield from self._run_hillshade()
+        yield from self._take_kept_results()
         yield from self._clean_up()
 
     # ------------------------------------------------------------ the steps
@@ -144,60 +145,70 @@ class Reader:
         self._keep("ten-done", self._pipeline())
 
     def _look_at_the_log(self) -> Steps:
+        yield from self._photograph_log("ten-log", 1, 520)
+        yield from self._close()
+
+    def _photograph_log(self, name: str, unfolded: int, height: int) -> Steps:
+        """Open the log, with the last execution's Map and its first elements unfolded, and the first one's module selected."""
         from vistrails.gui.collection.vis_log import QLogDetails
 
         self._window.qactions["provenance"].trigger()
         yield from self._moment()
         details = QLogDetails.instance()
         tree = details.executionList
-        execution = tree.topLevelItem(0)
         tree.sortByColumn(0, _qt().AscendingOrder)
+        last = self._window.get_current_controller().log.workflow_execs[-1]
+        (execution,) = (each for each in _children(tree.invisibleRootItem()) if each.execution is last)
         _expand(tree, 3)
+        for other in _children(tree.invisibleRootItem()):
+            other.setExpanded(other is execution)
         (of_map,) = (each for each in _children(execution) if each.text(0) == "Map")
         (loop,) = _children(of_map)
-        first = _children(loop)[0]
-        first.setExpanded(True)
+        elements = _children(loop)[:unfolded]
+        for element in elements:
+            element.setExpanded(True)
         tree.resizeColumnToContents(0)
-        tree.setCurrentItem(_children(first)[0])
+        tree.setCurrentItem(_children(elements[0])[0])
+        tree.scrollToItem(execution, tree.PositionAtTop)
         yield from self._moment()
         shown = details.detailsWidget.toPlainText()
         details.detailsWidget.setPlainText(shown.replace(platform.node(), socket.gethostname()))
-        self._keep("ten-log", (yield from self._floating(details, 520, 520)))
+        self._keep(name, (yield from self._floating(details, 520, height)))
         self._window.qactions["pipeline"].trigger()
         yield from self._moment()
+
+    def _open_example(self, name: str, version: str = "Parallel") -> Steps:
+        """Open an example, and return its controller."""
+        from vistrails.core.db.locator import FileLocator
+
+        self._window.open_vistrail_without_prompt(FileLocator(str(ROOT / "examples" / f"{name}.vt")))
+        controller = self._window.get_current_controller()
+        controller.change_selected_version(controller.vistrail.get_version_number(version))
+        self._window.qactions["pipeline"].trigger()
+        yield from self._moment()
+        return controller
+
+    def _close(self) -> Steps:
+        """Close the vistrail without saving it."""
         self._window.get_current_controller().set_changed(False)
         self._window.close_vistrail(self._window.get_current_view(), quiet=True)
         yield from self._moment()
 
     def _fail(self) -> Steps:
         """For `examples.rst`: the example that fails."""
-        from vistrails.core.db.locator import FileLocator
-
-        self._window.open_vistrail_without_prompt(FileLocator(str(ROOT / "examples" / "failing.vt")))
-        controller = self._window.get_current_controller()
-        controller.change_selected_version(controller.vistrail.get_version_number("Parallel"))
-        self._window.qactions["pipeline"].trigger()
-        yield from self._moment()
+        yield from self._open_example("failing")
         results = self._press_execute()
         yield from self._until(lambda: results, "the end of the execution")
         assert [error.msg.splitlines()[0] for error in results[0].errors.values()] == ["-16 has no square root"]
         yield from self._moment()
         self._keep("failed", self._pipeline())
-        controller.set_changed(False)
-        self._window.close_vistrail(self._window.get_current_view(), quiet=True)
-        yield from self._moment()
+        yield from self._close()
 
     def _run_hillshade(self) -> Steps:
         """For `index.rst`: the window in the middle of a Map, which is then cancelled."""
-        from vistrails.core.db.locator import FileLocator
-
         from parallelflow.map import progress
 
-        self._window.open_vistrail_without_prompt(FileLocator(str(ROOT / "examples" / "hillshade.vt")))
-        controller = self._window.get_current_controller()
-        controller.change_selected_version(controller.vistrail.get_version_number("Parallel"))
-        self._window.qactions["pipeline"].trigger()
-        yield from self._moment()
+        controller = yield from self._open_example("hillshade")
         controller.current_pipeline_view.scene().fitToAllViews(True)
         open_palette("Parallel Flow")
         self._without_close_button()
@@ -210,9 +221,23 @@ class Reader:
         _click(question.button(question.Yes))
         yield from self._until(lambda: results, "the end of the execution")
         yield from self._gone(running)
-        controller.set_changed(False)
-        self._window.close_vistrail(self._window.get_current_view(), quiet=True)
-        yield from self._moment()
+        yield from self._close()
+
+    def _take_kept_results(self) -> Steps:
+        """For `results.rst`: the log of a Map of which all elements but one were taken from kept results."""
+        controller = yield from self._open_example("tolerances")
+        for version in ("Parallel", "Another tolerance"):
+            controller.change_selected_version(controller.vistrail.get_version_number(version))
+            yield from self._moment()
+            results = self._press_execute(io.StringIO())
+            yield from self._until(lambda results=results: results, "the end of the execution")
+            assert not results[0].errors, results[0].errors
+        execution = controller.log.workflow_execs[-1]
+        (of_map,) = (each for each in execution.item_execs if each.module_name == "Map")
+        elements = [each.item_execs[0].cached for each in of_map.loop_execs[0].loop_iterations]
+        assert elements == [1, 1, 1, 0], elements
+        yield from self._photograph_log("kept-log", 4, 720)
+        yield from self._close()
 
     def _without_close_button(self) -> None:
         """Without a display, Qt draws it on top of the only tab's text."""

@@ -199,7 +199,7 @@ def photograph(application: Any, folder: Path) -> None:
     window = application.builderWindow
     window.resize(1000, 640)
     follow(application, keep)
-    for name in ("sweep", "table", "viewshed", "loops", "hillshade"):
+    for name in ("sweep", "table", "viewshed", "loops", "hillshade", "tolerances"):
         keep(f"example-{name}", picture_of_pipeline(_open_example(application, name)))
     exploration(application, keep)
     for name, dialog in dialogs(window):

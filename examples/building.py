@@ -121,6 +121,24 @@ class Vistrail:
         self.set(number, **values)
         return number
 
+    def connect_variable(
+        self, name: str, type_name: str, value: object, target: int, port: str, place: tuple[float, float]
+    ) -> None:
+        """Make a variable of the vistrail, and connect it to an input port.
+
+        :param type_name: its type, of the basic modules
+        :param place: where the module lies that it is in the pipeline, and that VisTrails hides
+        """
+        from vistrails.core.modules.module_registry import get_module_registry
+        from vistrails.core.vistrail.vistrailvariable import VistrailVariable
+
+        variable = VistrailVariable(name, name, BASIC, type_name, "", str(value))
+        self._controller.vistrail.set_vistrail_var(name, variable)
+        descriptor = get_module_registry().get_descriptor_by_name(BASIC, type_name)
+        x, y = place
+        module = self._controller.current_pipeline.modules[target]
+        self._controller.connect_vistrail_var(descriptor, name, module, port, 230.0 * x, 110.0 * y)
+
     def set(self, number: int, /, **values: object) -> None:
         """Set parameters of a module, by the names of its input ports; a tuple is for a port that takes several."""
         for port, value in values.items():

@@ -5,19 +5,79 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
 from parallelflow.cluster.ports import listening_ports
 from parallelflow.cluster.tree import TOKENS, carriers
 
+# No deadline for what succeeds need be shorter: a busy machine has made seconds of everything.
+LONG = 240
 
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
+
+def until(condition: Callable[[], object], seconds: float = LONG) -> None:
     """Wait until something holds, and fail if it does not within the deadline."""
     end_of_time = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end_of_time, f"not within {seconds:g} s"
         time.sleep(0.02)
+
+
+def with_enough_time(attempt: Callable[[int], bool], *limits: int) -> int:
+    """Try something with a time limit that must not be over too soon, and with longer ones where the machine was too busy for that.
+
+    :param attempt: takes a limit in seconds, and tells whether it sufficed
+    :param limits: those to try
+    :returns: the one that did
+    """
+    for limit in limits:
+        if attempt(limit):
+            return limit
+    raise AssertionError(f"not even {limits[-1]} s were enough")
+
+
+class Watch:
+    """Tells how long something took, without the time for which a busy machine made it wait."""
+
+    _COUNTS_EVERY = 2.5  # seconds, after which the kernel has counted for certain
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+        self._end: float | None = None
+        self._waited = self._wait()
+
+    def stop(self) -> Watch:
+        """Count no further."""
+        self._end = time.monotonic()
+        return self
+
+    def within(self, seconds: float) -> bool:
+        """Whether no more than some seconds have passed in which each process of the machine had a core and its files."""
+        took = (time.monotonic() if self._end is None else self._end) - self._begin
+        if took < seconds:
+            return True
+        time.sleep(self._COUNTS_EVERY)
+        return took - (self._wait() - self._waited) < seconds
+
+    @staticmethod
+    def _wait() -> float:
+        """For how many seconds any process has waited for a core or for a file since the machine runs."""
+        total = 0.0
+        for kind in ("cpu", "io"):
+            with suppress(OSError):
+                some = Path(f"/proc/pressure/{kind}").read_text().splitlines()[0]
+                total += int(some.rpartition("=")[2]) / 1e6
+        return total
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    """The words of a process' command line; none if it has ended meanwhile."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
 
 
 def ours() -> list[psutil.Process]:

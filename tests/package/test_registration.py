@@ -69,7 +69,7 @@ def run(code: str, **environment: str) -> str:
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         env={**os.environ, **environment},
         cwd="/",
     )
@@ -113,13 +113,13 @@ def test_a_wheel_installs_and_works_outside_the_clone(tmp_path: Path, vistrails_
     subprocess.run(
         [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(vistrails_only)],
         check=True,
-        timeout=120,
+        timeout=240,
     )
     (wheel,) = wheels.glob("vistrails_parallelflow-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "parallelflow/py.typed" in names
     assert not any(name.startswith(("tests", "host", "examples")) for name in names)
-    subprocess.run([*pip, "install", "--no-deps", "--target", str(place), str(wheel)], check=True, timeout=120)
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(place), str(wheel)], check=True, timeout=240)
     assert str(place) in run(INSTALLED, PYTHONPATH=str(place))
     assert "codepath ipyparallel_flow" in run(SHOW, PYTHONPATH=str(place))
 

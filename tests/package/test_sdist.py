@@ -83,7 +83,7 @@ def run(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
         list(map(str, command)),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         cwd=folder,
         env={**os.environ, **environment},
     )

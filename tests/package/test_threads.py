@@ -32,7 +32,7 @@ def end():
 
 
 def test_reserved_threads_work_when_python_ends() -> None:
-    run = subprocess.run([sys.executable, "-c", _AT_THE_END], capture_output=True, text=True, timeout=60)
+    run = subprocess.run([sys.executable, "-c", _AT_THE_END], capture_output=True, text=True, timeout=240)
     assert (run.stdout, run.stderr) == ("[1]\n", "")
 
 
@@ -42,10 +42,10 @@ def test_the_outcome_tells_when_it_has_ended_and_what_was_raised() -> None:
     assert not outcome.done()
     assert "waits" in threads.running()
     go.set()
-    assert outcome.result(10) == (True, "waits")
+    assert outcome.result(60) == (True, "waits")
     assert "waits" not in threads.running()
     with pytest.raises(ZeroDivisionError):
-        threads.start(lambda: 1 / 0, "fails").result(10)
+        threads.start(lambda: 1 / 0, "fails").result(60)
 
 
 def test_dismissed_threads_end() -> None:
