@@ -24,7 +24,7 @@ from .processes import ProcessManager
 from .roster import Roster
 from .settings import Settings
 from .started import Started
-from .tree import Identity
+from .tree import Identity, members
 from .waiting import Wait
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,10 @@ class Attached:
             if patience.over:
                 return connection.check()
             wait.pause(tr("Waiting for the schedulers"), 0.2)
-        return None
+        mine = self.processes.controller()
+        if mine is None or mine.entry.hub != connection.fingerprint:
+            return None
+        return connection.displaced(members([mine.root])[0])
 
     @staticmethod
     def _up_since(connection: Connection, process: Identity) -> float:

@@ -10,12 +10,13 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import zmq
 
 from parallelflow import threads
@@ -23,7 +24,7 @@ from parallelflow.texts import tr
 
 from . import internals, profile
 from .errors import ConnectError
-from .ports import PROBE, find_controller, listening
+from .ports import PROBE, find_controller, listening, others_listen
 from .tree import Identity
 from .tunnel import Tunnel
 
@@ -200,6 +201,26 @@ class Connection:
                 pid=self._controller.pid,
                 url=self.url,
             )
+        return None
+
+    def displaced(self, processes: Sequence[psutil.Process]) -> str | None:
+        """A sentence if other processes listen where a part of the controller should.
+
+        The controller chooses free ports and binds them later. A part whose port another controller has taken meanwhile ends,
+        and the other one's greets in its place for as long as it lives.
+
+        :param processes: those of the controller
+        """
+        for part, url in self._urls.items() if self.here and self._tunnel is None else ():
+            port = url.rpartition(":")[2]
+            if url.startswith("tcp://") and others_listen(int(port), processes):
+                return tr(
+                    "Another program listens at port {port}, which the controller's {part} wanted; the cluster at {url} must be"
+                    " stopped and started again.",
+                    port=port,
+                    part=_part_name(part),
+                    url=self.url,
+                )
         return None
 
     def ready(self) -> bool:

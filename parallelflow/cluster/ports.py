@@ -7,7 +7,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,18 @@ def processes_at(
             ):
                 found[process.pid] = process
     return found
+
+
+def others_listen(port: int, processes: Sequence[psutil.Process]) -> bool:
+    """Whether somebody listens on a TCP port of this machine, and none of some processes does; False where that cannot be told.
+
+    :param port: the port
+    :param processes: those that should
+    """
+    if not all(os.access(f"/proc/{process.pid}/fd", os.R_OK) for process in processes):
+        return False
+    sockets = _listening_sockets(port)
+    return sockets is not None and len(sockets) > 0 and not any(sockets & _sockets(process) for process in processes)
 
 
 def _listening_sockets(port: int) -> set[str] | None:

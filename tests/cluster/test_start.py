@@ -36,6 +36,7 @@ from parallelflow.cluster import (
 from parallelflow.cluster import profile as profiles
 from parallelflow.cluster import started as started_module
 from parallelflow.cluster.cores import usable_cores
+from parallelflow.cluster.ports import listening_ports
 from parallelflow.cluster.record import Record
 from parallelflow.cluster.waiting import Wait
 
@@ -398,6 +399,57 @@ def test_a_port_that_was_taken_meanwhile_is_tried_again(profile: Path, make_sess
         )
         assert len(make_session(profile="test", engines=1).client().ids) == 1
     assert (profile / "tried").exists()
+
+
+# What takes a port of the first controller between its choice and its use, and greets as another controller does.
+_STRANGER = """
+import os, subprocess, sys
+from ipyparallel.controller.app import IPController
+next_port = IPController.next_port
+program = '''
+import os, sys, time, zmq
+if os.fork():
+    os._exit(0)
+socket = zmq.Context().socket(zmq.ROUTER)
+socket.bind(sys.argv[1])
+print(os.getpid())
+sys.stdout.flush()
+os.close(1)
+time.sleep(900)
+'''
+
+def taken(self, pool_name="common"):
+    port = next_port(self, pool_name)
+    self.given = getattr(self, "given", 0) + (pool_name == "client")
+    if self.given == {number} and not os.path.exists({pid!r}):
+        command = [sys.executable, "-c", program, f"tcp://127.0.0.1:{{port}}"]
+        pid = subprocess.run(command, stdout=subprocess.PIPE, start_new_session=True, env={{}}).stdout
+        open({pid!r}, "wb").write(pid)
+    return port
+
+if "ipyparallel.controller" in " ".join(sys.orig_argv):
+    IPController.next_port = taken
+"""
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_what_listens_at_a_port_in_a_controllers_place_is_not_taken_for_it(
+    profile: Path, make_session: Make, tmp_path: Path, number: int
+) -> None:
+    pid = tmp_path / "pid"
+    (profile / "ipcontroller_config.py").write_text(_STRANGER.format(number=number, pid=str(pid)))
+    session = make_session(profile="test", engines=1)
+    try:
+        client = session.client()
+        ports = listening_ports(psutil.Process(int(pid.read_text())))
+    finally:
+        psutil.Process(int(pid.read_text())).kill()
+    connection = session.connection
+    assert connection is not None
+    assert not ports & {*json.loads(profiles.client_file(profile).read_text()).values()}
+    assert connection.check() is None
+    assert connection.ready()
+    assert client.load_balanced_view().apply_sync(pow, 2, 5) == 32
 
 
 def test_a_log_does_not_grow_without_end(make_session: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -307,7 +307,7 @@ class Machines:
         name = Path(command[0]).name
         before = self._running()
         if any(
-            _name(process) == name and process in self._own for process in before if before[process] == machine.name
+            _name(process) == name and self._is_own(process) for process in before if before[process] == machine.name
         ):
             return
         machine.run(["sh", "-c", 'exec "$@" >/run/daemon.log 2>&1', "sh", *command])
@@ -324,6 +324,11 @@ class Machines:
 
         until(runs)
 
+    def _is_own(self, process: psutil.Process) -> bool:
+        """Whether it belongs to the machines themselves."""
+        # Slurm's daemons fork twice when they begin, so that it may have been the one between that was seen.
+        return process in self._own or _name(process) in ("slurmctld", "slurmd")
+
     def left(self, but: Collection[int] = ()) -> list[str]:
         """What runs on the machines besides their own daemons: on which machine, and what.
 
@@ -334,7 +339,7 @@ class Machines:
         return [
             f"{name}: {' '.join(command_line(process))[:120]}"
             for process, name in self._running().items()
-            if process not in self._own
+            if not self._is_own(process)
             and process.pid not in but
             and not " ".join(command_line(process)).startswith("sshd: ")
         ] + [f"job {line}" for line in self._queue()]
@@ -348,9 +353,10 @@ class Machines:
         """End what both users have running, and empty their homes but for their keys."""
         for machine in self.all:
             machine.network(up=True)
-        for process in set(self._running()) - set(self._own):
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+        for process in self._running():
+            if not self._is_own(process):
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
         for number in self.jobs():
             self.head.try_to(["scancel", number])
         empty = (
