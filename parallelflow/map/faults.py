@@ -150,7 +150,9 @@ class Faults:
         verdicts = {index: self._state.deaths.judge(index, was_alone, running) for index in indices}
         self._state.supply.again([chunk for chunk in lost if chunk not in suspects])
         again = [index for index in indices if verdicts[index] in (Verdict.AGAIN, Verdict.ALONE)]
-        self._state.supply.again([Chunk([index], alone=verdicts[index] is Verdict.ALONE) for index in again])
+        # A machine in trouble, such as one whose network has failed, loses its engines one after the other.
+        there = frozenset(other.uuid for other in self._state.crew.usable if each.host and other.host == each.host)
+        self._state.supply.again([Chunk([index], there, verdicts[index] is Verdict.ALONE) for index in again])
         self._state.undecided += [(index, time.monotonic()) for index in indices if verdicts[index] is Verdict.WAIT]
         guilty = [index for index in indices if verdicts[index] is Verdict.GUILTY]
         row, most = self._state.deaths.in_a_row, self._state.crew.most

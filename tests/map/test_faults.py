@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from vistrails.core.utils import DummyView
 from vistrails.tests.utils import intercept_result
 from workflows import OURS, Flow
 
-from parallelflow.cluster import Session, profile
+from parallelflow.cluster import Session, internals, profile
 from parallelflow.cluster import session as session_module
 from parallelflow.cluster.started import Started
 from parallelflow.cluster.tree import lives
@@ -40,6 +40,7 @@ from parallelflow.map import (
     needs,
     progress,
     running,
+    supply,
     watch,
 )
 from parallelflow.map.marks import KEY
@@ -295,6 +296,29 @@ def test_engines_that_are_stopped_for_good_are_given_up(session: Session, marks:
     assert "2 engines died one after the other while they ran this Map" in outcome.message
     assert "is gone while it ran element" in outcome.message  # nobody knows how
     assert outcome.within(WITHIN)
+
+
+def test_an_element_whose_engine_died_runs_again_on_another_host_if_there_is_one(
+    session: Session, marks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.start_engines(2)
+    uuids = internals.engines(session.client())
+    host = property(lambda engine: "one" if engine.number < 2 else "two", lambda engine, found: None)
+    monkeypatch.setattr("parallelflow.map.crew.Engine.host", host)
+    avoided: list[frozenset[str]] = []
+    again = supply.Supply.again
+
+    def noting(self: supply.Supply, chunks: Sequence[Any]) -> None:
+        avoided.extend(chunk.avoid for chunk in chunks if 0 in chunk.indices)
+        again(self, chunks)
+
+    monkeypatch.setattr(supply.Supply, "again", noting)
+    dies = f"o = os.getpid()\nif len(os.listdir({str(marks)!r})) == 1:\n    os.kill(o, 9)"
+    outcome = run_map(marked(marks, dies), [0])
+    assert outcome.errors == {}
+    assert len(list(marks.iterdir())) == 2
+    (gone,) = (number for number, uuid in uuids.items() if uuid not in internals.engines(session.client()).values())
+    assert avoided == [{uuids[gone ^ 1]}]
 
 
 def test_an_element_that_kills_its_engine_is_named_and_not_tried_a_third_time(session: Session, marks: Path) -> None:
