@@ -214,14 +214,15 @@ def _drive(user: User, scenario: Scenario, done: Callable[[], None]) -> None:
 
     timer = QTimer(user.application)
     timer.setTimerType(Qt.PreciseTimer)
-    before = [time.monotonic()]
+    before, waited = time.monotonic(), _waited_for_a_core()
     over = quitting = False
 
     def tick() -> None:
-        nonlocal over, quitting
+        nonlocal before, waited, over, quitting
         # What a scenario does itself, such as pressing a button, counts: its slots run in the event loop, too.
-        before[0], gap = time.monotonic(), time.monotonic() - before[0] - _TICK / 1000
-        user.book(gap)
+        now, has_waited = time.monotonic(), _waited_for_a_core()
+        user.book(max(0.0, now - before - _TICK / 1000 - (has_waited - waited)))
+        before, waited = now, has_waited
         if over and not quitting:  # now that what was done last is booked
             quitting = True
             user.doing.append("quitting")
@@ -242,6 +243,14 @@ def _drive(user: User, scenario: Scenario, done: Callable[[], None]) -> None:
 
     timer.timeout.connect(tick)
     timer.start(_TICK)
+
+
+def _waited_for_a_core() -> float:
+    """For how many seconds this thread has had something to do and no core to do it, as others had them all."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):  # the kernel does not count it
+        return 0.0
 
 
 def run(

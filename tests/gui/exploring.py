@@ -29,6 +29,9 @@ import os, time
 with open({tally!r}, "a") as file:
     file.write(f"{{a}} {{b}} {{os.getpid()}}\\n")
 time.sleep({seconds})
+end = time.monotonic() + 240
+while {goes_on!r} and (a, b) != (1, 10) and not os.path.exists({goes_on!r}) and time.monotonic() < end:
+    time.sleep(0.05)
 if (a, b) == (2, 20):
     fail("two and twenty are too much")
 print("cell", a, b)
@@ -36,6 +39,11 @@ o = self.interpreter.filePool.create_file(suffix=".html")
 with open(o.name, "w") as file:
     file.write(f"<p>a is {{a}}, b is {{b}}</p>")
 """
+
+
+def _code(user: User, seconds: float = 0.0, goes_on: Path | None = None) -> str:
+    tally = str(user.folder / "tally")
+    return _CODE.format(tally=tally, seconds=seconds, goes_on=str(goes_on or ""))
 
 
 def open_exploration(
@@ -154,11 +162,14 @@ def states_in_view(view: Any) -> dict[str, int]:
     }
 
 
-def two_dimensions(user: User, seconds: float = 0.0) -> Callable[[Vistrail], None]:
-    """Three columns and two rows, of which the cell in the second column and row fails."""
+def two_dimensions(user: User, seconds: float = 0.0, goes_on: Path | None = None) -> Callable[[Vistrail], None]:
+    """Three columns and two rows, of which the cell in the second column and row fails.
+
+    :param goes_on: a file without which all cells wait but for the first.
+    """
 
     def make(vistrail: Vistrail) -> None:
-        code = _CODE.format(tally=str(user.folder / "tally"), seconds=seconds)
+        code = _code(user, seconds, goes_on)
         source = vistrail.add_source((0, 1), "", code, {"a": "Integer", "b": "Integer"}, {"o": "File"}, a=0, b=0)
         cell = vistrail.add("RichTextCell", (0, 0), "", SPREADSHEET)
         vistrail.connect(source, "o", cell, "File")
@@ -250,13 +261,14 @@ vars(explore_both_ways)["packages"] = ("spreadsheet", "tabledata", "controlflow"
 
 
 def explore_and_cancel(user: User) -> Scenario:
-    """Nothing to explore; then cells that last, of which one is shown when Cancel is pressed; then all of them, in quick."""
+    """Nothing to explore; then cells that wait, of which one is shown when Cancel is pressed; then all of them, in quick."""
     never_ask()
     user.choose(EXPLORE)
     message = yield from user.dialog("Message")
     user.click(message.defaultButton())
     yield from user.gone(message)
-    view = open_exploration(user, two_dimensions(user, seconds=1.0))
+    goes_on = user.folder / "goes on"
+    view = open_exploration(user, two_dimensions(user, goes_on=goes_on))
     yield
     done: list[bool] = []
 
@@ -274,6 +286,7 @@ def explore_and_cancel(user: User) -> Scenario:
     user.seen["seconds to cancel"] = time.monotonic() - begin
     user.seen["cells after cancel"] = len(cells_in_log(view))
     tally(user)
+    goes_on.touch()
     yield from execute_on_cluster(user)
     user.seen["sheets"] = sheets()
     user.seen["ran"] = [each[:2] for each in tally(user)]
@@ -310,7 +323,7 @@ def explore_without_spreadsheet(user: User) -> Scenario:
     """Cells that are shown nowhere."""
 
     def make(vistrail: Vistrail) -> None:
-        code = _CODE.format(tally=str(user.folder / "tally"), seconds=0)
+        code = _code(user)
         source = vistrail.add_source((0, 1), "", code, {"a": "Integer", "b": "Integer"}, {"o": "File"}, a=0, b=0)
         vistrail.connect(source, "o", vistrail.add("StandardOutput", (0, 0)), "value")
         vistrail.explore("nowhere", {(source, "a"): [1, 2, 3], (source, "b"): [10, 20]})

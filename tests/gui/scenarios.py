@@ -12,6 +12,7 @@ import time
 import urllib.parse
 from collections import Counter
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -414,6 +415,14 @@ time.sleep(0.2)
 o = a + 1
 """
 
+# The last of thirty wait until somebody has seen what there is to see of the others.
+LAST_WAIT = f"""
+import os, time
+end = time.monotonic() + 240
+while a > 20 and not os.path.exists(%r) and time.monotonic() < end:
+    time.sleep(0.05)
+{SLOW}"""
+
 
 def _drop(user: User, package: str, name: str, place: tuple[float, float]) -> Any:
     """Drag a module from the palette into the pipeline, and return it."""
@@ -522,7 +531,8 @@ def _first(modules: Any) -> set[int]:
 def map_runs(user: User) -> Scenario:
     from parallelflow.map import progress
 
-    the_map = draw(user, SLOW, 30)
+    goes_on = user.folder / "goes on"
+    the_map = draw(user, LAST_WAIT % str(goes_on), 30)
     _look_at_ports(user, the_map)
     yield from _moment(user, 0.1)
     user.choose(SHOW)
@@ -545,6 +555,8 @@ def map_runs(user: User) -> Scenario:
         yield from user.until(lambda: any(_column(window.table, 4, below=0)), "elements in the table")
         user.seen["progress"] = [window.map_text.text(), _column(window.table, 4, below=0)]
         user.seen["label"] = user.window("ExecutionProgressDialog").labelText()
+        yield from user.until(lambda: over() or len(colours) > 20, "colours")
+        goes_on.touch()
         yield from user.until(over, "the end of the execution")
     user.seen["errors"] = [str(error) for error in results[0].errors.values()]
     modules = user.builder.get_current_controller().current_pipeline.modules
@@ -895,6 +907,7 @@ def dialogs(user: User) -> Scenario:
         with user.at("showing a dialog"):
             dialog.show()
             dialog.activateWindow()
+            yield from user.until(lambda dialog=dialog: _is_there(dialog, takes_keys), "a dialog on the screen")
             yield from _moment(user, 0.1)
         shown[name] = said(dialog)["text"]
         found = list(_faults(dialog))
@@ -911,6 +924,10 @@ def dialogs(user: User) -> Scenario:
     user.seen["sorted"] = _sort_engines()
     if "TRANSLATION" in os.environ:
         yield from _translated(user, Path(os.environ["TRANSLATION"]))
+
+
+def _is_there(dialog: Any, takes_keys: bool) -> bool:
+    return dialog.windowHandle().isExposed() and (dialog.isActiveWindow() or not takes_keys)
 
 
 def _every_dialog(user: User) -> Generator[tuple[str, Any], None, None]:
@@ -1120,9 +1137,10 @@ def _answer_open(user: User, kind: str, button: str) -> Steps:
 
 
 def _moment(user: User, seconds: float) -> Steps:
-    """Let some time pass in which something must not happen."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    """Let some time pass in which something must not happen, and the event loop have its turns however long each takes."""
+    end, turns = time.monotonic() + seconds, 0
+    while time.monotonic() < end or turns < 3:
+        turns += 1
         yield
 
 
@@ -1164,5 +1182,8 @@ def _controllers_memory(user: User) -> float:
 
 def _children() -> list[str]:
     """What was started from here and runs: controllers and engines."""
-    lines = (" ".join(child.cmdline()) for child in psutil.Process().children() if child.status() != "zombie")
+    lines = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):  # it ends meanwhile; of one that has ended there is no command line
+            lines.append(" ".join(child.cmdline()))
     return [line for line in lines if "ipyparallel" in line]
