@@ -126,11 +126,14 @@ class Attached:
         self._folder, self.chosen = profiles.find(self.profile), self.profile
         self._leftovers.know(self.processes)
 
-    def connect(self, wait: Wait, repair: bool = False, to_stop: bool = False) -> Connection | None:
+    def connect(
+        self, wait: Wait, repair: bool = False, to_stop: bool = False, begun: Started | None = None
+    ) -> Connection | None:
         """The connection if it is good, else a new one, else None.
 
         :param repair: whether a controller of ours that is damaged is stopped, as if there were none
         :param to_stop: whether a damaged controller is good enough
+        :param begun: the controller, if it has just been started: its parts may take as long as the wait
         :raises ClusterError: if there may be a controller but it does not answer or is damaged, or there is no such profile
         """
         damaged = ""
@@ -158,7 +161,7 @@ class Attached:
                 self.stale = error.stale
                 return None
             raise
-        problem = connection.check() if connection.url == damaged else self._missing_part(connection, wait)
+        problem = connection.check() if connection.url == damaged else self._missing_part(connection, wait, begun)
         if problem is not None and not to_stop:
             connection.close()
             mine = self.processes.controller()
@@ -173,12 +176,15 @@ class Attached:
         log.info("Connected to the controller at %s", connection.url)
         return connection
 
-    def _missing_part(self, connection: Connection, wait: Wait) -> str | None:
+    def _missing_part(self, connection: Connection, wait: Wait, begun: Started | None) -> str | None:
         """A sentence if a part of the controller is gone. One that just starts gets some time."""
-        patience = Wait(_SCHEDULERS_WITHIN)
+        patience = Wait(_SCHEDULERS_WITHIN) if begun is None else wait
         while not connection.ready():
             process = connection.controller
-            if process is not None and time.time() - self._up_since(connection, process) > _STARTED_UP_AFTER:
+            if begun is not None:
+                if not begun.alive or connection.has_lost_a_process():
+                    return connection.check()
+            elif process is not None and time.time() - self._up_since(connection, process) > _STARTED_UP_AFTER:
                 return connection.check()
             if patience.over:
                 return connection.check()

@@ -223,6 +223,17 @@ class Connection:
                 )
         return None
 
+    def has_lost_a_process(self) -> bool:
+        """Whether one of the controller's own processes has ended; False if they cannot be looked at.
+
+        Each part is a child of the hub, which never collects those that end.
+        """
+        with suppress(psutil.Error):
+            if self.controller is not None:
+                children = psutil.Process(self.controller.pid).children()
+                return any(child.status() == psutil.STATUS_ZOMBIE for child in children)
+        return False
+
     def ready(self) -> bool:
         """Whether every part of the controller has its sockets open already."""
         return all(answer is True for answer in self._listening(PROBE).values())

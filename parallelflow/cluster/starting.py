@@ -111,7 +111,7 @@ def _start_once(attached: Attached, n: int, manager: ProcessManager, wait: Wait,
                 begun += engines
             manager.wait_for_controller(controller, wait)
             try:
-                connection = attached.connect(wait)
+                connection = _connected(attached, controller, wait)
             except (ConnectError, ControllerLost) as error:
                 raise failed(str(error), controller, manager.logs) from error
             if connection is None:
@@ -159,6 +159,17 @@ def _start_once(attached: Attached, n: int, manager: ProcessManager, wait: Wait,
         if waiting_file is not None:
             with suppress(OSError):
                 waiting_file.unlink()
+
+
+def _connected(attached: Attached, controller: Started, wait: Wait) -> Connection | None:
+    """Connect to a controller that was just started, and that may take as long as the start to answer."""
+    while True:
+        try:
+            return attached.connect(wait, begun=controller)
+        except ConnectError as error:
+            if wait.over or not controller.alive:
+                raise
+            log.info("The controller does not answer yet: %s", error)
 
 
 def _show_engines(waiting_file: Path, path: Path) -> None:

@@ -401,6 +401,56 @@ def test_a_port_that_was_taken_meanwhile_is_tried_again(profile: Path, make_sess
     assert (profile / "tried").exists()
 
 
+# What a busy machine may do to a controller between two of its steps: a scheduler that listens late, a hub that answers late.
+_HELD_UP = {
+    "a scheduler": """
+import sys, time
+from ipyparallel.controller import app
+launch_scheduler = app.launch_scheduler
+
+def late(*arguments, **more):
+    time.sleep(8)
+    launch_scheduler(*arguments, **more)
+
+if "ipyparallel.controller" in " ".join(sys.orig_argv):
+    app.launch_scheduler = late
+""",
+    "the hub": """
+import sys, time
+from ipyparallel.controller.app import IPController
+init_signal = IPController.init_signal
+
+def late(self):
+    init_signal(self)
+    time.sleep(8)
+
+if "ipyparallel.controller" in " ".join(sys.orig_argv):
+    IPController.init_signal = late
+""",
+}
+
+
+@pytest.mark.parametrize("what", _HELD_UP)
+def test_a_controller_may_take_as_long_as_the_start(profile: Path, make_session: Make, what: str) -> None:
+    (profile / "ipcontroller_config.py").write_text(_HELD_UP[what])
+    client = make_session(profile="test", engines=1, connect_timeout=3).client()
+    assert client.load_balanced_view().apply_sync(pow, 2, 5) == 32
+
+
+def test_a_controller_that_does_not_answer_is_given_up_when_the_start_may_take_no_longer(
+    profile: Path, make_session: Make
+) -> None:
+    (profile / "ipcontroller_config.py").write_text(_HELD_UP["the hub"].replace("sleep(8)", "sleep(900)"))
+
+    def given_up_in(seconds: int) -> bool:
+        with pytest.raises(StartError) as caught:
+            make_session(profile="test", engines=1, connect_timeout=1, start_timeout=seconds).client()
+        nothing_left(profile)
+        return "has not answered for 1 seconds" in str(caught.value)
+
+    with_enough_time(given_up_in, 12, 60)  # it may be the controller that takes so long
+
+
 # What takes a port of the first controller between its choice and its use, and greets as another controller does.
 _STRANGER = """
 import os, subprocess, sys
