@@ -197,4 +197,7 @@ if __name__ == "__main__":
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal that the engine runs in
+    signal.signal(
+        signal.SIGTERM, signal.SIG_IGN
+    )  # of a batch system, to all processes of a job: it ends after the engine
     main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

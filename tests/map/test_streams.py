@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -311,17 +312,28 @@ with own_folder.own_folder() as folder:
 """
 
 
-def test_the_folder_of_an_engine_that_is_killed_goes_with_it(tmp_path: Path) -> None:
+def _ignores(process: psutil.Process, number: signal.Signals) -> bool:
+    """Whether a process ignores a signal."""
+    (mask,) = re.findall(r"^SigIgn:\s*(\w+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+    return bool(int(mask, 16) >> number - 1 & 1)
+
+
+@pytest.mark.parametrize("how", ["killed alone", "ended with all of its job"])
+def test_the_folder_of_an_engine_that_is_killed_goes_with_it(tmp_path: Path, how: str) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", _ENGINE]
     with (
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as killed,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True) as killed,
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as living,
     ):
         try:
             folders = [Path(each.stdout.readline().strip()) for each in (killed, living) if each.stdout]
             assert all(folder.is_dir() for folder in folders)
-            killed.kill()
+            if how == "killed alone":
+                killed.kill()
+            else:
+                until(lambda: any(_ignores(child, signal.SIGTERM) for child in psutil.Process(killed.pid).children()))
+                os.killpg(killed.pid, signal.SIGTERM)
             until(lambda: not folders[0].exists())
             assert folders[1].is_dir()
         finally:
