@@ -170,6 +170,7 @@ def _connected(attached: Attached, controller: Started, wait: Wait) -> Connectio
             if wait.over or not controller.alive:
                 raise
             log.info("The controller does not answer yet: %s", error)
+            wait.pause(tr("Connecting to the controller"), 0.0)
 
 
 def _show_engines(waiting_file: Path, path: Path) -> None:
