@@ -38,6 +38,7 @@ LEFT_RUNNING = "left running"
 OF_RUNNING = "of a running VisTrails"
 OF_CRASHED = "of a VisTrails that is gone"
 STUCK = "could not be stopped"
+STOPPED = (LEFT_RUNNING, OF_CRASHED, STUCK)  # what 'stop' ends
 
 _STARTED_BY = {
     LEFT_RUNNING: "Parallel Flow, which left it running",
@@ -134,7 +135,7 @@ def stop(arguments: Arguments, output: Output) -> int:
     settings = user.settings(arguments.vistrails, arguments.profile)
     name = settings.profile
     left = on_record(profile_files.find(name))
-    count = len(left[LEFT_RUNNING]) + len(left[OF_CRASHED]) + len(left[STUCK])
+    count = sum(len(left[fate]) for fate in STOPPED)
     with open_session(settings) as session:
         if arguments.everything:
             text = _shut_down(session)
@@ -144,6 +145,9 @@ def stop(arguments: Arguments, output: Output) -> int:
         # A controller that does not answer can be stopped all the same, if it is on record.
         with suppress(ConnectError, ControllerLost) if count else nullcontext():
             connection = session.connect()
+        if connection is None:
+            # Others may have stopped it. What is over is taken off the record; it is not what this has stopped.
+            count -= len(session.processes.over([entry for fate in STOPPED for entry in left[fate]]))
         session.stop_started()
     stuck = on_record(profile_files.find(name))[STUCK]
     if stuck:

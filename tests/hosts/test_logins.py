@@ -107,7 +107,9 @@ def test_what_ipcluster_has_stopped_is_not_said_to_run(hosts: Machines) -> None:
     hosts.node2.network(up=False)
     assert "Left running by Parallel Flow, and stopped by 'stop': 1 job." in hosts.head.flow("status", user="me").stdout
     hosts.node2.network(up=True)
-    parallelflow(hosts.head, "stop")
+    # Nor is it said to have been stopped now.
+    assert "Nothing that was left running" in parallelflow(hosts.head, "stop")
+    assert "nothing" in parallelflow(hosts.head, "forget")
 
 
 STRAY = """

@@ -114,4 +114,6 @@ def test_a_job_that_ipcluster_has_cancelled_is_not_said_to_run(slurm: Machines) 
     until(lambda: not slurm.jobs(), 120)
     status = slurm.head.flow("status", user="us")
     assert (status.returncode, status.stdout) == (1, "No cluster is running for the IPython profile 'office'.\n")
-    assert slurm.head.flow("stop", user="us").returncode == 0
+    stopped = slurm.head.flow("stop", user="us")
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+    assert "Nothing that was left running" in stopped.stdout
