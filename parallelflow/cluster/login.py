@@ -24,7 +24,7 @@ from typing import Any
 from parallelflow import threads
 from parallelflow.texts import tr
 
-from . import cores, there
+from . import cores, machine, there
 from .commands import CommandFailed
 from .tree import TOKENS, environment
 
@@ -48,7 +48,7 @@ _OPTIONS = (
 # What a text can begin with only.
 _FUTURE = "from __future__ import annotations\n"
 
-_PROGRAM = _FUTURE + "".join(inspect.getsource(module).replace(_FUTURE, "") for module in (cores, there))
+_PROGRAM = _FUTURE + "".join(inspect.getsource(module).replace(_FUTURE, "") for module in (cores, machine, there))
 
 
 def mark(token: str) -> str:

@@ -1,20 +1,18 @@
 """Runs on another machine, in that machine's Python: starts a job's engines, watches them and ends them, as it is told.
 
-This file's text is sent there, see `login`, behind that of `cores`; so it imports the standard library only, psutil where that
-Python has it, and nothing else of ours. A request is a line of JSON on standard input, and an answer one on standard output, behind
-a mark by which it is told from what a login prints. It ends with its standard input; engines go on then.
+This file's text is sent there, see `login`, behind those of `cores` and `machine`; so it imports the standard library only, psutil
+where that Python has it, and nothing else of ours. A request is a line of JSON on standard input, and an answer one on standard
+output, behind a mark by which it is told from what a login prints. It ends with its standard input; engines go on then.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import glob
 import json
 import os
 import platform
 import queue
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,18 +26,15 @@ try:
 except ImportError:  # not the Python that engines run in, or one that lacks what they need
     psutil = None
 
-with contextlib.suppress(ImportError):  # there is none on Windows, where this is only read
-    import fcntl
-
-with contextlib.suppress(ImportError):  # there, its text stands before this one
+with contextlib.suppress(ImportError):  # there, their texts stand before this one
     from .cores import usable_cores
+    from .machine import remove_folders
 
 MARK = "parallelflow:"
 """What stands before an answer."""
 
 _LOOK_EVERY = 0.2  # seconds
 _TAIL = 8192  # bytes of a log
-_FOLDERS = "parallelflow_vistrails_*"  # what engines have for temporary files, and lock while they live
 
 
 class There:
@@ -215,7 +210,7 @@ class There:
                 if isinstance(process, subprocess.Popen):
                     process.poll()
             time.sleep(0.05)
-        remove_folders()
+        remove_folders(temporary())
         return []
 
 
@@ -281,19 +276,11 @@ def write(path: str, content: bytes) -> None:
     os.replace(draft, path)
 
 
-def remove_folders() -> None:
-    """Remove the folders that engines have left which were killed."""
+def temporary() -> str:
+    """Where temporary files are."""
     # Not `tempfile.gettempdir()`: to find that out Python writes a file, which stays if this is killed meanwhile.
     named = (os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP"))
-    place = next((folder for folder in named if os.path.isdir(folder)), "/tmp")
-    for path in glob.glob(os.path.join(glob.escape(place), _FOLDERS)):
-        with contextlib.suppress(OSError):  # it is in use, somebody else's, or just being removed
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path)
-            finally:
-                os.close(descriptor)
+    return next((folder for folder in named if os.path.isdir(folder)), "/tmp")
 
 
 def tail(path: str) -> str:

@@ -19,7 +19,6 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
 
 with contextlib.suppress(ImportError):  # there is none on Windows
     import fcntl
@@ -43,8 +42,6 @@ _BRAKED = 50 * 2**10
 _LOOK = 5000
 # What is left when the engine dies goes into its log, that much of it, without the marks in between.
 _LAST_WORDS = 16 * 2**10
-# What engines have for temporary files, and lock while they live.
-FOLDERS = "parallelflow_vistrails_"
 # For so many seconds it waits for an engine that has let go of its pipes to end.
 _ENDS_WITHIN = 5.0
 MARK = rb"\0[0-9a-f]{12}:(?:\d+|w[0-9a-fx!]*)\0"
@@ -149,34 +146,10 @@ def main(output: int, errors: int, questions: int, folder: str) -> None:
     end_of_time = time.monotonic() + _ENDS_WITHIN
     while os.getppid() == engine and time.monotonic() < end_of_time:
         time.sleep(0.01)
-    remove_folders(folder)
+    import runpy  # for the end only
 
-
-def remove_folders(place: str) -> None:
-    """Remove the folders of engines that were killed.
-
-    :param place: where they are
-    """
-    import glob
-    import shutil
-
-    for path in glob.glob(os.path.join(glob.escape(place), f"{FOLDERS}*")):
-        with contextlib.suppress(OSError), locked(path):  # it is in use, somebody else's, or just being removed
-            shutil.rmtree(path)
-
-
-@contextlib.contextmanager
-def locked(folder: str) -> Iterator[None]:
-    """Lock a folder; the lock goes with the process, however that ends.
-
-    :raises OSError: if somebody else has locked it, or it is not there
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(OSError):  # nothing of the package is imported; it may be gone by now
+        runpy.run_path(os.path.join(os.path.dirname(__file__), "..", "cluster", "machine.py"))["remove_folders"](folder)
 
 
 def answer(asked: socket.socket, streams: list[Kept]) -> None:

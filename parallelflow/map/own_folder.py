@@ -1,7 +1,8 @@
 """A folder for temporary files of this process's own, in VisTrails and in engines, which goes with it however it ends.
 
-It is locked while the process lives. `drain` and `parallelflow.cluster.there` remove those that nobody locks, and so does whoever
-makes one. May import the cluster room, and VisTrails where that runs.
+It is locked while the process lives, and named after this machine, see `parallelflow.cluster.machine`. `drain` and
+`parallelflow.cluster.there` remove those of it that nobody locks, and so does whoever makes one. May import the cluster room, and
+VisTrails where that runs.
 """
 
 from __future__ import annotations
@@ -13,13 +14,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from parallelflow.map import drain
-
-# How they begin before they are locked; then they get their name.
-_DRAFT = ".parallelflow_"
+from parallelflow.cluster import machine
 
 
 @contextlib.contextmanager
@@ -29,15 +26,28 @@ def own_folder(place: str | None = None) -> Iterator[str]:
     :param place: where it is; default: where temporary files are.
     """
     pid = os.getpid()
-    drain.remove_folders(place or tempfile.gettempdir())
-    draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=place))
-    with drain.locked(str(draft)):
-        folder = draft.rename(draft.with_name(draft.name.replace(_DRAFT, drain.FOLDERS)))
+    machine.remove_folders(place or tempfile.gettempdir())
+    with contextlib.ExitStack() as lock:
+        folder = _new_one(place, lock)
         try:
-            yield str(folder)
+            yield folder
         finally:
             if os.getpid() == pid:  # a process that was forked has it from its parent
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_one(place: str | None, lock: contextlib.ExitStack) -> str:
+    while True:
+        folder = tempfile.mkdtemp(prefix=machine.folder_prefix(), dir=place)
+        try:
+            lock.enter_context(machine.locked(folder))
+        except (BlockingIOError, FileNotFoundError):  # somebody took it for left before it was locked
+            continue
+        except OSError:  # the file system has no locks: nobody else can lock it either, so nobody removes it
+            return folder
+        if os.path.isdir(folder):
+            return folder
+        lock.close()
 
 
 @functools.cache
@@ -57,7 +67,7 @@ def move_pool(pool: Any) -> bool:
     :param pool: a `FilePool` of this process.
     :returns: False if files are in it already, so that it stays where it is, or the system has no locks for folders.
     """
-    if not hasattr(drain, "fcntl"):
+    if not hasattr(machine, "fcntl"):
         return False
     place = os.path.dirname(pool.directory)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from machines import HERE, PROJECT, Machines
+from machines import HERE, PROJECT, Machines, kill
 from setups import run_map, ssh_profile
 
 
@@ -100,3 +100,44 @@ def test_a_map_runs_and_its_cluster_is_stopped_where_the_home_is_full(hosts: Mac
         assert head.processes() == []
     finally:
         head.run(["umount", "-l", "/home/me"])
+
+
+# By then others have removed what they take for left behind. What is left is nobody's: it is not locked, as on a file system that
+# several machines see without locks between them.
+_FOLDER = """
+import os, tempfile
+from parallelflow.cluster import machine
+print(tempfile.mkdtemp(prefix=machine.folder_prefix()))
+"""
+
+
+def test_a_folder_for_temporary_files_that_machines_share_is_removed_by_its_own_machine_only(hosts: Machines) -> None:
+    shared = {"TMPDIR": "/home/us/tmp"}
+    hosts.head.run(["mkdir", "/home/us/tmp"], "us")
+    of_head = hosts.head.python(_FOLDER, "us", **shared).strip()
+    hosts.node1.write(".bashrc", "export TMPDIR=/home/us/tmp\n", "us")
+    ssh_profile(hosts.head, "us", {"node1": 1})
+
+    def folders() -> list[str]:
+        return hosts.head.run(["ls", "/home/us/tmp"], "us").split()
+
+    # Engines of node1 begin and end there, and one is killed.
+    of_node = hosts.node1.python(_FOLDER, "us", **shared).strip()
+    assert hosts.head.flow("start", "-n1", user="us").returncode == 0
+    hosts.head.python(
+        """
+        from parallelflow.cluster import Session, Settings
+        session = Session(lambda: Settings(profile="office"))
+        session.client(start=False)[:].execute("from parallelflow.map.own_folder import for_life; for_life()", block=True)
+        session.let_go()
+        """,
+        "us",
+    )
+    assert len(folders()) == 2  # that of head and the engine's
+    kill(hosts.node1.engines())
+    assert hosts.head.flow("stop", user="us").returncode == 0
+    assert [f"/home/us/tmp/{name}" for name in folders()] == [of_head], of_node
+    # Whoever is on the same machine next removes it.
+    make = "from parallelflow.map.own_folder import own_folder\nwith own_folder() as folder: print(folder)"
+    hosts.head.python(make, "us", **shared)
+    assert folders() == []
