@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
+import socket
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -70,6 +73,28 @@ class Watch:
                 some = Path(f"/proc/pressure/{kind}").read_text().splitlines()[0]
                 total += int(some.rpartition("=")[2]) / 1e6
         return total
+
+
+def free_ports(count: int) -> range:
+    """Ports in a row that nobody has, below those that the kernel gives away."""
+    for first in random.sample(range(20101, 30000, count), k=9800 // count):  # others look for some at the same time
+        ports = range(first, first + count)
+        with ExitStack() as stack:
+            try:
+                for port in ports:
+                    stack.enter_context(socket.socket()).bind(("", port))
+            except OSError:
+                continue
+            return ports
+    raise AssertionError
+
+
+def is_json(path: Path) -> bool:
+    """Whether a file is there that somebody writes, and is whole."""
+    try:
+        return bool(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return False
 
 
 def command_line(process: psutil.Process) -> list[str]:

@@ -15,22 +15,25 @@ from . import hub, shutdown
 from . import profile as profiles
 from .connecting import connect
 from .connection import Connection
-from .errors import ConnectError, ControllerLost, SettingsError
+from .errors import ConnectError, ControllerLost, PortTaken, SettingsError
 from .keeping import Keeping
 from .launchers import engine_command
 from .leftovers import Leftovers
 from .lock import Locked
+from .ports import has_begun
 from .processes import ProcessManager
 from .roster import Roster
 from .settings import Settings
 from .started import Started
-from .tree import Identity, members
+from .tree import Identity, Root, members
 from .waiting import Wait
 
 log = logging.getLogger(__name__)
 
-_SCHEDULERS_WITHIN = 5.0  # seconds from a hub that answers to schedulers that do
-_STARTED_UP_AFTER = 15.0  # seconds from a hub's first sign of life; what does not listen then is gone
+_SCHEDULERS_WITHIN = (
+    5.0  # seconds from a hub that answers to schedulers that do, unless they are seen to be just starting
+)
+_STARTED_UP_AFTER = 60.0  # seconds from a hub's first sign of life; what does not listen then is gone
 
 
 class Attached:
@@ -162,11 +165,14 @@ class Attached:
                 return None
             raise
         problem = connection.check() if connection.url == damaged else self._missing_part(connection, wait, begun)
+        kind: type[ControllerLost] = ControllerLost
+        if problem is None:
+            problem, kind = self._displaced_part(connection), PortTaken
         if problem is not None and not to_stop:
             connection.close()
             mine = self.processes.controller()
             if mine is None or not repair:
-                raise ControllerLost(problem)
+                raise kind(problem)
             log.warning("%s", problem)
             self.stop_ours(self.processes.started)
             return None
@@ -178,21 +184,27 @@ class Attached:
 
     def _missing_part(self, connection: Connection, wait: Wait, begun: Started | None) -> str | None:
         """A sentence if a part of the controller is gone. One that just starts gets some time."""
-        patience = Wait(_SCHEDULERS_WITHIN) if begun is None else wait
+        patience = Wait(_SCHEDULERS_WITHIN)
         while not connection.ready():
             process = connection.controller
             if begun is not None:
-                if not begun.alive or connection.has_lost_a_process():
+                if wait.over or not begun.alive or connection.has_lost_a_process():
                     return connection.check()
             elif process is not None and time.time() - self._up_since(connection, process) > _STARTED_UP_AFTER:
                 return connection.check()
-            if patience.over:
+            # The hub collects what ends while it still starts others.
+            if patience.over and (begun is None if process is None else has_begun(process)):
                 return connection.check()
             wait.pause(tr("Waiting for the schedulers"), 0.2)
+        return None
+
+    def _displaced_part(self, connection: Connection) -> str | None:
+        """A sentence if somebody else listens in the place of a part of the controller."""
         mine = self.processes.controller()
-        if mine is None or mine.entry.hub != connection.fingerprint:
-            return None
-        return connection.displaced(members([mine.root])[0])
+        roots = [mine.root] if mine is not None and mine.entry.hub == connection.fingerprint else []
+        if connection.controller is not None:
+            roots.append(Root("", connection.controller))
+        return connection.displaced(members(roots)[0])
 
     @staticmethod
     def _up_since(connection: Connection, process: Identity) -> float:

@@ -114,6 +114,10 @@ class ControllerLost(ClusterError):
     """The controller that we were connected to, or a part of it, is gone."""
 
 
+class PortTaken(ControllerLost):
+    """Another program listens where a part of the controller should."""
+
+
 class StopError(ClusterError):
     """A process that could not be stopped within the time limit.
 

@@ -16,7 +16,8 @@ from traitlets.config.loader import Config
 
 from parallelflow.texts import tr
 
-from .errors import StartError
+from . import profile
+from .errors import ConnectError, StartError
 
 TAKES = 18
 """How many ports a controller takes; what a pool has no more of are any free ones."""
@@ -38,23 +39,46 @@ def free(ports: Iterable[int]) -> list[int]:
     return found
 
 
-def options(own: Config, path: Path) -> list[str]:
+def _in_files(folder: Path) -> set[int]:
+    """The ports that the connection files of a profile's last controller name; none unless both files are there."""
+    try:
+        files = [profile.read_connection_file(name(folder)) for name in (profile.client_file, profile.engine_file)]
+    except ConnectError:
+        return set()
+    if None in files:
+        return set()
+    named = [
+        port
+        for info in files
+        if info
+        for value in info.values()
+        for port in (value if isinstance(value, list) else [value])
+    ]
+    return {port for port in named if isinstance(port, int)}
+
+
+def options(own: Config, folder: Path) -> list[str]:
     """What a controller is told so that it takes free ports.
 
     :param own: what the profile's configuration says about controllers
-    :param path: its file, for the error
+    :param folder: the profile's folder
     :returns: options of ``ipcontroller``; none if the first ports that it would take are free
     :raises StartError: if too few of the ports are free
     """
     configured = own.get("IPController", {})
-    if configured.get("reuse_files"):
-        return []  # it takes those of its old connection files
+    # It takes those of its old connection files, and ipyparallel would have it take the first of its pool once more.
+    reused = _in_files(folder) if configured.get("reuse_files") else set()
     said = []
     for pool in _POOLS:
         try:
             ports = PortList().validate(None, configured.get(pool) or [])
         except (TraitError, ValueError, TypeError):
             continue  # the controller says what is wrong
+        if reused:
+            left = free(port for port in ports if port not in reused)
+            if left and left != ports:
+                said.append(f"--IPController.{pool}={','.join(map(str, left))}")
+            continue
         left = free(ports)
         if left == ports:
             continue
@@ -68,7 +92,7 @@ def options(own: Config, path: Path) -> list[str]:
                     all=len(ports),
                     pool=pool,
                     free=len(left),
-                    path=path,
+                    path=folder / "ipcontroller_config.py",
                 )
             )
         said.append(f"--IPController.{pool}={','.join(map(str, left))}")

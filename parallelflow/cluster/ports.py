@@ -141,13 +141,35 @@ def processes_at(
 def others_listen(port: int, processes: Sequence[psutil.Process]) -> bool:
     """Whether somebody listens on a TCP port of this machine, and none of some processes does; False where that cannot be told.
 
+    It cannot of a process that is not ours to look at, and of one with a network of its own, as a container has: whoever
+    listens here may do so for it.
+
     :param port: the port
     :param processes: those that should
     """
-    if not all(os.access(f"/proc/{process.pid}/fd", os.R_OK) for process in processes):
+    try:
+        if _networks(processes) != {os.readlink("/proc/self/ns/net")}:
+            return False
+    except OSError:
         return False
-    sockets = _listening_sockets(port)
-    return sockets is not None and len(sockets) > 0 and not any(sockets & _sockets(process) for process in processes)
+    own = set().union(*map(_sockets, processes))
+    for _ in range(_READS):  # one can lack theirs, and have somebody's at another address
+        sockets = _listening_sockets(port)
+        if not sockets or sockets & own:
+            return False
+    return True
+
+
+def _networks(processes: Sequence[psutil.Process]) -> set[str]:
+    """The networks that some processes are in, as links to them read; those that have ended are in none.
+
+    :raises PermissionError: if one of them is not ours to look at
+    """
+    found = set()
+    for process in processes:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found.add(os.readlink(f"/proc/{process.pid}/ns/net"))
+    return found
 
 
 def _listening_sockets(port: int) -> set[str] | None:
@@ -156,19 +178,23 @@ def _listening_sockets(port: int) -> set[str] | None:
     psutil names only one of the processes that share a socket, or reads all tables again for each process.
     """
     found: set[str] = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6") * _READS:
+    for _ in range(_READS):
+        for table in ("/proc/net/tcp", "/proc/net/tcp6"):  # which may each have one, at different addresses
+            with suppress(OSError):
+                found |= _listening_in(Path(table), port)
         if found:
             break
-        try:
-            lines = Path(table).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            # https://docs.kernel.org/networking/proc_net_tcp.html; state 0A is LISTEN
-            _, address, _, state, *_, inode = line.split()[:10]
-            if state == "0A" and int(address.rpartition(":")[2], 16) == port:
-                found.add(f"socket:[{inode}]")
     return found if os.path.exists("/proc/net/tcp") else None
+
+
+def _listening_in(table: Path, port: int) -> set[str]:
+    found = set()
+    for line in table.read_text().splitlines()[1:]:
+        # https://docs.kernel.org/networking/proc_net_tcp.html; state 0A is LISTEN
+        _, address, _, state, *_, inode = line.split()[:10]
+        if state == "0A" and int(address.rpartition(":")[2], 16) == port:
+            found.add(f"socket:[{inode}]")
+    return found
 
 
 def _sockets(process: psutil.Process) -> set[str]:
@@ -200,6 +226,18 @@ def connected_ports(process: psutil.Process) -> set[int]:
     """
     method = getattr(process, "net_connections", None) or process.connections
     return {entry.raddr.port for entry in method("tcp") if entry.raddr}
+
+
+def has_begun(hub: Identity) -> bool:
+    """Whether each living part of a controller on this machine listens already, as far as we may look at them.
+
+    :param hub: the hub's process, of which the other parts are children with ports of their own
+    """
+    with suppress(psutil.Error):
+        process = psutil.Process(hub.pid)
+        own = listening_ports(process)
+        return not any(looks_like_a_controller(child) and listening_ports(child) <= own for child in process.children())
+    return True
 
 
 def _parent(process: psutil.Process) -> int:

@@ -82,7 +82,7 @@ class ProcessManager(Stopper):
         how = controller_command(self.profile_dir)
         options = [
             f"--profile-dir={self.profile_dir}",
-            *pools.options(own, self.profile_dir / "ipcontroller_config.py"),
+            *pools.options(own, self.profile_dir),
         ]
         if "HeartMonitor" not in own:
             options.append(f"--HeartMonitor.period={_HEARTBEAT_MS}")

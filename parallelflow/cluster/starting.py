@@ -15,7 +15,7 @@ from . import batch, hub, ipcluster
 from . import profile as profiles
 from .attached import Attached
 from .connection import Connection
-from .errors import ConnectError, ControllerLost, StartError, StopError
+from .errors import ConnectError, ControllerLost, PortTaken, StartError, StopError
 from .failures import failed
 from .lock import locked
 from .processes import ProcessManager
@@ -85,7 +85,9 @@ def start(attached: Attached, n: int, wait: Wait, only_if_none: bool, begins: Ca
             try:
                 return _start_once(attached, n, manager, wait, keep_some=only_if_none)
             except StartError as error:
-                if "Address already in use" not in error.log_tail or attempt == _TRIES - 1:
+                # The part that wanted the port may not have come so far as to say it in the log.
+                is_taken = isinstance(error.__cause__, PortTaken) or "Address already in use" in error.log_tail
+                if not is_taken or attempt == _TRIES - 1:
                     raise
                 log.info("A port that the controller had picked was taken; trying again")
     raise AssertionError

@@ -35,7 +35,7 @@ _KILL_AT = 0.3
 _KILL_NANNIES_AT = 0.45
 
 _SHORTEST = 0.1  # seconds that ending may take, whatever is left of a time limit
-_DIES_WITHIN = 0.5  # seconds from SIGKILL, after a time limit, until what still lives cannot be ended
+_DIES_WITHIN = 3.0  # seconds from SIGKILL, after a time limit, until what still lives cannot be ended
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from helpers import LONG, Watch, listener_at, ours, until, with_enough_time
 
 from parallelflow.cluster import ClusterError, ConnectError, Connection, ControllerLost, Session, connect, ports
 from parallelflow.cluster import profile as profiles
-from parallelflow.cluster.ports import find_controller, listening
+from parallelflow.cluster.ports import find_controller, listening, others_listen
 from parallelflow.cluster.survey import survey
 from parallelflow.cluster.tree import Identity, Root, end, environment, lives
 
@@ -443,6 +443,35 @@ def test_addresses_are_asked_whether_somebody_listens() -> None:
         }
         found = {"zmq": True, "other": None, "closed": False, "ipc": False}
         with_enough_time(lambda seconds: listening(urls, float(seconds)) == found, 2, 20)
+
+
+def test_somebody_at_a_port_is_another_one_only_where_that_can_be_seen() -> None:
+    program = "import socket; server = socket.create_server(('127.0.0.1', 0)); print(server.getsockname()[1]); input()"
+    command, pipe = [sys.executable, "-uc", program], subprocess.PIPE
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        subprocess.Popen(command, stdin=pipe, stdout=pipe) as here,
+        subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", *command], stdin=pipe, stdout=pipe
+        ) as contained,
+    ):
+        try:
+            assert here.stdout is not None
+            assert contained.stdout is not None
+            port, own = int(server.getsockname()[1]), int(here.stdout.readline())
+            process = psutil.Process(here.pid)
+            assert others_listen(port, [process])
+            assert not others_listen(own, [process])
+            assert not others_listen(free_port(), [process])
+            assert not others_listen(port, [])
+            # What has a network of its own is reached through somebody who listens here.
+            if contained.stdout.readline():  # else this machine has no such networks
+                assert not others_listen(port, [psutil.Process(contained.pid)])
+            here.communicate(b"\n", timeout=240)
+            assert not others_listen(port, [process])  # it is gone
+        finally:
+            for each in (here, contained):
+                each.kill()
 
 
 @pytest.mark.slow

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
-import socket
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import stand_ins
-from helpers import ours
+from helpers import free_ports, ours
 
 from parallelflow.cluster import Session
 from parallelflow.cluster.record import Record
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "profiles"
 PORTS = "range(10101, 10201)"
-
-
-def free_ports(count: int) -> range:
-    """Ports in a row that nobody has, below those that the kernel gives away."""
-    for first in random.sample(range(20101, 30000, count), k=9800 // count):  # others look for some at the same time
-        ports = range(first, first + count)
-        with ExitStack() as stack:
-            try:
-                for port in ports:
-                    stack.enter_context(socket.socket()).bind(("", port))
-            except OSError:
-                continue
-            return ports
-    raise AssertionError
 
 
 def copy(kind: str, profile: Path) -> range:
