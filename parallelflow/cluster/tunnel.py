@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import ExitStack, suppress
 from typing import Any
 
 from parallelflow.texts import tr
+
+# Linux lets who says SO_REUSEADDR, as ssh does, listen at a port that another one says so of and does not listen at.
+_RESERVES = sys.platform == "linux"
 
 
 class Tunnel:
@@ -27,8 +31,12 @@ class Tunnel:
         with ExitStack() as stack:
             sockets = {name: stack.enter_context(socket.socket()) for name in far}
             for opened in sockets.values():
+                if _RESERVES:
+                    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 opened.bind(("127.0.0.1", 0))
             self._ports = {name: int(opened.getsockname()[1]) for name, opened in sockets.items()}
+            # ssh listens there when it has logged in, which may take long. Nobody else is given these ports meanwhile.
+            self._reserved = stack.pop_all() if _RESERVES else ExitStack()
         self._far = {name: f"{address}:{number}" for name, number in far.items()}
         self.server, _, port = server.partition(":")
         options = ["BatchMode=yes", "ExitOnForwardFailure=yes", "ServerAliveInterval=5", "ServerAliveCountMax=3"]
@@ -49,6 +57,7 @@ class Tunnel:
         except OSError as error:
             self._process = None
             self._stderr.close()
+            self._reserved.close()
             self._said = tr("ssh cannot be started: {reason}", reason=error.strerror or error)
 
     def near(self, info: dict[str, Any]) -> dict[str, Any]:
@@ -104,6 +113,7 @@ class Tunnel:
             self._process, self._said = None, tr("it was closed")
 
     def _close_files(self) -> None:
+        self._reserved.close()
         self._stderr.close()
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
