@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import until
 from ipyparallel import RemoteError
+from meeting import together
 from vistrails.core.interpreter.noncached import Interpreter
 from workflows import OURS, Flow
 
@@ -88,7 +90,7 @@ def test_large_results_do_not_travel_together(client: Any, monkeypatch: pytest.M
 
 
 def test_the_second_run_of_a_plan_knows_what_elements_cost_and_bears_it_if_that_has_changed(
-    client: Any, monkeypatch: pytest.MonkeyPatch
+    client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     sent: list[tuple[int, int]] = []
     outcomes: list[Any] = []
@@ -104,7 +106,9 @@ def test_the_second_run_of_a_plan_knows_what_elements_cost_and_bears_it_if_that_
 
     monkeypatch.setattr(scheduler.Scheduler, "_send", sending)
     monkeypatch.setattr(execution.Execution, "take", taking)
-    source = "time.sleep(i)\no = (i, __import__('os').getpid())".replace("time", "__import__('time')")
+    # The long ones wait for each other, so that each engine has some, however late it begins.
+    waits = "\n    ".join(together(tmp_path, "time.sleep(i)").splitlines())
+    source = f"import os\nif i:\n    {waits}\no = (i, os.getpid())"
     assert execute(source, [0] * 40)[0] == {}
     assert sent[0][1] == 1
 

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from helpers import LONG
 from parity import Stage
 from test_shared_files import WITHOUT_LOCKS, results
 from vistrails.tests.utils import enable_package
@@ -78,7 +79,7 @@ shares_files = False
 import os, time
 place = {str(kept.parent)!r} + "/meets"  # as current_dot_vistrails() says
 open(place + str(i), "w").close()
-end = time.monotonic() + 60
+end = time.monotonic() + {LONG}
 while not os.path.exists(place + str(1 - i)) and time.monotonic() < end:
     time.sleep(0.01)
 o = os.path.exists(place + str(1 - i))
