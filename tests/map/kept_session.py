@@ -1,6 +1,7 @@
 """A VisTrails of its own that executes a Map until it has completed: ``kept_session.py FOLDER ELEMENTS KEEP TALLY [--once]``.
 
-Each element takes a moment and is noted in the file TALLY as it begins. Each execution says on a line of standard output, as
+Each element takes a moment and is noted in the file TALLY as it begins; with a number in a file TALLY.most it waits then while more
+than so many have begun. Each execution says on a line of standard output, as
 JSON, how many results it has taken from kept ones, and its error or its results.
 """
 
@@ -19,6 +20,15 @@ import os, time
 _file = os.open(tally, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 os.write(_file, f'{value}\\n'.encode())
 os.close(_file)
+_end = time.monotonic() + 240
+while time.monotonic() < _end:
+    try:
+        with open(tally + '.most') as _most, open(tally) as _begun:
+            if len({*_begun}) <= int(_most.read()):
+                break
+    except FileNotFoundError:
+        break
+    time.sleep(0.01)
 time.sleep(0.06)
 if value == -1 and os.path.exists(tally + '.fail'):
     raise ValueError('it was to fail')
