@@ -50,8 +50,11 @@ def listening(urls: dict[str, str], timeout: float, tunnelled: bool = False) -> 
                 else:
                     opened.close()
         end = time.monotonic() + timeout
-        while waiting and (left := end - time.monotonic()) > 0:
-            for descriptor, _ in poller.poll(left * 1000):
+        left = timeout
+        while waiting and left > 0:
+            # At least once after the time: it may be this process that was held up, and the answers are there.
+            left = end - time.monotonic()
+            for descriptor, _ in poller.poll(max(0.0, left) * 1000):
                 name, opened = waiting.pop(descriptor)
                 poller.unregister(descriptor)
                 answers[name] = _greeting(opened, tunnelled)

@@ -13,7 +13,7 @@ from parallelflow import threads
 from . import profile
 from .connecting import answers_by_ssh, hub_url, whereabouts
 from .errors import ClusterError
-from .ports import listening
+from .ports import find_controller, listening
 from .state import ProfileState
 
 _WITHIN = 1.5  # seconds for all controllers together
@@ -46,6 +46,11 @@ class _Place:
     def look_up(self) -> None:
         self.here, self.address = whereabouts(self.folder, self.info)
 
+    def is_held(self) -> bool:
+        """Whether a controller holds its port on this machine, also one that does not answer."""
+        port = str(self.info["registration"])
+        return port.isdigit() and find_controller(int(port)) is not None
+
     def look_by_ssh(self) -> None:
         self.running = answers_by_ssh(self.info, _BY_SSH)
 
@@ -72,8 +77,8 @@ def survey(names: list[str]) -> list[ProfileState]:
     }
     for number, answer in listening(urls, _WITHIN).items():
         place = everywhere[int(number)]
-        # A controller elsewhere that is silent may be behind a firewall; one here is gone.
-        place.running = bool(answer) if place.here else answer
+        # A controller elsewhere that is silent may be behind a firewall; one here is busy or stopped, or it is gone.
+        place.running = (bool(answer) or (answer is None and place.is_held())) if place.here else answer
     _all_at_once([place.look_by_ssh for place in by_ssh], _BY_SSH)
     return [_state(name, places[name]) for name in names]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ipyparallel
@@ -112,6 +114,47 @@ def test_a_controller_that_is_just_dying_is_recognised_although_it_still_accepts
         connect(profile, 10)
     assert caught.value.gone
     dying.communicate(timeout=240)
+
+
+def test_a_controller_that_is_busy_or_stopped_is_among_those_that_run(
+    profile: Path, make_session: Callable[..., Session]
+) -> None:
+    session = make_session(profile="test", engines=1)
+    session.client()
+    assert session.connection is not None
+    hub = process_of(session.connection, "registration")
+    hub.suspend()
+    try:
+        assert survey(["test"])[0].running
+    finally:
+        hub.resume()
+    with socket.create_server(("127.0.0.1", 0)) as server:  # another program, which greets nobody
+        connection_file(profiles.create("other"), server.getsockname()[1])
+        assert [each.running for each in survey(["test", "other"])] == [True, False]
+
+
+def test_an_answer_counts_that_came_while_this_process_was_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[socket.socket] = []
+    begin_connect = ports._begin_connect
+
+    def note(url: str) -> tuple[socket.socket, int]:
+        made = begin_connect(url)
+        opened.append(made[0])
+        return made
+
+    times = iter([0.0])
+
+    def clock() -> float:
+        if (now := next(times, None)) is None:
+            assert select.select(opened, [], [], 240)[0]
+            return 100.0
+        return now
+
+    monkeypatch.setattr(ports, "_begin_connect", note)
+    monkeypatch.setattr(ports, "time", SimpleNamespace(monotonic=clock))
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
+        port = router.bind_to_random_port("tcp://127.0.0.1")
+        assert listening({"it": f"tcp://127.0.0.1:{port}"}, 1) == {"it": True}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
