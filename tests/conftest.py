@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from helpers import PATIENT
 
 from parallelflow.cluster import Session, Settings, profile
 from parallelflow.cluster import session as session_module
@@ -131,14 +132,10 @@ def _profile(clean_home: Path) -> Path:
     return profile.create("test")
 
 
-# What is meant to succeed may take its time on a busy machine; a test of what takes too long has limits of its own.
-_PATIENT = {"start_timeout": 200, "stop_timeout": 30, "connect_timeout": 60}
-
-
 def _cluster(folder: Path, engines: int = 2) -> Session:
     """A session with a running cluster that outlives a test."""
     with _home(folder, _SESSION_TOKEN):
-        session = Session(lambda: Settings.from_mapping({"engines": engines, **_PATIENT}))
+        session = Session(lambda: Settings.from_mapping({"engines": engines, **PATIENT}))
         session.client()
     return session
 
@@ -179,14 +176,14 @@ def make_session() -> Iterator[Callable[..., Session]]:
     made: list[Session] = []
 
     def make(questions: object = None, **preferences: object) -> Session:
-        values = {"engines": 2, **_PATIENT, **preferences}
+        values = {"engines": 2, **PATIENT, **preferences}
         session = Session(lambda: Settings.from_mapping(values), questions)  # type: ignore[arg-type]
         made.append(session)
         return session
 
     yield make
     for session in made:
-        session._settings = lambda: Settings.from_mapping(_PATIENT)  # whatever they were: stop what it started
+        session._settings = lambda: Settings.from_mapping(PATIENT)  # whatever they were: stop what it started
         session.close()
 
 

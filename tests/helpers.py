@@ -19,6 +19,26 @@ from parallelflow.cluster.tree import TOKENS, carriers
 # No deadline for what succeeds need be shorter: a busy machine has made seconds of everything.
 LONG = 240
 
+# What is meant to succeed may take its time on a busy machine; a test of what takes too long has limits of its own.
+PATIENT = {"start_timeout": 200, "stop_timeout": 30, "connect_timeout": 60}
+
+
+def prefer(folder: Path, **preferences: int) -> None:
+    """Have VisTrails' settings say so of our package.
+
+    :param folder: where they are, or are made
+    """
+    startup = folder / "startup.xml"
+    ours = '<package name="ipyparallel_flow"/>'
+    before = f'<startup version="0.1"><packages>{ours}</packages></startup>'
+    if startup.exists():
+        before = startup.read_text(encoding="utf-8")
+    keys = "".join(f'<key name="{name}"><int value="{value}"/></key>' for name, value in preferences.items())
+    assert ours in before
+    folder.mkdir(exist_ok=True)
+    after = before.replace(ours, f"{ours[:-2]}><configuration>{keys}</configuration></package>")
+    startup.write_text(after, encoding="utf-8")
+
 
 def until(condition: Callable[[], object], seconds: float = LONG) -> None:
     """Wait until something holds, and fail if it does not within the deadline."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from helpers import ours, until
+from helpers import PATIENT, ours, prefer, until
 
 import parallelflow
 from parallelflow.cluster import Session
@@ -153,22 +153,17 @@ def test_what_others_started_is_stopped_only_on_demand(
     assert session.connection.check() is not None
 
 
-_CRASH = """
+_CRASH = f"""
 import os, signal
 from parallelflow.cluster import Session, Settings
-Session(lambda: Settings(profile="test", engines=1)).client()
+Session(lambda: Settings(profile="test", engines=1, **{PATIENT})).client()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 def suspend_controller(profile: Path) -> None:
     """Have the controller not answer, and whoever asks it not wait for longer than a second."""
-    settings = Path.home() / ".vistrails"
-    settings.mkdir()
-    (settings / "startup.xml").write_text(
-        '<startup version="0.1"><packages><package name="ipyparallel_flow"><configuration>'
-        '<key name="connect_timeout"><int value="1"/></key></configuration></package></packages></startup>'
-    )
+    prefer(Path.home() / ".vistrails", connect_timeout=1)
     (controller,) = [entry for entry in Record(profile).read() if entry.kind == "controller"]
     psutil.Process(controller.pid).suspend()
 
@@ -321,7 +316,8 @@ def test_an_unknown_profile_is_a_sentence(command: str, say: Run) -> None:
     assert "Traceback" not in err
 
 
-def test_ctrl_c_while_starting_leaves_nothing(profile: Path) -> None:
+def test_ctrl_c_while_starting_leaves_nothing(clean_home: Path, profile: Path) -> None:
+    prefer(clean_home / ".vistrails", **PATIENT)
     (profile / "ipengine_config.py").write_text("import time; time.sleep(600)\n")  # it starts until then
     process = subprocess.Popen(
         [sys.executable, "-m", "parallelflow", "start", "-n", "2", "--profile", "test"],
@@ -384,7 +380,8 @@ def test_versions_are_compared_by_their_numbers() -> None:
     assert checks._numbers("9.0.1") < checks._numbers("9.0.2")
 
 
-def test_clusters_need_no_vistrails_and_nothing_needs_qt() -> None:
+def test_clusters_need_no_vistrails_and_nothing_needs_qt(clean_home: Path) -> None:
+    prefer(clean_home / ".vistrails", **PATIENT)
     done = without(["vistrails", "PyQt5"], "start -n 1", "status", "profiles", "stop")
     assert (done.returncode, done.stderr) == (0, "")
     for part in ("1 engine started", "started by Parallel Flow", "running", "2 processes stopped."):
@@ -457,7 +454,8 @@ def test_a_fault_is_a_sentence(say: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "could not be made in /proc/nowhere/profile_default" in err
 
 
-def test_as_many_engines_are_started_as_cores_may_be_used(profile: Path) -> None:
+def test_as_many_engines_are_started_as_cores_may_be_used(clean_home: Path, profile: Path) -> None:
+    prefer(clean_home / ".vistrails", **PATIENT)
     core = min(os.sched_getaffinity(0))
     command = ["taskset", "-c", str(core), sys.executable, "-m", "parallelflow", "start", "--json", "--profile", "test"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers import until
+from helpers import PATIENT, prefer, until
 
 from host import vistrails_window
 from parallelflow.cluster.errors import ClusterError
@@ -84,6 +84,12 @@ def explore(folder: Path, *words: str, before: Sequence[str] = ()) -> subprocess
     )
 
 
+def enable(settings: Path) -> None:
+    """Make settings of VisTrails in which our package is enabled."""
+    vistrails_window.prepare(settings)
+    prefer(settings, **PATIENT)
+
+
 @pytest.fixture
 def sums(tmp_path: Path) -> Path:
     """A folder with a vistrail that has an exploration."""
@@ -97,7 +103,7 @@ def test_it_prints_a_table_writes_files_and_saves_the_log(sums: Path, clean_home
     refused = explore(sums, "sums.vt")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "python -m parallelflow enable" in refused.stderr
-    vistrails_window.prepare(clean_home / ".vistrails")
+    enable(clean_home / ".vistrails")
     done = explore(sums, "sums.vt", "--exploration", "six sums", "--output-directory", "results")
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
@@ -131,7 +137,7 @@ def test_it_prints_a_table_writes_files_and_saves_the_log(sums: Path, clean_home
 
 
 def test_figures_are_made_on_engines_and_written_here(sums: Path, clean_home: Path) -> None:
-    vistrails_window.prepare(clean_home / ".vistrails")
+    enable(clean_home / ".vistrails")
     done = explore(sums, "sums.vt", "--exploration", "figures", "--json", "--output-directory", "results")
     assert done.returncode == 0, done.stderr
     cells = json.loads(done.stdout)["cells"]
@@ -146,7 +152,7 @@ def test_figures_are_made_on_engines_and_written_here(sums: Path, clean_home: Pa
 
 @pytest.mark.parametrize("where", ["on engines", "in VisTrails"])
 def test_ctrl_c_leaves_what_is_done(sums: Path, clean_home: Path, where: str) -> None:
-    vistrails_window.prepare(clean_home / ".vistrails")
+    enable(clean_home / ".vistrails")
     command = [sys.executable, "-m", "parallelflow", "explore", "sums.vt", "--exploration", where, "--json"]
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(sums), "QT_QPA_PLATFORM": "offscreen"}
     terminal, its_end = pty.openpty()  # how far it has come is said in a terminal only

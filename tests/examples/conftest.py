@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from example_runs import Batch, run_python
+from helpers import PATIENT
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +18,9 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
     def run(vistrails: list[dict[str, Any]], packages: list[str], path: str = "", **more: Any) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp("b")
         job = folder / "job.json"
-        job.write_text(json.dumps({"vistrails": vistrails, "packages": packages, **more}), encoding="utf-8")
+        job.write_text(
+            json.dumps({"vistrails": vistrails, "packages": packages, "preferences": PATIENT, **more}), encoding="utf-8"
+        )
         process = run_python(
             [str(Path(__file__).with_name("run_vistrails.py")), str(job)], folder, limit=800, path=path
         )

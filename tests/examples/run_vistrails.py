@@ -1,8 +1,8 @@
 """Runs tagged versions of vistrails in VisTrails' batch mode, and tells what came of them.
 
 ``python run_vistrails.py JOB`` reads a job from a JSON file and writes the outcome to ``outcome.json`` beside it. Needs
-``examples`` on the path. A job has: the packages to enable; the modules to import before VisTrails starts; and vistrails, each
-with its file, its tags (default: all) and values for its aliases.
+``examples`` on the path. A job has: the packages to enable; preferences of our package; the modules to import before VisTrails
+starts; and vistrails, each with its file, its tags (default: all) and values for its aliases.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 from batch import label_of, open_vistrail, processes_left, run_version, vistrails_in
 
+from parallelflow import ipyparallel_flow
+
 
 def main(path: Path) -> None:
     """Do the job."""
@@ -23,6 +25,8 @@ def main(path: Path) -> None:
     folder = path.parent
     for name in job.get("import", ()):
         importlib.import_module(name)
+    for name, value in job["preferences"].items():
+        setattr(ipyparallel_flow.configuration, name, value)
     outcome: dict[str, Any] = {"runs": {}}
     with vistrails_in(folder, job["packages"], folder / "output"):
         outcome["enabled before"] = enabled_packages()

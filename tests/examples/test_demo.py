@@ -112,10 +112,11 @@ def test_the_demo_says_in_the_end_that_nothing_is_left(said: str) -> None:
 
 
 def test_the_demo_updates_one_line_on_a_terminal_and_ends_at_ctrl_c(clean_home: Path, output: Path) -> None:
-    terminal = _Terminal([str(DEMO), "--days", "4", "--output", str(output)], clean_home)
+    # So many that it does not end before Ctrl-C, whoever is held up meanwhile.
+    terminal = _Terminal([str(DEMO), "--days", "100", "--output", str(output)], clean_home)
     # The first Map counts on one line.
-    terminal.read_until(lambda text: "Serial Map: 2 of 32" in text)
-    assert "\n" not in terminal.text.split("Serial Map: 0 of 32")[1]
+    terminal.read_until(lambda text: "Serial Map: 2 of 800" in text)
+    assert "\n" not in terminal.text.split("Serial Map: 0 of 800")[1].split("Serial Map: 2 of 800")[0]
     terminal.press_ctrl_c()
     terminal.read_until_the_end()
     assert terminal.status == 130, terminal.text
@@ -123,8 +124,17 @@ def test_the_demo_updates_one_line_on_a_terminal_and_ends_at_ctrl_c(clean_home: 
     assert "Traceback" not in terminal.text
 
 
+# Keeps engines from registering, so that the cluster starts until it is interrupted.
+_NO_ENGINE = """
+import sys, time
+if "ipyparallel.engine" in " ".join(sys.orig_argv):
+    time.sleep(600)
+"""
+
+
 def test_ctrl_c_while_the_cluster_starts_leaves_nothing(clean_home: Path, output: Path) -> None:
-    terminal = _Terminal([str(DEMO), "--days", "1", "--hours", "3", "--output", str(output)], clean_home)
+    (clean_home / "sitecustomize.py").write_text(_NO_ENGINE)
+    terminal = _Terminal([str(DEMO), "--days", "1", "--hours", "3", "--output", str(output)], clean_home, clean_home)
     terminal.read_until(lambda text: "starting a cluster" in text and len(_working_for(output)) > 1)
     terminal.press_ctrl_c()
     terminal.press_ctrl_c()  # impatient users
@@ -197,13 +207,13 @@ def _working_for(folder: Path) -> list[str]:
 class _Terminal:
     """The demo in a terminal of its own, where Ctrl-C goes to all processes in the foreground."""
 
-    def __init__(self, arguments: list[str], home: Path) -> None:
+    def __init__(self, arguments: list[str], home: Path, *path: Path) -> None:
         self.text = ""
         self._master, slave = pty.openpty()
         self._process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=home,
-            env={**os.environ, "PYTHONPATH": str(EXAMPLES)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (EXAMPLES, *path)))},
             stdin=slave,
             stdout=slave,
             stderr=slave,

@@ -20,7 +20,9 @@ def run(application: Any, file: str, number: int, folder: Path) -> dict[str, Any
     """Run an exploration both ways; what there was to see, by way."""
     from parallelflow.gui.controller import controller
 
-    controller().preferences.write({"if_no_engines": "auto", "engines": 2})
+    # Limits only, for a busy machine.
+    limits = {"start_timeout": 200, "stop_timeout": 30, "connect_timeout": 60}
+    controller().preferences.write({"if_no_engines": "auto", "engines": 2, **limits})
     return {way: _explore(application, file, number, way, folder / way) for way in ("own", "ours")}
 
 

@@ -78,8 +78,10 @@ def run(code: str, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def shown() -> str:
-    return run(SHOW)
+def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
+    # What several tests share is made before a test has a home of its own.
+    home = str(tmp_path_factory.mktemp("h"))
+    return run(SHOW, HOME=home, TMPDIR=home)
 
 
 def test_vistrails_shows_the_menu(shown: str) -> None:

@@ -95,7 +95,10 @@ def run(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source distribution, built from a copy of the clone, so that building leaves nothing there."""
     copy = tmp_path_factory.mktemp("clone") / "copy"
-    ignored = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".coverage*", "build", "dist", "*.egg-info")
+    ignored = shutil.ignore_patterns(
+        *(".git", ".venv*", ".*_cache", ".coverage*", "build", "dist", "*.egg-info"),
+        "__pycache__",  # others write there meanwhile: a file that was listed may be gone when it is copied
+    )
     shutil.copytree(CLONE, copy, ignore=ignored)
     for place in GENERATED:
         (copy / place).parent.mkdir(parents=True, exist_ok=True)
