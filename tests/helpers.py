@@ -16,6 +16,9 @@ import psutil
 from parallelflow.cluster.ports import listening_ports
 from parallelflow.cluster.tree import TOKENS, carriers
 
+# Options of an engine that a test starts by hand: ipyparallel's own 10 and 5 seconds may be over on a busy machine.
+PATIENT_ENGINE = ("--IPEngine.wait_for_url_file=240", "--IPEngine.timeout=240")
+
 # No deadline for what succeeds need be shorter: a busy machine has made seconds of everything.
 LONG = 240
 

@@ -217,7 +217,6 @@ def test_a_controller_that_runs_but_does_not_answer_is_not_taken_for_gone(
 ) -> None:
     controller = start_by_hand(profile)
     try:
-        until(profiles.client_file(profile).exists)
         connection = wait_for(profile)
         hub = connection.controller
         assert hub is not None
@@ -347,8 +346,9 @@ def test_a_healthy_cluster_is_not_lost_and_the_watch_ends_with_its_watchers(heal
     connection = healthy_cluster.connection
     assert connection is not None
     assert connection.check() is None
+    before = threading.enumerate()  # one that has been told to end may be among them still
     with connection.watched(), connection.watched():
-        watchers = [t for t in threading.enumerate() if t.name == "parallelflow-watch"]
+        watchers = [t for t in threading.enumerate() if t.name == "parallelflow-watch" and t not in before]
         assert len(watchers) == 1
         watchers[0].join(3)  # a few rounds
         assert watchers[0].is_alive()
@@ -361,10 +361,11 @@ def test_a_stopped_engine_is_not_a_lost_controller(healthy_cluster: Session) -> 
     connection = healthy_cluster.connection
     assert connection is not None
     engine = next(iter(healthy_cluster.processes.engines().values()))
+    before = threading.enumerate()
     os.kill(engine.entry.pid, signal.SIGSTOP)
     try:
         with connection.watched():
-            (watch,) = [t for t in threading.enumerate() if t.name == "parallelflow-watch"]
+            (watch,) = [t for t in threading.enumerate() if t.name == "parallelflow-watch" and t not in before]
             watch.join(4)
             assert connection.lost is None
     finally:
@@ -411,13 +412,14 @@ def test_a_part_of_the_controller_that_is_killed_shows_within_some_rounds_of_the
     connection.each_round = lambda: rounds.append(time.monotonic())
     with connection.watched():
         if part == "everything":
-            for process in own_session.processes.remaining():
-                with suppress(psutil.NoSuchProcess):  # nannies end with their engines
-                    process.kill()
+            victims = own_session.processes.remaining()
         else:
-            victim = process_of(connection, part)
-            assert (victim.pid == leader.pid) == (part == "registration")
-            victim.kill()
+            victims = [process_of(connection, part)]
+            assert (victims[0].pid == leader.pid) == (part == "registration")
+        for process in victims:
+            with suppress(psutil.NoSuchProcess):  # nannies end with their engines
+                process.kill()
+        until(lambda: not any(map(lives, victims)))
         rounds.clear()
         until(lambda: connection.lost)
         assert len(rounds) <= 4  # each takes 1 s, and up to 1 s more for parts that do not answer
@@ -533,7 +535,7 @@ def test_the_files_of_a_cluster_whose_hub_alone_was_killed_are_stale(profile: Pa
     finally:
         for process in left:
             process.kill()
-        psutil.wait_procs(left, 5)
+        until(lambda: not any(map(lives, left)))
 
 
 def test_the_hub_hears_soon_of_an_engine_that_was_killed_together_with_its_nanny(healthy_cluster: Session) -> None:

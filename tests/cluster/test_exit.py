@@ -29,7 +29,7 @@ _START = """
 import os, signal, sys, threading, time
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests with nohup has it ignored
 from parallelflow.cluster import Session, Settings, configure, get_session
-settings = dict(profile="test", engines=1, **{preferences})
+settings = dict(profile="test", engines=1, start_timeout=200, connect_timeout=60, **{preferences})
 session = configure(lambda: Settings.from_mapping(settings))
 client = session.client()
 client[:].execute({work!r}, block=False)
@@ -107,7 +107,7 @@ def test_a_signal_in_the_middle_of_a_start_leaves_nothing(profile: Path, number:
     script = (
         "from parallelflow.cluster import Session, Settings\n"
         "print('ready', flush=True)\n"
-        "Session(lambda: Settings(profile='test', engines=2)).client()\n"
+        "Session(lambda: Settings(profile='test', engines=2, start_timeout=200)).client()\n"
         "__import__('time').sleep(600)\n"  # the signal comes before that, if not on a very busy machine
     )
     popen = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -208,7 +208,7 @@ def test_signals_are_handled_only_while_something_runs() -> None:
     script = (
         "import signal\n"
         "from parallelflow.cluster import Session, Settings\n"
-        "session = Session(lambda: Settings(engines=1))\n"
+        "session = Session(lambda: Settings(engines=1, start_timeout=200, connect_timeout=60))\n"
         "for action in (session.connect, session.client, session.close):\n"
         "    action()\n"
         "    print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)\n"
@@ -413,7 +413,7 @@ def test_orphaned_engines_without_their_controller_are_stopped(start: Start, mak
 def test_what_a_vistrails_was_starting_when_it_was_killed_is_found(profile: Path, make_session: Make) -> None:
     script = (
         "from parallelflow.cluster import Session, Settings\n"
-        "Session(lambda: Settings(profile='test', engines=2)).client()\n"
+        "Session(lambda: Settings(profile='test', engines=2, start_timeout=200)).client()\n"
     )
     popen = subprocess.Popen([sys.executable, "-c", script])
     until(lambda: len(ours()) >= 1)

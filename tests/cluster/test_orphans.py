@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers import ours, until
+from helpers import is_json, ours, until
 
 from parallelflow.cluster import Need, Orphan, OrphanAnswer, Session
 from parallelflow.cluster import profile as profiles
@@ -24,7 +24,8 @@ Make = Callable[..., Session]
 _CRASH = """
 import os, sys
 from parallelflow.cluster import Session, Settings
-sessions = [Session(lambda name=name: Settings(profile=name, engines=1)) for name in sys.argv[1:]]
+limits = {"start_timeout": 200, "connect_timeout": 60}
+sessions = [Session(lambda name=name: Settings(profile=name, engines=1, **limits)) for name in sys.argv[1:]]
 for session in sessions:
     session.client()
 os.kill(os.getpid(), 9)
@@ -102,7 +103,7 @@ def test_engines_whose_controller_has_been_replaced_are_not_taken_back(make_sess
     # In a terminal, somebody starts another one.
     other = subprocess.Popen([sys.executable, "-m", "ipyparallel.controller", "--profile=lab"])
     try:
-        until(connection_file.exists)
+        until(lambda: is_json(connection_file))
         session = make_session(profile="lab", after_crash="take back")
         assert session.connect() is not None
         assert session.state().processes == ()

@@ -38,7 +38,7 @@ _HOLDS = """
 from pathlib import Path
 from parallelflow.cluster.lock import locked
 from parallelflow.cluster.waiting import Wait
-with locked(Path(sys.argv[1], "security", "parallelflow.lock"), Wait(30), "it"):
+with locked(Path(sys.argv[1], "security", "parallelflow.lock"), Wait(240), "it"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -120,7 +120,7 @@ def test_connecting_takes_no_lock(profile: Path, make_session: Callable[..., Ses
 _INTERRUPTED = """
 import os, signal
 from parallelflow.cluster import Session, Settings
-session = Session(lambda: Settings(profile="test", engines=1))
+session = Session(lambda: Settings(profile="test", engines=1, start_timeout=200, connect_timeout=60))
 session.client()
 def change(old):
     os.kill(os.getpid(), signal.SIGTERM)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers import Watch, ours, until
+from helpers import PATIENT_ENGINE, Watch, ours, until
 
 from parallelflow.cluster import EngineState, Session
 from parallelflow.cluster import profile as profiles
@@ -110,7 +110,7 @@ def test_an_engine_that_somebody_else_started_tells_its_host_and_process_id_even
 ) -> None:
     client = healthy_cluster.client()
     folder = healthy_cluster.processes.profile_dir
-    command = [sys.executable, "-m", "ipyparallel.engine", f"--profile-dir={folder}"]
+    command = [sys.executable, "-m", "ipyparallel.engine", f"--profile-dir={folder}", *PATIENT_ENGINE]
     stranger = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until(lambda: len(client.ids) == 3)
@@ -188,7 +188,13 @@ context, poller, beats, n = zmq.Context(), zmq.Poller(), {}, int(sys.argv[2])
 context.max_sockets = 4 * n
 ping = context.socket(zmq.SUB); ping.subscribe(b""); ping.connect(url("hb_ping")); poller.register(ping)
 hearts = []
+
+def beat():
+    beats = ping.recv()
+    for heart in hearts: heart.send(beats)
+
 for number in range(n):
+    while ping.poll(0): beat()  # the hub forgets those that are silent while others still register
     name = str(uuid.uuid4())
     for part in ("registration", "hb_pong", "control"):
         s = context.socket(zmq.ROUTER if part == "control" else zmq.DEALER)
@@ -200,8 +206,7 @@ for number in range(n):
 while True:
     for s, _ in poller.poll():
         if s is ping:
-            beat = ping.recv()
-            for heart in hearts: heart.send(beat)
+            beat()
         else:
             idents, message = session.feed_identities(s.recv_multipart())
             message = session.deserialize(message)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers import Watch, listener_at, ours, until
+from helpers import PATIENT_ENGINE, Watch, is_json, listener_at, ours, until
 
 from parallelflow.cluster import ControllerLost, Session, Settings, SettingsError, attached
 from parallelflow.cluster import profile as profiles
@@ -144,7 +144,7 @@ def test_engines_of_others_stop_when_asked_to_even_when_busy_or_stopped(make_ses
 
 
 def start_engine(folder: Path, *options: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "ipyparallel.engine", f"--profile-dir={folder}", *options]
+    command = [sys.executable, "-m", "ipyparallel.engine", f"--profile-dir={folder}", *PATIENT_ENGINE, *options]
     return subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
@@ -181,7 +181,7 @@ def test_a_cluster_that_ipcluster_started_shuts_down_whole(profile: Path, make_s
     )
     try:
         session = make_session(profile="test", if_no_engines="never")
-        until(lambda: profiles.client_file(profile).exists() and session.connect() is not None)
+        until(lambda: is_json(profiles.client_file(profile)) and session.connect() is not None)
         connection = session.connection
         assert connection is not None
         until(lambda: len(connection.client.ids) == 2)
@@ -200,7 +200,8 @@ def test_a_cluster_that_ipcluster_started_shuts_down_whole(profile: Path, make_s
         assert not profiles.client_file(profile).exists()
     finally:
         for process in ours():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         ipcluster.wait()
 
 
@@ -213,7 +214,7 @@ def test_a_damaged_cluster_of_somebody_else_can_be_shut_down(
     engine = start_engine(profile)
     try:
         session = make_session(profile="test", if_no_engines="never")
-        until(lambda: profiles.client_file(profile).exists() and session.connect() is not None)
+        until(lambda: is_json(profiles.client_file(profile)) and session.connect() is not None)
         connection = session.connection
         assert connection is not None
         until(lambda: len(connection.client.ids) == 1)

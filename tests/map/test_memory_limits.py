@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from helpers import Watch, until
+from helpers import PATIENT_ENGINE, Watch, until
 from test_faults import SLOW, WITHIN, Outcome, engine_pids, run_map
 from test_faults import session as session
 from vistrails.core.interpreter.noncached import Interpreter
@@ -132,7 +132,7 @@ def test_an_engine_that_a_shell_has_started_under_its_limit_says_what_it_cannot_
     client = session.client()
     first = list(client.ids)
     (file,) = Path(os.environ["IPYTHONDIR"]).rglob("ipcontroller-engine.json")
-    command = f"ulimit -v 1200000; exec {sys.executable} -m ipyparallel.engine --file={file}"
+    command = f"ulimit -v 1200000; exec {sys.executable} -m ipyparallel.engine --file={file} {' '.join(PATIENT_ENGINE)}"
     with (
         (tmp_path / "log").open("w") as log,
         subprocess.Popen(["bash", "-c", command], stdout=log, stderr=log) as engine,
