@@ -230,23 +230,27 @@ def _run(controller: Any, arguments: Arguments, output: Output) -> tuple[Explori
 
         def execute(self, *what: Any, **more: Any) -> Any:
             result = super().execute(*what, **more)
-            if (
-                ctrl_c.was_pressed
-            ):  # in a module, and VisTrails has made an error of that, and would go on with the next cell
-                raise CalledOff
+            self._check()  # in a module, VisTrails makes an error of it, and would go on with the next cell
             return result
 
         def tell(self, text: str) -> None:
             output.progress(text, 0.0)
+            self._check()
 
         def progress(self, computed: int, shown: int, taken: int = 0) -> None:
             cells = len(self.exploration.cells)
             kept = f" ({taken} taken from kept results)" if taken else ""
             output.progress(f"{computed} of {cells} cells computed{kept}, {shown} done", shown / cells)
+            self._check()
 
         def warn(self, text: str) -> None:
             output.warn(text)
 
+        def _check(self) -> None:
+            if ctrl_c.was_pressed:  # also where Python ignores what is raised, as in a `__del__`
+                raise CalledOff
+
+    ctrl_c = _CtrlC()
     try:
         # Without places in the spreadsheet: they would take the place of how output modules are configured.
         exploring = Exploring(TerminalClient(controller, explore(controller, exploration)))
@@ -254,7 +258,7 @@ def _run(controller: Any, arguments: Arguments, output: Output) -> tuple[Explori
         raise ClusterError(str(error)) from error
     trouble = ""
     try:
-        with _CtrlC() as ctrl_c:
+        with ctrl_c:
             exploring.run()
     except ExplorationError as error:
         trouble = str(error)

@@ -185,6 +185,39 @@ def test_ctrl_c_leaves_what_is_done(sums: Path, clean_home: Path, where: str) ->
     assert _logged(sums / "sums.vt") >= 2
 
 
+# Ctrl-C is pressed in a `__del__`, where Python ignores that it is raised.
+UNRAISED = """
+import os, signal, sys
+from parallelflow.command_line import main
+from parallelflow.command_line.output import Output
+
+class Presses:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+def show(self, text, fraction):
+    if "2 done" in text and not pressed:
+        pressed.append(True)
+        Presses()
+
+pressed, Output.progress = [], show
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_ctrl_c_counts_wherever_it_comes(sums: Path, clean_home: Path) -> None:
+    enable(clean_home / ".vistrails")
+    command = [sys.executable, "-c", UNRAISED, "explore", "sums.vt", "--exploration", "on engines", "--json"]
+    command += ["--output-directory", "results"]
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(sums), "QT_QPA_PLATFORM": "offscreen"}
+    done = subprocess.run(command, cwd=sums, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    assert "Exception ignored in" in done.stderr
+    assert done.returncode in (130, -signal.SIGINT), done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["error"] == "Interrupted."
+    assert [cell["error"] for cell in answer["cells"]] == [None, None, "not run", "not run"]
+
+
 def test_what_cannot_be_explored_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no vistrail")
     for words, sentence in {
