@@ -297,4 +297,19 @@ REPAIRS = (
             ),
         ),
     ),
+    Repair(
+        "files without a folder",
+        "any",
+        (
+            "Where no output directory is set, its value is a pair of None and its type, which counted as a folder: output modules"
+            " that write a file of a relative name raised a TypeError. They write into the current folder."
+        ),
+        edits=(
+            Edit(
+                "core/modules/output_modules.py",
+                "                if vt_output_dir:\n",
+                "                if isinstance(vt_output_dir, str) and vt_output_dir:\n",
+            ),
+        ),
+    ),
 )

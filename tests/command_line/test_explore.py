@@ -150,6 +150,13 @@ def test_figures_are_made_on_engines_and_written_here(sums: Path, clean_home: Pa
     assert len(set(written)) == 3
 
 
+def test_without_a_folder_files_are_written_into_the_current_one(sums: Path, clean_home: Path) -> None:
+    enable(clean_home / ".vistrails")
+    done = explore(sums, "sums.vt", "--exploration", "six sums", "--json")
+    assert [cell["error"] for cell in json.loads(done.stdout)["cells"]] == [None] * 4 + ["too much", None], done.stderr
+    assert [path.read_text().strip() for path in sorted(sums.glob("sum0*"))] == ["11", "12", "13", "21", "23"]
+
+
 @pytest.mark.parametrize("where", ["on engines", "in VisTrails"])
 def test_ctrl_c_leaves_what_is_done(sums: Path, clean_home: Path, where: str) -> None:
     enable(clean_home / ".vistrails")
