@@ -35,6 +35,22 @@ def test_a_map_runs_on_machines_that_vistrails_has_never_run_on(hosts: Machines,
     assert hosts.node1.try_to(["test", "-e", "/home/me/.vistrails"]).returncode == 1
 
 
+def test_a_map_runs_under_another_user_name_over_there(hosts: Machines) -> None:
+    # As `us`, who may not enter the home of `me`.
+    key = hosts.head.run(["cat", ".ssh/id_ed25519.pub"], "me")
+    before = hosts.node1.run(["cat", ".ssh/authorized_keys"], "us")
+    hosts.node1.write(".ssh/authorized_keys", before + key, "us", 0o600)
+    try:
+        ssh_profile(hosts.head, "me", {"us@node1": 1})
+        outcome = run_map(
+            hosts.head, "me", "import os, platform; o = [platform.node(), os.environ['USER'], os.getcwd()]", [1]
+        )
+    finally:
+        hosts.node1.write(".ssh/authorized_keys", before, "us", 0o600)
+    assert outcome["errors"] == []
+    assert outcome["results"] == [["node1", "us", "/home/us"]]
+
+
 def test_engines_that_were_killed_just_before_are_replaced(hosts: Machines) -> None:
     ssh_profile(hosts.head, "me", {"node1": 1, "node2": 1})
     program = f"MEET = {_MEET!r}\n" + textwrap.dedent("""

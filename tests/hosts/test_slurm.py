@@ -117,3 +117,15 @@ def test_a_job_that_ipcluster_has_cancelled_is_not_said_to_run(slurm: Machines) 
     stopped = slurm.head.flow("stop", user="us")
     assert (stopped.returncode, stopped.stderr) == (0, "")
     assert "Nothing that was left running" in stopped.stdout
+
+
+def test_as_many_cores_as_the_job_has_been_granted(slurm: Machines) -> None:
+    # Slurm does not bind its jobs to cores here.
+    count = "from parallelflow.cluster.cores import usable_cores; print(usable_cores())"
+    in_job = ["srun", "--ntasks=1", "--cpus-per-task=1", sys.executable, "-c", count]
+    assert slurm.head.run(in_job, "us") == "1\n"
+    start = [sys.executable, "-m", "parallelflow", "start", "--json"]
+    script = f"{' '.join(start)} && {sys.executable} -m parallelflow stop --json"
+    said = slurm.head.run(["srun", "--ntasks=1", "--cpus-per-task=1", "sh", "-c", script], "us")
+    started, stopped = (json.loads(answer) for answer in said.replace("}\n{", "}\0{").split("\0"))
+    assert (started["running"], stopped["stopped"]) == (1, 2)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from typing import Any
 
 import machines
 import pytest
 from helpers import until
 from machines import Machine, Machines
+from setups import run_map, ssh_profile
 
 _FOLDER = "/home/me/.ipython/profile_far/security"
 
@@ -74,6 +76,30 @@ def test_a_controller_behind_ssh_is_seen_to_run_and_to_be_gone(far: Machines) ->
     far.node1.network(up=False)
     assert profile(head) == {"running": None, "location": "node1"}
     far.node1.network(up=True)
+
+
+def test_engines_reach_a_controller_by_ssh_as_the_page_says(hosts: Machines) -> None:
+    engine = f'["nohup", {sys.executable!r}, "-m", "ipyparallel.engine"]'
+    machines_know_each_other = (
+        "ssh-keygen -qN '' -t ed25519 -f .ssh/id_ed25519; ssh-keyscan -t ed25519 head >.ssh/known_hosts"
+    )
+    hosts.node1.run(["sh", "-c", f"{machines_know_each_other} 2>/dev/null"], "me")
+    allowed = hosts.head.run(["cat", ".ssh/authorized_keys"], "me")
+    key = hosts.node1.run(["cat", ".ssh/id_ed25519.pub"], "me")
+    hosts.head.write(".ssh/authorized_keys", allowed + key, "me", 0o600)
+    # A login that takes longer than the second that it may take: the connection is kept, and open before engines start.
+    keep = "ControlMaster auto\nControlPath ~/.ssh/%C\nControlPersist 10m\n"
+    hosts.node1.write(".ssh/config", keep, "me", 0o600)
+    try:
+        hosts.node1.run(["sh", "-c", "ssh me@head true >/dev/null 2>&1"], "me")
+        tunnels = 'c.IPController.ip = "127.0.0.1"\nc.IPController.engine_ssh_server = "me@head"\n'
+        ssh_profile(hosts.head, "me", {"node1": 2}, f"c.SSHEngineSetLauncher.engine_cmd = {engine}\n", tunnels)
+        outcome = run_map(hosts.head, "me", "import platform; o = platform.node()", [1, 2, 3, 4])
+        assert (outcome["errors"], outcome["results"]) == ([], ["node1"] * 4)
+        hosts.node1.run(["ssh", "-O", "exit", "me@head"], "me")
+    finally:
+        hosts.head.write(".ssh/authorized_keys", allowed, "me", 0o600)
+        hosts.node1.run(["rm", "-f", ".ssh/config", ".ssh/id_ed25519", ".ssh/id_ed25519.pub", ".ssh/known_hosts"], "me")
 
 
 def test_another_machines_loopback_address_is_not_taken_for_this_one_s(far: Machines) -> None:
