@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
 import pytest
 from helpers import until
-from machines import Machine, Machines, kill
-from setups import prefer, ssh_profile
+from machines import HERE, Machine, Machines, kill
+from setups import prefer, run_map, ssh_profile
 
 LOGINS = "grep -c 'Accepted publickey' /run/sshd.log || true"
 
@@ -141,6 +142,49 @@ def test_what_elements_have_started_is_ended_with_all_engines_of_a_machine(hosts
     # The login itself may take a moment to end over there.
     until(lambda: [machine.processes() for machine in (hosts.node1, hosts.node2)] == [[], []])
     assert [machine.run(FOLDERS, "me") for machine in (hosts.node1, hosts.node2)] == ["", ""]
+
+
+# Of shared memory, the user's folder itself stays.
+_EVERYTHING = [
+    *("sh", "-c"),
+    "find /tmp -mindepth 1 -maxdepth 1 -user me; find /dev/shm -mindepth 1 -user me ! -name parallelflow-7001",
+]
+_WRITES = """
+import time
+o = self.interpreter.filePool.create_file()
+with open(o.name, "w") as opened:
+    opened.write("x")
+print("printed")
+open("/tmp/waits", "w").close()
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("when", ["stop", "start"])
+def test_engines_that_are_killed_in_an_element_leave_nothing_on_their_machine(hosts: Machines, when: str) -> None:
+    # The process beside an engine that would see to it is killed, too.
+    ssh_profile(hosts.head, "me", {"node1": 1, "node2": 1})
+    parallelflow(hosts.head, "start", "-n", "2")
+    job = json.dumps({"source": _WRITES, "elements": [1, 2, 3, 4]})
+    vistrails = hosts.head.start(
+        f"import os; os.execv({sys.executable!r}, {[sys.executable, str(HERE / 'run_map.py'), job]!r})", "me"
+    )
+    nodes = (hosts.node1, hosts.node2)
+    until(lambda: all(node.try_to(["test", "-e", "/tmp/waits"]).returncode == 0 for node in nodes))
+    hosts.head.end(vistrails)
+    if when == "start":
+        kill(hosts.head.processes())
+    for node in nodes:
+        kill(node.processes())
+        until(lambda node=node: node.processes() == [])
+        assert "parallelflow_vistrails_" in node.run(_EVERYTHING)
+        node.run(["rm", "/tmp/waits"])
+    parallelflow(hosts.head, *([when, "-n", "2"] if when == "start" else [when]))
+    assert [machine.run(_EVERYTHING) for machine in nodes] == ["", ""]
+    if when == "start":
+        assert run_map(hosts.head, "me", "o = i", [1, 2])["results"] == [1, 2]
+        parallelflow(hosts.head, "stop")
+        assert [machine.run(_EVERYTHING) for machine in hosts.all] == ["", "", ""]
 
 
 def test_a_terminal_of_the_user_does_not_depend_on_our_connection(hosts: Machines) -> None:
