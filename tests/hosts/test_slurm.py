@@ -119,6 +119,17 @@ def test_a_job_that_ipcluster_has_cancelled_is_not_said_to_run(slurm: Machines) 
     assert "Nothing that was left running" in stopped.stdout
 
 
+def test_a_job_that_was_cancelled_by_hand_is_not_said_to_run_when_its_controller_does(slurm: Machines) -> None:
+    slurm_profile(slurm.head, "us")
+    assert slurm.head.flow("start", "-n1", user="us").returncode == 0
+    assert "1 controller and 1 job." in slurm.head.flow("status", user="us").stdout
+    slurm.head.run(["scancel", *slurm.jobs()], "us")
+    until(lambda: not slurm.jobs(), 120)
+    until(lambda: "Engines:         0" in slurm.head.flow("status", user="us").stdout)
+    assert "stopped by 'stop': 1 controller.\n" in slurm.head.flow("status", user="us").stdout
+    assert slurm.head.flow("stop", user="us").stdout == "1 process stopped.\n"
+
+
 def test_as_many_cores_as_the_job_has_been_granted(slurm: Machines) -> None:
     # Slurm does not bind its jobs to cores here.
     count = "from parallelflow.cluster.cores import usable_cores; print(usable_cores())"
