@@ -250,10 +250,11 @@ class Machines:
             for machine in self.all:
                 machine.write(".ssh/authorized_keys", key, user, 0o600)
                 machine.run(["chmod", "700", ".ssh"], user)
-            scan = (
-                "ssh-keyscan -t ed25519 head node1 node2 10.77.0.10 10.77.0.11 10.77.0.12 2>/dev/null >.ssh/known_hosts"
-            )
-            self.head.run(["sh", "-c", scan], user)
+            # Its own patience is 5 seconds, and what it has not heard by then it leaves out.
+            places = "head node1 node2 10.77.0.10 10.77.0.11 10.77.0.12"
+            scan = f"ssh-keyscan -T {_UP_WITHIN} -t ed25519 {places} 2>/dev/null >.ssh/known_hosts; wc -l <.ssh/known_hosts"
+            known = int(self.head.run(["sh", "-c", scan], user))
+            assert known == len(places.split()), f"{known} of the machines' keys are known"
 
     def start_slurm(self) -> None:
         """Start Slurm, unless it runs: its controller on head, the nodes with two cores each, partitions short and closed."""

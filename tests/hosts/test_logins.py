@@ -101,7 +101,7 @@ def test_what_ipcluster_has_stopped_is_not_said_to_run(hosts: Machines) -> None:
         parallelflow(hosts.head, "status")
     )
     hosts.head.run(["ipcluster", "stop", "--profile=office"], "me")
-    until(lambda: hosts.node1.engines() == hosts.node2.engines() == [], 60)
+    until(lambda: hosts.node1.engines() == hosts.node2.engines() == [])
     status = hosts.head.flow("status", user="me")
     assert (status.returncode, status.stdout) == (1, "No cluster is running for the IPython profile 'office'.\n")
     # Where it cannot be known, it is on record as before.
@@ -226,11 +226,9 @@ def test_two_machines_behind_one_address_are_two(hosts: Machines) -> None:
     relay = "import socket, sys, threading\n" + _RELAY
     gateway = hosts.head.start(relay, "root")
     try:
-        until(lambda: "2202" in hosts.head.run(["ss", "-ltn"]))
-        hosts.head.run(
-            ["sh", "-c", "ssh-keyscan -p 2201 head >>.ssh/known_hosts; ssh-keyscan -p 2202 head >>.ssh/known_hosts"],
-            "me",
-        )
+        until(lambda: {":2201", ":2202"} <= set(re.findall(r":\d+", hosts.head.run(["ss", "-ltn"]))))
+        for port in (2201, 2202):
+            hosts.head.run(["sh", "-c", f"ssh-keyscan -T 240 -p {port} head >>.ssh/known_hosts"], "me")
         ssh_profile(hosts.head, "me", {"head:2201": 1, "head:2202": 1})
         parallelflow(hosts.head, "start", "-n", "2")
         assert [len(machine.engines()) for machine in hosts.all] == [0, 1, 1]
@@ -309,7 +307,10 @@ def test_a_job_that_is_taken_back_has_one_connection_to_a_machine_that_lets_few_
 def reconfigure(hosts: Machines, config: str) -> None:
     """Give node1's sshd another configuration."""
     hosts.node1.write("/etc/ssh/sshd_config", config, "root")
+    begun = ["sh", "-c", "grep -c 'Server listening on' /run/sshd.log"]
+    before = hosts.node1.run(begun)
     hosts.node1.run(["pkill", "--oldest", "--exact", "--signal", "HUP", "sshd"])
+    until(lambda: hosts.node1.run(begun) != before)  # else it may be the old one that lets in
     until(lambda: hosts.head.try_to(["ssh", "node1", "true"], "me").returncode == 0)
 
 

@@ -82,8 +82,13 @@ def test_a_job_that_begins_when_its_controller_is_gone_joins_no_other(slurm: Mac
     slurm_profile(slurm.head, "us", 'c.SlurmLauncher.delete_command = ["false"]\n')
     slurm.head.run(["sbatch", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 600"], "us")
     (others,) = slurm.jobs()
+    running = ["squeue", "--noheader", "--states=RUNNING", "--format=%i"]
+    until(lambda: slurm.head.run(running).split() == [others])
 
     def submitted_in(seconds: int) -> bool:
+        # What was submitted, and not asked about in time.
+        slurm.head.run(["scancel", "--state=PENDING", "--user=us"], "us")
+        flow("forget")
         prefer(slurm.head, "us", start_timeout=seconds, stop_timeout=4)
         return "PENDING" in flow("start", "-n1")
 
@@ -103,7 +108,9 @@ def test_a_job_that_begins_when_its_controller_is_gone_joins_no_other(slurm: Mac
         slurm.head.end(controller)
         slurm.head.try_to(["scancel", "--user=us"], "us")
     slurm_profile(slurm.head, "us")
-    assert "stopped" in flow("stop")
+    # It is over, so that there is nothing to stop, or to let go of.
+    assert "Nothing that was left running" in flow("stop")
+    assert "nothing" in flow("forget")
     assert "parallelflow-job" not in slurm.head.run(["ls", "/home/us/.ipython/profile_office/security"], "us")
 
 
@@ -111,7 +118,7 @@ def test_a_job_that_ipcluster_has_cancelled_is_not_said_to_run(slurm: Machines) 
     slurm_profile(slurm.head, "us")
     assert slurm.head.flow("start", "-n1", user="us").returncode == 0
     slurm.head.run(["ipcluster", "stop", "--profile=office"], "us")
-    until(lambda: not slurm.jobs(), 120)
+    until(lambda: not slurm.jobs())
     status = slurm.head.flow("status", user="us")
     assert (status.returncode, status.stdout) == (1, "No cluster is running for the IPython profile 'office'.\n")
     stopped = slurm.head.flow("stop", user="us")

@@ -11,7 +11,7 @@ import machines
 import pytest
 from helpers import until
 from machines import Machine, Machines
-from setups import run_map, ssh_profile
+from setups import prefer, run_map, ssh_profile
 
 _FOLDER = "/home/me/.ipython/profile_far/security"
 
@@ -30,6 +30,8 @@ def far(hosts: Machines) -> Any:
     try:
         until(lambda: hosts.node1.try_to(["test", "-s", path]).returncode == 0)
         hosts.head.write(path, hosts.node1.run(["cat", path], "me"), "me", 0o600)
+        assert hosts.head.flow("enable", "--profile=far", user="me").returncode == 0
+        prefer(hosts.head, "me", connect_timeout=60)  # a limit only
         yield hosts
     finally:
         kill(hosts.node1)
@@ -50,7 +52,7 @@ def profile(machine: Machine) -> dict[str, Any]:
 
 _CONNECTED = """
 from parallelflow.cluster import Session, Settings
-session = Session(lambda: Settings(profile="far"))
+session = Session(lambda: Settings(profile="far", connect_timeout=60))
 connection = session.connect()
 print(connection.check(), flush=True)
 input()
@@ -60,7 +62,8 @@ print(connection.check(), flush=True)
 
 def test_a_controller_behind_ssh_is_seen_to_run_and_to_be_gone(far: Machines) -> None:
     head = far.head
-    assert profile(head) == {"running": True, "location": "node1"}
+    # It asks for a moment only: on a busy machine a login may take longer.
+    until(lambda: profile(head) == {"running": True, "location": "node1"})
     assert head.flow("status", "--profile=far", user="me").returncode == 0
     connected = head.start(_CONNECTED, "me")
     assert connected.stdout is not None
@@ -68,7 +71,7 @@ def test_a_controller_behind_ssh_is_seen_to_run_and_to_be_gone(far: Machines) ->
     kill(far.node1)
     said, _ = connected.communicate("\n", timeout=240)
     assert said == "The controller on node1 is gone.\n"
-    assert profile(head) == {"running": False, "location": None}
+    until(lambda: profile(head) == {"running": False, "location": None})
     status = head.flow("status", "--profile=far", user="me")
     assert status.returncode == 1
     assert "on node1 no longer runs: ssh gets through me@node1, but nobody answers at 127.0.0.1:" in status.stderr
