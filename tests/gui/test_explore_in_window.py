@@ -18,7 +18,8 @@ def test_an_exploration_fills_the_same_cells_as_vistrails_own_and_can_be_run_aga
         f"{row} {column}": f"a is {a}, b is {b}" for row, b in enumerate((10, 20)) for column, a in enumerate((1, 2, 3))
     }
     del shown["1 1"]  # it fails
-    assert seen["sheets"] == {f"PE#{number} explored.vt 0": {"size": [2, 3], **shown} for number in range(3)}
+    said = [run["said"] for run in (own, first, second)]
+    assert seen["sheets"] == {f"PE#{number} explored.vt 0": {"size": [2, 3], **shown} for number in range(3)}, said
     for run in (own, first, second):
         assert sorted(cells) == [[a, b] for a, b, _ in run["ran"]]
         assert run["view"] == own["view"]
