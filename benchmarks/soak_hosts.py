@@ -38,8 +38,9 @@ from helpers import until  # noqa: E402, they are the tests'
 from machines import Machine, Machines, why_no_slurm, why_not  # noqa: E402
 from setups import prefer, slurm_profile, ssh_profile  # noqa: E402
 
+from parallelflow.cluster.machine import FOLDERS  # noqa: E402
 from parallelflow.cluster.tree import lives  # noqa: E402
-from parallelflow.map import drain  # noqa: E402
+
 
 STEP_LIMIT = 180  # seconds that one step may take before it counts as hung; the machine may be busy with other things
 LEFT_LIMIT = 60  # seconds until nothing is left; engines that have lost their controller give up after 12 s
@@ -272,7 +273,7 @@ class Breaker(threading.Thread):
 
 def _is_locked(machine: Machine, path: str) -> bool:
     """Whether it is the folder of a process that lives."""
-    if not Path(path).name.startswith(drain.FOLDERS):
+    if not Path(path).name.startswith(FOLDERS):
         return False
     return machine.try_to(["flock", "--nonblock", "--conflict-exit-code=9", path, "true"]).returncode == 9
 
