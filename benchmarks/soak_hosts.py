@@ -41,7 +41,6 @@ from setups import prefer, slurm_profile, ssh_profile  # noqa: E402
 from parallelflow.cluster.machine import FOLDERS  # noqa: E402
 from parallelflow.cluster.tree import lives  # noqa: E402
 
-
 STEP_LIMIT = 180  # seconds that one step may take before it counts as hung; the machine may be busy with other things
 LEFT_LIMIT = 60  # seconds until nothing is left; engines that have lost their controller give up after 12 s
 ELEMENTS, SECONDS = 120, 0.05

@@ -129,6 +129,7 @@ class Exploring:
                 if self._kept.left:
                     self._on_engines(drawn)
             while self.shown < len(self.cells):
+                self._tell_progress()
                 self._show_next()
             if not self.failures:
                 self._kept.completed()

@@ -171,11 +171,14 @@ def test_engines_that_are_killed_in_an_element_leave_nothing_on_their_machine(ho
     )
     nodes = (hosts.node1, hosts.node2)
     until(lambda: all(node.try_to(["test", "-e", "/tmp/waits"]).returncode == 0 for node in nodes))
+    doomed = [process for node in nodes for process in node.processes()]
+    for process in doomed:
+        process.suspend()  # so that none sees another one end
     hosts.head.end(vistrails)
     if when == "start":
         kill(hosts.head.processes())
+    kill(doomed)
     for node in nodes:
-        kill(node.processes())
         until(lambda node=node: node.processes() == [])
         assert "parallelflow_vistrails_" in node.run(_EVERYTHING)
         node.run(["rm", "/tmp/waits"])

@@ -433,8 +433,9 @@ class _Impatient(Client):
             raise CalledOff
 
 
+@pytest.mark.parametrize("when", ["while others are computed", "when all are computed"])
 def test_called_off_between_cells_it_leaves_what_is_there_and_the_next_run_works(
-    explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+    explorer: Explorer, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     # It hears of all that has begun: on a busy machine that could note itself in the next run.
     monkeypatch.setattr(running, "_limits", lambda settings: Limits(cancel=30.0))
@@ -443,6 +444,8 @@ def test_called_off_between_cells_it_leaves_what_is_there_and_the_next_run_works
     keeps = flow.parity("Keeps")
     flow.connect(adds, "o", keeps, "value")
     controller, explored = explorer.controller(flow), {(adds, "a"): list(range(8))}
+    if when == "when all are computed":
+        monkeypatch.setattr(Exploring, "_tick", lambda self, scheduler: None)
     first = explorer.ours(controller, explored, _Impatient)
     assert first.kept == [{"value": 1}, {"value": 2}]
     assert len(first.log) == 2
