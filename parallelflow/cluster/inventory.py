@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -216,10 +216,11 @@ class Inventory:
                 with self._lock:
                     self._started.setdefault(entry.token, started)
 
-    def over(self, entries: Sequence[Entry]) -> set[str]:
+    def over(self, entries: Sequence[Entry], known: Collection[str] = ()) -> set[str]:
         """Ask whether what is on record is over, all at the same time, and leave the record as it is.
 
         :param entries: what is on record
+        :param known: the uuids of the engines that the hub knows; what has one of these is not asked about
         :returns: the tokens of what is
         """
 
@@ -229,7 +230,7 @@ class Inventory:
             except ClusterError as error:
                 log.warning("%s", error)
                 return False
-            return started is None or started.is_over(self.settings.stop_timeout)
+            return started is None or (started.uuids.isdisjoint(known) and started.is_over(self.settings.stop_timeout))
 
         asked = {entry.token: threads.start(partial(is_over, entry), "parallelflow-look") for entry in entries}
         return {token for token, outcome in asked.items() if outcome.result()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -93,8 +93,8 @@ def status(arguments: Arguments, output: Output) -> int:
         session.connect(settle=False)
         state = _state(session)
         left = on_record(profile_files.find(settings.profile))
-        known = {each.uuid for each in state.engines} if state.connected else None
-        over = _over(session, [*left[LEFT_RUNNING], *left[OF_CRASHED]], known)
+        # Others may have stopped jobs, or their controller, which only those know who run them.
+        over = session.processes.over([*left[LEFT_RUNNING], *left[OF_CRASHED]], {each.uuid for each in state.engines})
         left = {fate: [each for each in entries if each.token not in over] for fate, entries in left.items()}
     output.answer(_describe(state, left), _as_json(state, left))
     return FINE if state.connected else FAILED
@@ -145,8 +145,8 @@ def stop(arguments: Arguments, output: Output) -> int:
         # A controller that does not answer can be stopped all the same, if it is on record.
         with suppress(ConnectError, ControllerLost) if count else nullcontext():
             connection = session.connect()
-        known = None if connection is None else {*engines_of(connection).values()}
-        count -= len(_over(session, [entry for fate in STOPPED for entry in left[fate]], known))
+        known = {*engines_of(connection).values()} if connection is not None else ()
+        count -= len(session.processes.over([entry for fate in STOPPED for entry in left[fate]], known))
         session.stop_started()
     stuck = on_record(profile_files.find(name))[STUCK]
     if stuck:
@@ -250,18 +250,6 @@ def on_record(folder: Path) -> dict[str, list[Entry]]:
             owned = OF_RUNNING if entry.owner.process() is not None else OF_CRASHED
             found[STUCK if entry.stuck else LEFT_RUNNING if entry.let_go else owned].append(entry)
     return found
-
-
-def _over(session: Session, entries: Sequence[Entry], known: Collection[str] | None) -> set[str]:
-    """The tokens of what is on record and over, because others have stopped it or it has ended by itself.
-
-    :param session: the session
-    :param entries: what is on record
-    :param known: the uuids of the engines that the hub knows, None if there is no controller; jobs with one of these run
-    """
-    if known is not None:  # only those know of a job without engines who run it
-        entries = [each for each in entries if each.job is not None and not {*each.job.get("uuids", ())} & {*known}]
-    return session.processes.over(entries)
 
 
 def _state(session: Session) -> ClusterState:
