@@ -51,6 +51,20 @@ def test_a_map_runs_under_another_user_name_over_there(hosts: Machines) -> None:
     assert outcome["results"] == [["node1", "us", "/home/us"]]
 
 
+def test_a_map_runs_where_the_users_folder_may_not_be_written_to(hosts: Machines) -> None:
+    ssh_profile(hosts.head, "me", {"node1": 1})
+    hosts.node1.run(["sh", "-c", "mkdir /home/me/.vistrails && chmod 755 /home/me/.vistrails"])  # it is root's
+    outcome = run_map(
+        hosts.head,
+        "me",
+        "import os; o = [os.access('/home/me/.vistrails', os.R_OK), os.access('/home/me/.vistrails', os.W_OK)]",
+        [1, 2],
+    )
+    assert outcome["errors"] == []
+    assert outcome["results"] == [[True, False], [True, False]]
+    assert hosts.node1.run(["find", "/home/me/.vistrails", "-mindepth", "1"]) == ""
+
+
 def test_engines_that_were_killed_just_before_are_replaced(hosts: Machines) -> None:
     ssh_profile(hosts.head, "me", {"node1": 1, "node2": 1})
     program = f"MEET = {_MEET!r}\n" + textwrap.dedent("""
