@@ -30,9 +30,7 @@ from .waiting import Wait
 
 log = logging.getLogger(__name__)
 
-_SCHEDULERS_WITHIN = (
-    5.0  # seconds from a hub that answers to schedulers that do, unless they are seen to be just starting
-)
+_SCHEDULERS_WITHIN = 5.0  # seconds from a hub that answers to schedulers that do, unless these are just starting
 _STARTED_UP_AFTER = 60.0  # seconds from a hub's first sign of life; what does not listen then is gone
 
 

@@ -24,7 +24,7 @@ from parallelflow.texts import tr
 
 from . import internals, profile
 from .errors import ConnectError
-from .ports import PROBE, find_controller, listening, others_listen
+from .ports import PROBE, find_controller, held_by_others, listening
 from .tree import Identity
 from .tunnel import Tunnel
 
@@ -211,22 +211,24 @@ class Connection:
 
         :param processes: those of the controller
         """
-        for part, url in self._urls.items() if self.here and self._tunnel is None else ():
-            port = url.rpartition(":")[2]
-            if url.startswith("tcp://") and others_listen(int(port), processes):
-                return tr(
-                    "Another program listens at port {port}, which the controller's {part} wanted; the cluster at {url} must be"
-                    " stopped and started again.",
-                    port=port,
-                    part=_part_name(part),
-                    url=self.url,
-                )
-        return None
+        if not self.here or self._tunnel is not None:
+            return None
+        ports = {int(url.rpartition(":")[2]): part for part, url in self._urls.items() if url.startswith("tcp://")}
+        others = held_by_others(ports.keys(), processes)
+        if not others:
+            return None
+        return tr(
+            "Another program listens at port {port}, which the controller's {part} wanted; the cluster at {url} must be"
+            " stopped and started again.",
+            port=min(others),
+            part=_part_name(ports[min(others)]),
+            url=self.url,
+        )
 
     def has_lost_a_process(self) -> bool:
         """Whether one of the controller's own processes has ended; False if they cannot be looked at.
 
-        Each part is a child of the hub, which never collects those that end.
+        Each part is a child of the hub, which collects those that end only while it starts others.
         """
         with suppress(psutil.Error):
             if self.controller is not None:

@@ -7,7 +7,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from .tree import Identity, lives
 PROBE = 1.0
 """Seconds for one round of connection attempts; ZeroMQ greets in milliseconds."""
 
+_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _READS = 3  # of the kernel's tables of sockets, in which some can be missing while others come and go
 
 
@@ -130,7 +131,9 @@ def processes_at(
     :param wanted: which processes to look at
     :returns: the processes, by their process ids
     """
-    sockets = _listening_sockets(port)
+    sockets: set[str] | None = None
+    if _TABLES[0].exists():
+        sockets = next(filter(None, (_listening_sockets().get(port) for _ in range(_READS))), set())
     found = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -141,26 +144,29 @@ def processes_at(
     return found
 
 
-def others_listen(port: int, processes: Sequence[psutil.Process]) -> bool:
-    """Whether somebody listens on a TCP port of this machine, and none of some processes does; False where that cannot be told.
+def held_by_others(ports: Collection[int], processes: Sequence[psutil.Process]) -> set[int]:
+    """Those of some TCP ports of this machine at which somebody listens, and none of some processes does, as far as can be told.
 
     It cannot of a process that is not ours to look at, and of one with a network of its own, as a container has: whoever
     listens here may do so for it.
 
-    :param port: the port
+    :param ports: the ports
     :param processes: those that should
     """
     try:
         if _networks(processes) != {os.readlink("/proc/self/ns/net")}:
-            return False
+            return set()
     except OSError:
-        return False
+        return set()
     own = set().union(*map(_sockets, processes))
+    held, others = set[int](), set[int]()
     for _ in range(_READS):  # one can lack theirs, and have somebody's at another address
-        sockets = _listening_sockets(port)
-        if not sockets or sockets & own:
-            return False
-    return True
+        listening_now = _listening_sockets()
+        held.update(port for port in ports if listening_now.get(port, set()) & own)
+        others.update(port for port in ports if listening_now.get(port))
+        if others <= held:
+            break
+    return others - held
 
 
 def _networks(processes: Sequence[psutil.Process]) -> set[str]:
@@ -175,28 +181,19 @@ def _networks(processes: Sequence[psutil.Process]) -> set[str]:
     return found
 
 
-def _listening_sockets(port: int) -> set[str] | None:
-    """The sockets that listen on a TCP port, as links to them read; None where Linux's tables are not to be had.
+def _listening_sockets() -> dict[int, set[str]]:
+    """The sockets that listen on TCP ports, by port and as links to them read; none where Linux's tables are not to be had.
 
     psutil names only one of the processes that share a socket, or reads all tables again for each process.
     """
-    found: set[str] = set()
-    for _ in range(_READS):
-        for table in ("/proc/net/tcp", "/proc/net/tcp6"):  # which may each have one, at different addresses
-            with suppress(OSError):
-                found |= _listening_in(Path(table), port)
-        if found:
-            break
-    return found if os.path.exists("/proc/net/tcp") else None
-
-
-def _listening_in(table: Path, port: int) -> set[str]:
-    found = set()
-    for line in table.read_text().splitlines()[1:]:
-        # https://docs.kernel.org/networking/proc_net_tcp.html; state 0A is LISTEN
-        _, address, _, state, *_, inode = line.split()[:10]
-        if state == "0A" and int(address.rpartition(":")[2], 16) == port:
-            found.add(f"socket:[{inode}]")
+    found: dict[int, set[str]] = {}
+    for table in _TABLES:  # which may each have one, at different addresses
+        with suppress(OSError):
+            for line in table.read_text().splitlines()[1:]:
+                # https://docs.kernel.org/networking/proc_net_tcp.html; state 0A is LISTEN
+                _, address, _, state, *_, inode = line.split()[:10]
+                if state == "0A":
+                    found.setdefault(int(address.rpartition(":")[2], 16), set()).add(f"socket:[{inode}]")
     return found
 
 

@@ -26,7 +26,7 @@ from helpers import LONG, Watch, listener_at, ours, until, with_enough_time
 
 from parallelflow.cluster import ClusterError, ConnectError, Connection, ControllerLost, Session, connect, ports
 from parallelflow.cluster import profile as profiles
-from parallelflow.cluster.ports import find_controller, listening, others_listen
+from parallelflow.cluster.ports import find_controller, held_by_others, listening
 from parallelflow.cluster.survey import survey
 from parallelflow.cluster.tree import Identity, Root, end, environment, lives
 
@@ -505,15 +505,15 @@ def test_somebody_at_a_port_is_another_one_only_where_that_can_be_seen() -> None
             assert contained.stdout is not None
             port, own = int(server.getsockname()[1]), int(here.stdout.readline())
             process = psutil.Process(here.pid)
-            assert others_listen(port, [process])
-            assert not others_listen(own, [process])
-            assert not others_listen(free_port(), [process])
-            assert not others_listen(port, [])
+            assert held_by_others([port, own], [process]) == {port}
+            assert not held_by_others([own], [process])
+            assert not held_by_others([free_port()], [process])
+            assert not held_by_others([port], [])
             # What has a network of its own is reached through somebody who listens here.
             if contained.stdout.readline():  # else this machine has no such networks
-                assert not others_listen(port, [psutil.Process(contained.pid)])
+                assert not held_by_others([port], [psutil.Process(contained.pid)])
             here.communicate(b"\n", timeout=240)
-            assert not others_listen(port, [process])  # it is gone
+            assert not held_by_others([port], [process])  # it is gone
         finally:
             for each in (here, contained):
                 each.kill()
