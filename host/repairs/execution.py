@@ -79,6 +79,51 @@ _WITHOUT_QT = """\
                     debug.format_exception(e), debug.format_exc())
 """
 
+# Connections that upgrades have made anew are matched, within each module's upgrade, with those that they replace.
+_KEEP_ORDER = """\
+    @staticmethod
+    def keep_order(controller, before, pipeline, actions):
+        \"\"\"Actions that bring connections of one port into the order that they had.\"\"\"
+        ends = {c.id: {'source': c.source.moduleId,
+                       'destination': c.destination.moduleId}
+                for c in before.connections.values()}
+        rank = {c_id: c_id for c_id in ends}
+        for action in actions:
+            gone, made, modules = [], [], set()
+            for op in action.operations:
+                if op.what == 'module' and op.vtType == 'delete':
+                    modules.add(op.objectId)
+                elif op.what == 'connection':
+                    (gone if op.vtType == 'delete' else made).append(op.objectId)
+                elif op.what == 'port' and op.vtType == 'add':
+                    ends.setdefault(op.parentObjId, {})[op.data.type] = op.data.moduleId
+            gone.sort(key=lambda c_id: rank.get(c_id, c_id))
+            for c_id in made:
+                for old_id in gone:
+                    if any(ends[old_id][end] not in modules and
+                           ends[old_id][end] == ends[c_id][end]
+                           for end in ('source', 'destination')):
+                        rank[c_id] = rank.get(old_id, old_id)
+                        gone.remove(old_id)
+                        break
+        ports = {}
+        for c_id in sorted(pipeline.connections):
+            c = pipeline.connections[c_id]
+            ports.setdefault((c.destination.moduleId, c.destination.name), []).append(c)
+        ops = []
+        for found in ports.values():
+            wanted = sorted(found, key=lambda c: rank.get(c.id, c.id))
+            while found and found[0] is wanted[0]:
+                del found[0], wanted[0]
+            ops += [('delete', c) for c in wanted]
+            ops += [('add', UpgradeWorkflowHandler.create_new_connection(
+                        controller, pipeline.modules[c.source.moduleId], c.source,
+                        pipeline.modules[c.destination.moduleId], c.destination))
+                    for c in wanted]
+        return [vistrails.core.db.action.create_action(ops)] if ops else []
+
+"""
+
 REPAIRS = (
     Repair(
         name="outputs of a Group",
@@ -236,6 +281,64 @@ REPAIRS = (
                 "                    invalid_module.has_portSpec_with_name((function.name, 'input'))):\n"
                 "                function_remap.setdefault(function.name)\n"
                 "        UpgradeWorkflowHandler.check_upgrade(pipeline, module_id, d, \n",
+            ),
+        ),
+    ),
+    Repair(
+        name="upgrades: the order of functions",
+        since="any",
+        reason=(
+            "A function that an upgrade renames by code came one place too late: after the next function. VTK's filters call them"
+            " in their order."
+        ),
+        edits=(
+            Edit(
+                "core/upgradeworkflow.py",
+                "                    function_ops.extend(remap(function, new_module))\n",
+                "                    for op in remap(function, new_module):\n"
+                "                        if (op[0] == 'add' and op[1].vtType == 'function' and\n"
+                "                                op[2:] in ((), ('module', new_module.id))):\n"
+                "                            op[1].pos = new_module.getNumFunctions()\n"
+                "                            new_module.add_function(op[1])\n"
+                "                        else:\n"
+                "                            function_ops.append(op)\n",
+            ),
+        ),
+    ),
+    Repair(
+        name="upgrades: the order of connections",
+        since="any",
+        reason=(
+            "Modules were upgraded in the order of their errors in a set, and each makes its connections anew, so that those of one"
+            " port came in another order at each start: the difference of two things was that of the second and the first."
+        ),
+        edits=(
+            Edit(
+                "core/upgradeworkflow.py",
+                "    @staticmethod\n    def replace_group(",
+                _KEEP_ORDER + "    @staticmethod\n    def replace_group(",
+            ),
+            Edit(
+                "core/vistrail/controller.py",
+                "                                                     cur_pipeline)\n        else:\n            new_actions = []\n",
+                "                                                     cur_pipeline)\n"
+                "            for action in UpgradeWorkflowHandler.keep_order(\n"
+                "                    self, e._pipeline, cur_pipeline, new_actions):\n"
+                "                cur_pipeline.perform_action(action)\n"
+                "                new_actions.append(action)\n"
+                "        else:\n            new_actions = []\n",
+            ),
+        ),
+    ),
+    Repair(
+        name="interpreter: the order of connections",
+        since="any",
+        reason="Those of one port were made in the order of a set of their numbers, which is not that of the numbers.",
+        edits=(
+            Edit(
+                "core/interpreter/cached.py",
+                "        for i in conn_added_set:\n",
+                "        for i in sorted(conn_added_set):\n",
             ),
         ),
     ),

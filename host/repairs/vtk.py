@@ -25,8 +25,7 @@ functions_gone = {
     'vtkFixedPointVolumeRayCastMapper': ['SetVolumeRayCastFunction', 'VolumeRayCastFunction'],
     'vtkObject': ['SetCompositeMethodToInterpolateFirst', 'SetCompositeMethodToClassifyFirst',
                   'SetIsoValue', 'SetMaximizeMethodToOpacity', 'SetMaximizeMethodToScalarValue'],
-    'vtkStreamTracer': ['VorticityOn', 'VorticityOff', 'SetIntegrationStepLength',
-                        'SetMaximumPropagationTime', 'SetNumberOfThreads', 'SetStepLength'],
+    'vtkStreamTracer': ['SetNumberOfThreads', 'SetStepLength'],
     'vtkSmartVolumeMapper': ['SetMaximumNumberOfPlanes', 'SetSampleDistance']}
 
 """
@@ -60,6 +59,16 @@ _MAPPINGS = """\
                                 ('Backward', 'Backward')):
                 function_mappings['SetIntegrationDirectionToIntegrate' + name] = \\
                                              change_func('IntegrationDirection', value)
+            # A streamline had a longest time, has a longest length, and ends where the data do.
+            function_mappings['SetMaximumPropagationTime'] = \\
+                                             change_func('MaximumPropagation', '1e6')
+            function_mappings['SetIntegrationStepLength'] = 'InitialIntegrationStep'
+            for on in (True, False):
+                function_mappings['VorticityOn' if on else 'VorticityOff'] = \\
+                                             change_func('ComputeVorticity', on)
+            for name in ('SetMaximumPropagationTime', 'VorticityOn', 'VorticityOff'):
+                input_mappings[name] = None
+            input_mappings['SetIntegrationStepLength'] = 'InitialIntegrationStep'
 """
 
 # Those of the package's last version, which are of VTK 7, are upgraded for what VTK has lost since.

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,8 +90,8 @@ def saved(identifier, name, version, functions, namespace=""):
     controller.add_module_action(module)
     for port, kind, value in functions:
         items = [PortSpecItem(module=kind, package="org.vistrails.vistrails." + ("vtk" if kind[:3] == "vtk" else "basic"), pos=0)]
-        spec = PortSpec(name=port, type="input", items=items)
-        controller.add_function_action(module, controller.create_function(module, spec, [value]))
+        spec = PortSpec(name=port, type="input", items=items if kind else [])
+        controller.add_function_action(module, controller.create_function(module, spec, [value] if kind else []))
     version = controller.current_version
     controller.current_version, controller.current_pipeline = 0, Pipeline()
     controller.change_selected_version(version)
@@ -103,6 +104,14 @@ found["an overload that takes no constant"] = saved(vtk, "vtkCellArray", "0.9.3"
 found["a function that is gone"] = saved(
     vtk, "vtkTexture", "1.0.1", [("Interpolate", "Boolean", "True"), ("MapColorScalarsThroughLookupTable", "Boolean", "True")])
 found["a class that is gone"] = saved(vtk, "vtkVolumeRayCastMapper", "1.0.1", [])
+found["functions in their order"] = saved(
+    vtk, "vtkContourFilter", "0.9.3",
+    [("ComputeNormalsOff", "", ""), ("SetNumberOfContours", "Integer", "3"), ("UseScalarTreeOn", "", ""),
+     ("SetArrayComponent", "Integer", "0")])
+found["a streamline"] = saved(
+    vtk, "vtkStreamLine", "0.9.3",
+    [("SetMaximumPropagationTime", "Float", "500"), ("SetStepLength", "Float", "0.5"), ("VorticityOn", "", ""),
+     ("SetIntegrationStepLength", "Float", "0.05"), ("SetIntegrationDirectionToBackward", "", "")])
 found["a parameter of another name"] = saved(
     "org.vistrails.vistrails.sklearn", "TSNE", "0.15.2", [("n_iter", "String", "300")], "manifold")
 from vistrails.core.modules.module_registry import get_module_registry
@@ -128,26 +137,123 @@ found["a tuple"] = list(given["value"])
 """
 
 
+# Many modules of old that are connected to one port, in another order than that in which they were made.
+CONNECTED = """
+from vistrails.core.db.action import create_action
+from vistrails.core.interpreter.cached import CachedInterpreter
+from vistrails.core.upgradeworkflow import UpgradeWorkflowHandler
+from vistrails.core.vistrail.connection import Connection
+from vistrails.core.vistrail.port import Port
+get_package_manager().late_enable_package("vtk")
+application.new_vistrail()
+controller = application.get_controller()
+vtk = "org.vistrails.vistrails.vtk"
+
+def old_module(name):
+    descriptor = ModuleDescriptor(package=vtk, name=name, namespace="", package_version="0.9.3")
+    module = controller.create_module_from_descriptor(descriptor, use_desc_pkg_version=True)
+    module.is_valid = False
+    controller.add_module_action(module)
+    return module
+
+def port(module, name, kind, signature):
+    return Port(name=name, type=kind, signature="(%s:%s)" % (vtk, signature), moduleId=module.id, moduleName=module.name)
+
+spheres = [old_module("vtkSphere") for _ in range(12)]
+both = old_module("vtkImplicitBoolean")
+for radius, sphere in enumerate(spheres):
+    items = [PortSpecItem(module="Float", package="org.vistrails.vistrails.basic", pos=0)]
+    spec = PortSpec(name="SetRadius", type="input", items=items)
+    controller.add_function_action(sphere, controller.create_function(sphere, spec, [str(radius)]))
+for sphere in spheres[::-1]:
+    action = create_action([("add", UpgradeWorkflowHandler.create_new_connection(
+        controller, sphere, port(sphere, "self", "source", "vtkSphere"),
+        both, port(both, "AddFunction", "destination", "vtkImplicitFunction")))])
+    controller.add_new_action(action)
+    controller.perform_action(action)
+version = controller.current_version
+controller.current_version, controller.current_pipeline = 0, Pipeline()
+controller.change_selected_version(version)
+pipeline = controller.current_pipeline
+pipeline.validate()
+radii = {module.id: module.functions[0].params[0].strValue for module in pipeline.modules.values() if module.name == "vtkSphere"}
+found["connected"] = [int(float(radii[pipeline.connections[number].source.moduleId])) for number in sorted(pipeline.connections)]
+
+def executed():
+    controller.execute_current_workflow()
+    made = [module for module in CachedInterpreter.get()._objects.values() if type(module).__name__ == "vtkImplicitBoolean"]
+    functions = made[-1].get_output("Instance").vtkInstance.GetFunction()
+    return [int(functions.GetItemAsObject(place).GetRadius()) for place in range(12)]
+
+found["executed"] = executed()
+# The other way round, with numbers that a set has in another order.
+connections = [pipeline.connections[number] for number in sorted(pipeline.connections)]
+controller.id_scope.updateBeginId(Connection.vtType, 4090)
+anew = [UpgradeWorkflowHandler.create_new_connection(
+    controller, pipeline.modules[old.source.moduleId], old.source, pipeline.modules[old.destination.moduleId], old.destination)
+    for old in connections[::-1]]
+action = create_action([("delete", old) for old in connections] + [("add", new) for new in anew])
+controller.add_new_action(action)
+controller.perform_action(action)
+assert sorted(controller.current_pipeline.connections) == list(range(4090, 4102))
+found["the other way round"] = executed()
+"""
+
+
 @pytest.mark.slow
-def test_what_libraries_have_lost_or_renamed_is_upgraded(tmp_path: Path) -> None:
-    script = SCRIPT.replace('with open("found", "w")', LIBRARIES + '\nwith open("found", "w")')
+def test_connections_of_one_port_keep_their_order_in_an_upgrade_and_an_execution(tmp_path: Path) -> None:
+    found = _upgraded(tmp_path, CONNECTED)
+    assert found["connected"] == found["executed"] == list(range(11, -1, -1))
+    assert found["the other way round"] == list(range(12))
+
+
+def _upgraded(folder: Path, more: str) -> dict[str, Any]:
+    """What the script finds, with more of it."""
+    script = SCRIPT.replace('with open("found", "w")', more + '\nwith open("found", "w")')
     script = script.replace(
         "import PortSpec\n", "import PortSpec\nfrom vistrails.core.vistrail.port_spec_item import PortSpecItem\n"
     )
     said = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script],
-        cwd=tmp_path,
-        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "VTK_DEFAULT_OPENGL_WINDOW": "vtkOSOpenGLRenderWindow"},
+        cwd=folder,
+        env={"HOME": str(folder), "PATH": "/usr/bin:/bin", "VTK_DEFAULT_OPENGL_WINDOW": "vtkOSOpenGLRenderWindow"},
         capture_output=True,
         text=True,
         timeout=600,
         check=False,
     )
-    assert (tmp_path / "found").exists(), said.stderr[-3000:]
-    found = json.loads((tmp_path / "found").read_text())
+    assert (folder / "found").exists(), said.stderr[-3000:]
+    return dict(json.loads((folder / "found").read_text()))
+
+
+@pytest.mark.slow
+def test_what_libraries_have_lost_or_renamed_is_upgraded(tmp_path: Path) -> None:
+    found = _upgraded(tmp_path, LIBRARIES)
     assert found["an overload that takes no constant"] == [["vtkCellArray", [["InsertNextCell_3", "4"]]]]
     assert found["a function that is gone"] == [["vtkTexture", [["Interpolate", "True"]]]]
     assert found["a class that is gone"] == [["vtkFixedPointVolumeRayCastMapper", []]]
+    assert found["functions in their order"] == [
+        [
+            "vtkContourFilter",
+            [
+                ["ComputeNormals", "False"],
+                ["NumberOfContours", "3"],
+                ["UseScalarTree", "True"],
+                ["ArrayComponent", "0"],
+            ],
+        ]
+    ]
+    assert found["a streamline"] == [
+        [
+            "vtkStreamTracer",
+            [
+                ["MaximumPropagation", "1e6"],
+                ["ComputeVorticity", "True"],
+                ["InitialIntegrationStep", "0.05"],
+                ["IntegrationDirection", "Backward"],
+            ],
+        ]
+    ]
     assert found["a parameter of another name"] == [["TSNE", [["n_iter", "300"]]]]
     assert found["at the origin"] == 1
     assert found["runs"] == 40
