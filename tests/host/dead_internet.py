@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import medical_stand_ins
 import numpy as np
 from vtk_stand_ins import logo, poly, tetrahedra, volume, vtk_data, zipped
 
@@ -67,13 +68,10 @@ def answer(url: str) -> bytes | None:
 
 def files() -> dict[str, bytes]:
     """The files that examples read from where their authors had them, and that no package of VisTrails holds: by relative path."""
-    lung = volume(
-        "int16", top=1200, spacing=(14, 14, 14)
-    )  # as large as a chest in millimetres, where the cameras stand
     return {
         "vistrails_logo.png": logo(),
-        "../examples/data/anon_4877_unq.vtk": lung,
-        "../examples/data/anon4877_0.req.vtk": lung,
+        "../examples/data/anon_4877_unq.vtk": medical_stand_ins.chest("unq"),
+        "../examples/data/anon4877_0.req.vtk": medical_stand_ins.chest("req"),
     }
 
 
@@ -121,12 +119,12 @@ _SITES: dict[str, Callable[[], bytes]] = {
     "weather_data.zip": _weather,
     "vtkclasses.xml": _classes,
     "vtkdata-5.0": vtk_data,
-    "head.120.vtk": volume,
+    "head.120.vtk": medical_stand_ins.head,
     "carotid.vtk": lambda: volume("int16", vectors=True, top=600),
     "spx.vtk": tetrahedra,
     "torus.vtk": poly,
-    "gktbhFA.vtk": lambda: volume("float32", top=1.0),
-    "gktbhL123.vtk": lambda: volume("float32", top=1.0),
+    "gktbhFA.vtk": lambda: medical_stand_ins.brain("anisotropy"),
+    "gktbhL123.vtk": lambda: medical_stand_ins.brain("colour"),
     "eeg.dat": lambda: np.random.default_rng(1).normal(0, 1, (800, 4)).astype("<f8").tobytes(),
     "s1045.ima": lambda: (np.add.outer(np.arange(256), np.arange(256)) * 8).astype("<u2").tobytes(),
     "table_7_3.csv": lambda: b"a,b\n1,2\n3,4\n",

@@ -41,8 +41,9 @@ Version = tuple[str, str]  # a file below the examples' folder, and a tag; "" is
 
 # One of each kind, and the colour in which a cell must show something: as parts of 255, and how much of the cell at least.
 SUBSET: dict[Version, tuple[tuple[int, int, int], float] | None] = {
+    ("brain_vistrail.vt", "contour 4"): ((160, 220, 200), 0.05),
     ("gcd.vt", ""): None,
-    ("lung.vt", "Axial View"): None,
+    ("lung.vt", "Axial View"): ((120, 110, 10), 0.05),
     ("matplotlib/bar_ex1.vt", ""): None,
     ("matplotlib/pie_ex1.vt", ""): ((255, 0, 0), 0.05),
     ("matplotlib/scatter.vt", ""): None,
@@ -50,6 +51,7 @@ SUBSET: dict[Version, tuple[tuple[int, int, int], float] | None] = {
     ("primes.vt", "test_3_1"): None,
     ("sklearn/roc_curve.vt", ""): None,
     ("spx.vt", "contour"): ((0, 255, 0), 0.05),
+    ("terminator.vt", "Combined Rendering SW"): ((120, 70, 60), 0.2),
     ("usersguide/mashups.vt", "color 1"): None,
     ("vtk.vt", "Implicit Plane Clipper"): None,
     ("vtk_examples/Annotation/cubeAxes.vt", "Auto-Translated"): None,
