@@ -154,8 +154,11 @@ def run(application: Any, controller: Any, tag: str, folder: Path, keys: str = "
     return errors, pictures(spreadsheet, folder, keys)
 
 
-def pictures(spreadsheet: Any, folder: Path, keys: str) -> list[str]:
-    """Save a picture of each cell."""
+def pictures(spreadsheet: Any, folder: Path, keys: str = "") -> list[str]:
+    """Save a picture of each cell.
+
+    :param keys: what is pressed before, in each that VTK draws
+    """
     from PyQt5.QtTest import QTest
 
     files = []
