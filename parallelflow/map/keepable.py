@@ -105,12 +105,13 @@ class Keepable:
         self._engines[report.engine], self._beside[report.engine] = why, code.beside
         self.why_not = self.why_not or why or ""
 
-    def kept(self, report: Report, index: int, value: Any, **how: Any) -> tuple[bytes, Kept]:
+    def kept(self, report: Report, index: int, value: Any, most: float, **how: Any) -> tuple[bytes, Kept]:
         """Return what can be kept of an element.
 
         :param report: what has come of its chunk, which `hear` has been told.
         :param index: the element's.
         :param value: its result.
+        :param most: so many bytes it may have.
         :param how: what else `values.pack` is told.
         :returns: its key, and its result with the files that it names.
         :raises CannotBeKept: if nothing can.
@@ -122,10 +123,10 @@ class Keepable:
             raise CannotBeKept("it is not known what code its engine runs")
         if index in outcome.uncached:
             raise CannotBeKept("VisTrails would not cache it")
-        key = self._key(index)
+        kept = named_files.pack(value, self._pool, self._pause, most, **how)
+        key = self._key(index)  # after that: a large element takes longer to hash than a large result to pack
         if key is None:
             raise CannotBeKept("its element cannot be known for certain")
-        kept = named_files.pack(value, self._pool, self._pause, **how)
         kept.others = {**self._beside[engine], **kept.others}
         if not self._holds or not self._identity.is_as_it_was(key):
             raise CannotBeKept("a file that it was made from has been changed meanwhile")

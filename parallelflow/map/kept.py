@@ -265,7 +265,7 @@ class Results:
     def _add(self, report: Report, index: int, value: Any, seconds: float, records: list[IterationRecord]) -> None:
         executions = [self._executions(record) for record in records]
         try:
-            key, kept = self._keepable.kept(report, index, value, without=(Module,))
+            key, kept = self._keepable.kept(report, index, value, seconds * READING, without=(Module,))
             note = pickle.dumps((_plain(report.outcome.host), executions, kept.files, kept.others), protocol=5)
         except AbortExecution:
             raise

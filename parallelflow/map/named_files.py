@@ -8,6 +8,7 @@ Loading this teaches `values` to leave a place for a file of the pool. May impor
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import tarfile
@@ -86,15 +87,17 @@ _named: _Named | None = None
 _put_back_as: Sequence[str] = ()
 
 
-def pack(value: Any, pool: str, pause: Callable[[], None] = lambda: None, **how: Any) -> Kept:
+def pack(value: Any, pool: str, pause: Callable[[], None] = lambda: None, most: float = math.inf, **how: Any) -> Kept:
     """Pack a result, with the files of the pool that it names.
 
     :param value: the result.
     :param pool: VisTrails' file pool.
     :param pause: called every few milliseconds while it is packed and files are read; may raise.
+    :param most: so many bytes it may have, without files.
     :param how: what else `values.pack` is told.
     :raises CannotTravel: when it cannot be pickled.
-    :raises CannotBeKept: when a file that it names is not there or cannot be known, or a text in it names one of the pool.
+    :raises CannotBeKept: when it has more, when a file that it names is not there or cannot be known, or when a text in it names
+        one of the pool.
     """
     global _named
     before, _named = _named, _Named(pool)
@@ -103,6 +106,8 @@ def pack(value: Any, pool: str, pause: Callable[[], None] = lambda: None, **how:
         kept = Kept(values.pack(value, pause=pause, **how))
     finally:
         _named = before
+    if values.size(kept.packed) > most:
+        raise CannotBeKept("it is too large for that")
     if _mentions(kept.packed, pool, pause):
         raise CannotBeKept("a text in it names a file of the pool, which has another name in each session")
     left = MOST_BYTES

@@ -132,6 +132,14 @@ def test_files_that_are_too_large_together_are_not_kept(pools: Any, monkeypatch:
             named_files.pack(value, pool.directory)
 
 
+def test_what_is_too_large_to_be_worth_it_is_not_gone_through(pools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory, value = pools().directory, numpy.zeros(1000, "u1")
+    assert values.unpack(named_files.pack(value, directory, most=2000).packed).size == 1000
+    monkeypatch.setattr(named_files, "_mentions", lambda *_: pytest.fail("it was gone through"))
+    with pytest.raises(CannotBeKept, match="too large"):
+        named_files.pack(value, directory, most=999)
+
+
 def test_outside_of_keeping_files_travel_as_they_are(pools: Any) -> None:
     file = pools().create_file()
     assert values.unpack(values.pack(file)).name == file.name
