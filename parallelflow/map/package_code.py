@@ -26,13 +26,10 @@ def code_of(name: str) -> dict[str, bytes]:
     :param name: the name of its Python package.
     :returns: by the names of its Python modules; without those that are known by a version, and those that cannot be read.
     """
-    found = {}
-    for imported, module in sorted(sys.modules.items()):
-        if imported == name or imported.startswith(f"{name}."):
-            digest = _digest(module)
-            if digest != file_contents.NOT_THERE:
-                found[imported] = digest
-    return found
+    below = f"{name}."
+    imported = [each for each in sys.modules.copy().items() if each[0] == name or each[0].startswith(below)]
+    digests = ((each, _digest(module)) for each, module in sorted(imported))
+    return {each: digest for each, digest in digests if digest != file_contents.NOT_THERE}
 
 
 def _digest(module: ModuleType) -> bytes:
