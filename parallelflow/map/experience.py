@@ -72,12 +72,14 @@ class Experience:
     """What is known of one cluster.
 
     :ivar unfit: by uuid, why an engine can run no plan at all.
+    :ivar unlimited: the uuids of engines that have said that the system sets their process's memory no limit.
     :ivar unfinished: by uuid, since when an engine has been making a plan ready of a Map that has ended, on the monotonic clock.
         One that hangs in that gives no answer to the next Map either.
     """
 
     def __init__(self) -> None:
         self.unfit: dict[str, str] = {}
+        self.unlimited: set[str] = set()
         self.unfinished: dict[str, float] = {}
         self._plans: OrderedDict[str, PlanExperience] = OrderedDict()
 

@@ -267,6 +267,8 @@ class Scheduler:
 
         What does not fit is not sent: it would not arrive, and ZeroMQ would give up its connection to that engine for good.
         """
+        if each.uuid in self._state.experience.unlimited and self._state.sharing.reaches(each.uuid):
+            return True  # where it has been set a limit since, it says so, and can be sent less
         if each.has_told and each.fits(nbytes):
             each.has_told = each.free_bytes is None
             return True
@@ -329,13 +331,14 @@ class Scheduler:
             else:
                 self._faults.leave_out(each, complaints.unfit(error), is_unfit=True)
             return
-        answer = message.result.result()
+        answer, unlimited = message.result.result(), self._state.experience.unlimited
         each.began = None
         if isinstance(answer, MemoryOutOfReach):
             self._state.sharing.failed(each.uuid)
             each.host, each.standing = answer.host, Standing.LACKING
         elif isinstance(answer, Greeting):
             each.host, each.most_bytes, each.free_bytes = answer.host, answer.most_bytes, answer.free_bytes
+            (unlimited.add if answer.free_bytes is None else unlimited.discard)(each.uuid)
             each.standing, each.has_told = Standing.READY if answer.has_plan else Standing.LACKING, True
         elif isinstance(answer, PlanReady):
             each.host, each.standing = answer.host.name, Standing.READY

@@ -8,7 +8,7 @@ The folder is the client's: its name is random, so that an engine that finds it 
 One that does not find it says so, see :class:`OutOfReach`, and gets its values over the network. While the client lives it
 holds a lock there; folders whose lock nobody holds are what was left by a client that was killed.
 
-May import the standard library and psutil only.
+May import the standard library, psutil and pyzmq only.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import zmq
 
 with contextlib.suppress(ImportError):  # there is none on Windows
     import fcntl
@@ -200,8 +201,15 @@ def taken(parts: Parts) -> list[Any]:
 
 
 def _taken_over(part: Any) -> Any:
-    """Bytes that ipyparallel has made of a message, as memory to write to; they would have to be copied for that else."""
-    whole = part.obj if isinstance(part, memoryview) and part.readonly else None
+    """What has come in a message of its own, as memory to write to; it would have to be copied for that else.
+
+    ZeroMQ receives what is longer than its buffer of 8 kB into memory that belongs to that message. Earlier pyzmq gives bytes.
+    """
+    if not isinstance(part, memoryview):
+        return part
+    if isinstance(part.obj, zmq.Frame) and not part.readonly and part.nbytes >= SMALLEST:
+        return (ctypes.c_char * part.nbytes).from_buffer(part)
+    whole = part.obj if part.readonly else None
     if type(whole) is not bytes or len(whole) != part.nbytes or len(whole) < SMALLEST:
         return part
     content = (ctypes.c_char * len(whole)).from_address(ctypes.cast(ctypes.c_char_p(whole), ctypes.c_void_p).value)  # type: ignore[arg-type]

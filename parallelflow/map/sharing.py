@@ -49,15 +49,20 @@ class Sharing:
         """Where engines put results that are large, if they can; '' if there is no such place."""
         return self._room.path if self._room is not None else ""
 
+    def reaches(self, uuid: str) -> bool:
+        """Whether memory is tried for what goes to an engine.
+
+        :param uuid: the engine's.
+        """
+        return self._room is not None and uuid not in self._apart
+
     def elements(self, packed: values.Packed, uuid: str) -> values.Packed:
         """Return a chunk's elements as they are to be sent to an engine.
 
         :param packed: the elements.
         :param uuid: the engine's.
         """
-        if self._room is None or uuid in self._apart:
-            return packed
-        return self._room.put(packed, self._pause)
+        return self._room.put(packed, self._pause) if self._room is not None and self.reaches(uuid) else packed
 
     def plan(self, packed: values.Packed, uuid: str) -> values.Packed:
         """Return the plan as it is to be sent to an engine.

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zmq
 from vistrails.core.interpreter.noncached import Interpreter
 from vistrails.tests.utils import intercept_result
 from workflows import OURS, Flow
 
 from parallelflow.cluster.session import get_session
-from parallelflow.map import parts, shared_memory, sharing, values
+from parallelflow.map import parts, scheduler, shared_memory, sharing, state, values
 from parallelflow.map.module import Map
 
 LARGE = 4 * shared_memory.SMALLEST
@@ -97,6 +98,22 @@ def test_what_came_over_the_network_is_not_copied_to_be_written_to() -> None:
     writeable, read_only = values.unpack(shared_memory.taken(arrived))
     assert np.shares_memory(writeable, np.frombuffer(arrived[1], dtype="u1"))
     writeable[:] = 7
+    del arrived
+    assert (writeable == 7).all()
+    assert not read_only.flags.writeable
+    assert np.array_equal(read_only, arrays()[1])
+
+
+def test_what_came_in_a_message_of_its_own_is_not_copied_to_be_written_to() -> None:
+    with zmq.Context() as context, context.socket(zmq.PULL) as receiver, context.socket(zmq.PUSH) as sender:
+        sender.connect(f"tcp://127.0.0.1:{receiver.bind_to_random_port('tcp://127.0.0.1')}")
+        sender.send_multipart([bytes(part) for part in values.pack([*arrays()[:2], np.arange(3)])])
+        arrived = [memoryview(frame) for frame in receiver.recv_multipart(copy=False)]
+    writeable, read_only, small = values.unpack(shared_memory.taken(arrived))
+    assert np.shares_memory(writeable, np.frombuffer(arrived[1], dtype="u1"))
+    assert not any(np.shares_memory(small, np.frombuffer(part, dtype="u1")) for part in arrived)
+    writeable[:] = 7
+    small[:] = 7
     del arrived
     assert (writeable == 7).all()
     assert not read_only.flags.writeable
@@ -349,6 +366,24 @@ def test_on_one_host_neither_elements_nor_plan_nor_results_go_over_the_network(
     assert elements[3].min() == 3
     assert constant.min() == 5
     expect(run_map(held, _FUNCTION, elements, constant), 6)
+
+
+def test_an_engine_whose_memory_nobody_limits_is_asked_for_it_once(
+    held: dict[str, Any], sent: list[int], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    send_errand = state.MapState.send_errand
+    monkeypatch.setattr(
+        state.MapState, "send_errand", lambda self, each: (asked.append(each.standing), send_errand(self, each))
+    )
+    size = scheduler.LARGE // 2
+    elements = [np.full(size, index, dtype="u1") for index in range(8)]
+    for number in range(3):
+        asked.clear()
+        constant = np.full(100, 5, dtype="u1")
+        assert [each.max() for each in run_map(held, "o = i + c[0]", elements, constant)] == list(range(5, 13))
+        if number:  # what an earlier test has run on these engines was perhaps not large
+            assert asked == []
 
 
 def test_a_plan_that_makes_room_gives_its_memory_back_at_once(held: dict[str, Any], parity: Any, root: Path) -> None:
