@@ -21,7 +21,9 @@ import medical_stand_ins
 import numpy as np
 from vtk_stand_ins import logo, poly, tetrahedra, volume, vtk_data, zipped
 
-STATIONS = {f"Station {number}": number for number in range(40)}
+# Subway stations by name, one of which an example names, with the spaces that it has there.
+YANKEES = "161ST STREET-YANKEE STADIUM   "
+STATIONS = {YANKEES if number == 27 else f"Station {number}": number for number in range(40)}
 
 
 @contextmanager
@@ -56,7 +58,12 @@ _making = threading.Lock()
 def answer(url: str) -> bytes | None:
     """Return what is at an address, or None."""
     parts = urllib.parse.urlsplit(url)
-    name = urllib.parse.parse_qs(parts.query).get("id", [Path(parts.path).name])[0]
+    asked = urllib.parse.parse_qs(parts.query)
+    name = asked.get("id", [Path(parts.path).name])[0]
+    if name.startswith("fares_"):
+        return _fares(Path(name).stem.removeprefix("fares_"))
+    if name == "SOS":
+        return _tides(asked["observedProperty"][0])
     for known, make in _SITES.items():
         if name.startswith(known):
             with _making:
@@ -78,27 +85,54 @@ def files() -> dict[str, bytes]:
 # ---- tables ----
 
 
-def _fares() -> bytes:
+def _fares(week: str) -> bytes:
+    """What was sold at subway stations in a week: more by the stadium while baseball is played."""
     text = io.StringIO()
-    text.write("made for a test\n\n")
     table = csv.writer(text)
-    table.writerow(["REMOTE", "STATION", "FF", "SEN/DIS"])
+    table.writerow(["Fares", "made for a test", "week ending", week, ""])
+    table.writerow([""] * 5)
+    table.writerow(["REMOTE", "STATION", "FF", "SEN/DIS", "30-D UNL"])
     for station, number in STATIONS.items():
-        table.writerow([f"R{number:03}", station, 1000 + 10 * number, number])
+        full = 15000 + 9000 * (number % 9) + 700 * (number * int(week[-2:]) % 13)
+        if station == YANKEES and 4 <= int(week[2:4]) <= 10:
+            full += 60000
+        table.writerow([f"R{number:03}", station, full, number, full // 8])
     return text.getvalue().encode()
 
 
 def _stations() -> bytes:
+    """Where subway stations are, on lines from the south-west to the north-east."""
+    lines = ("Broadway", "8 Av", "Concourse")
     return json.dumps(
         {
             station: {
-                "lat": 40.7 + number / 500,
-                "lng": -74 + number / 500,
-                "line": "Broadway" if number % 2 else "8 Av",
+                "lat": 40.64 + number / 150,
+                "lng": -74.02 + number / 220 + 0.04 * (number % 3 - 1),
+                "line": lines[number % 3],
             }
             for station, number in STATIONS.items()
         }
     ).encode()
+
+
+def _tides(property_: str) -> bytes:
+    """What a station measures at the sea in a day."""
+    text = io.StringIO()
+    table = csv.writer(text)
+    where = ["station_id", "sensor_id", "latitude (degree)", "longitude (degree)", "date_time"]
+    wind = property_ == "winds"
+    what = (
+        ["wind_from_direction", "wind_speed", "wind_speed_of_gust", "quality_flags"]
+        if wind
+        else ["water_surface_height", "datum_id", "vertical_position", "sigma", "quality_flags"]
+    )
+    table.writerow(where + what)
+    for hour in range(24):
+        at = ["urn:ioos:station:NOAA.NOS.CO-OPS:1", "A1", 41.8, -71.4, f"2008-05-23T{hour:02}:00:00Z"]
+        measured = [10 * hour, 3 + hour / 8, 5 + hour / 8, "0;0"]
+        height = [round(float(np.sin(hour / 2)), 3), "MLLW", 1.5, 0.01, "0;0;0;0"]
+        table.writerow(at + (measured if wind else height))
+    return text.getvalue().encode()
 
 
 def _weather() -> bytes:
@@ -114,7 +148,6 @@ def _classes() -> bytes:
 
 
 _SITES: dict[str, Callable[[], bytes]] = {
-    "fares_": _fares,
     "stationlocations_dict.json": _stations,
     "weather_data.zip": _weather,
     "vtkclasses.xml": _classes,

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,20 @@ _FROM_AFAR = ("lung.vt",)
 
 # A dialog that an example opens is answered as its default button does, after so many milliseconds.
 _LOOK = 200
+
+# How long a page may take to be there, in seconds.
+_PAGE = 120
+
+# Whether a page is loaded, and has drawn two frames since.
+_DRAWN = """
+if (document.readyState === "complete" && location.href !== "about:blank" && window.drawn === undefined) {
+  window.drawn = false;
+  requestAnimationFrame(() => requestAnimationFrame(() => { window.drawn = true; }));
+}
+window.drawn === true;
+"""
+
+_MAPS = Path(__file__).with_name("maps_stand_in.js")
 
 
 def main(job: Path) -> None:
@@ -61,6 +76,8 @@ def in_window(
         try:
             watch_for_dialogs(application)
             enable(told["packages"])
+            if "PyQt5.QtWebEngineWidgets" in sys.modules:
+                keep_from_the_internet(application)
             for number, (file, which) in enumerate(told["runs"]):
                 note(begun=[file, which])
                 note(ended=[file, which], **do(application, file, which, Path(told["pictures"]) / str(number)))
@@ -114,6 +131,25 @@ def enable(packages: list[str]) -> None:
     for codepath in packages:
         if not any(package.codepath == codepath for package in manager.enabled_package_list()):
             manager.late_enable_package(codepath)
+
+
+def keep_from_the_internet(application: Any) -> None:
+    """Have pages in web cells reach nothing beyond this machine, and a stand-in for the script that maps are drawn with."""
+    from PyQt5.QtWebEngineCore import QWebEngineUrlRequestInterceptor
+    from PyQt5.QtWebEngineWidgets import QWebEngineProfile, QWebEngineScript
+
+    class Blocker(QWebEngineUrlRequestInterceptor):  # type: ignore[misc]
+        def interceptRequest(self, request: Any) -> None:
+            request.block(not request.requestUrl().isLocalFile())
+
+    script = QWebEngineScript()
+    script.setSourceCode(_MAPS.read_text(encoding="utf-8"))
+    script.setInjectionPoint(QWebEngineScript.DocumentCreation)
+    script.setWorldId(QWebEngineScript.MainWorld)
+    profile = QWebEngineProfile.defaultProfile()
+    profile.scripts().insert(script)
+    application.blocker = Blocker(application)
+    profile.setUrlRequestInterceptor(application.blocker)
 
 
 def open_vistrail(window: Any, file: str) -> None:
@@ -170,6 +206,8 @@ def pictures(spreadsheet: Any, folder: Path, keys: str = "") -> list[str]:
         for row, column in ((row, column) for row in range(rows) for column in range(columns)):
             cell = sheet.getCell(row, column)
             if hasattr(cell, "grabWindowPixmap"):
+                if hasattr(getattr(cell, "browser", None), "page"):
+                    wait_for_page(cell.browser.page())
                 if keys and hasattr(cell, "GetInteractor"):
                     QTest.keyClicks(cell, keys)
                 folder.mkdir(parents=True, exist_ok=True)
@@ -177,6 +215,18 @@ def pictures(spreadsheet: Any, folder: Path, keys: str = "") -> list[str]:
                 cell.grabWindowPixmap().save(str(file))
                 files.append(str(file))
     return files
+
+
+def wait_for_page(page: Any) -> None:
+    """Wait until a page is loaded and drawn."""
+    from PyQt5 import QtCore
+
+    drawn: list[bool] = []
+    deadline = time.monotonic() + _PAGE
+    while not any(drawn):
+        assert time.monotonic() < deadline, f"{page.url()} is not drawn"
+        page.runJavaScript(_DRAWN, drawn.append)
+        QtCore.QCoreApplication.processEvents(QtCore.QEventLoop.WaitForMoreEvents, 50)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ SUBSET: dict[Version, tuple[tuple[int, int, int], float] | None] = {
     ("matplotlib/pie_ex1.vt", ""): ((255, 0, 0), 0.05),
     ("matplotlib/scatter.vt", ""): None,
     ("matplotlib/semilog.vt", ""): None,
+    ("mta-yankees.vt", "filtered"): ((240, 113, 115), 0.005),
+    ("noaa_webservices.vt", "Wind Data, StationID: 8454000"): None,
     ("primes.vt", "test_3_1"): None,
     ("sklearn/roc_curve.vt", ""): None,
     ("spx.vt", "contour"): ((0, 255, 0), 0.05),
