@@ -31,15 +31,20 @@ functions_gone = {
 """
 
 _MAPPINGS = """\
-        # Functions give constants. Where upgrades have made one of an overload that takes something else,
-        # it is another one's.
+        # Overloads are numbered as VTK's documentation lists them, which is not as earlier versions did.
+        overloads = {}
         for spec in input_specs:
             overload = spec and uscore_num.match(spec.name)
-            if overload and spec.port_type.startswith('vtk'):
-                for other in input_specs:
-                    if (other and other.port_type.startswith('basic:') and
-                            other.name.startswith(overload.group(1) + '_')):
-                        function_mappings[spec.name] = other.name
+            if overload:
+                overloads.setdefault(overload.group(1), []).append(spec)
+        renumbered = {}
+        for name, specs in overloads.items():
+            if any(spec.method_type in ('OnOff', 'nullary', 'SetXToY') for spec in specs):
+                continue
+            for old in [name] + [spec.name for spec in specs]:
+                for old in (old, 'Set' + old):
+                    renumbered[old] = that_takes(specs, input_mappings.get(old, old))
+                    function_mappings.setdefault(old, renumbered[old])
         for gone in ('ImmediateModeRendering', 'GlobalImmediateModeRendering',
                      'MapColorScalarsThroughLookupTable', 'Debug', 'Modified'):
             for name in (gone, gone + 'On', gone + 'Off', 'Set' + gone):
@@ -80,6 +85,8 @@ _LATER = """\
             for name, value in mappings.items():
                 if value is None:
                     later.add_remap(kind, name, None)
+        for name, remap in renumbered.items():
+            later.add_remap('function_remap', name, remap)
         _remap.add_module_remap(later)
         for old, new in module_name_remap.items():
             if desc.name == new:
@@ -93,6 +100,28 @@ _REMAPS = """\
             value = old_func.params[0].strValue in ('1', 'True')
             new_function = create_function(new_module, name, [value])
             return [('add', new_function, 'module', new_module.id)]
+        return remap
+
+    def that_takes(specs, otherwise):
+        def kinds(spec):
+            return [kind.rsplit(':')[-1] for kind in re.findall(r'[\\w:]+', spec.port_type)]
+
+        def is_a(kind, value):
+            try:
+                {'Integer': int, 'Float': float, 'String': str, 'Boolean': ['True', 'False'].index}[kind](value)
+            except (KeyError, ValueError):
+                return False
+            return True
+
+        def remap(old_func, new_module):
+            values = [param.strValue for param in old_func.params]
+            fit = [spec for spec in specs if len(kinds(spec)) == len(values) and
+                   all(map(is_a, kinds(spec), values))]
+            fit.sort(key=lambda spec: (kinds(spec) != [param.type for param in old_func.params],
+                                       kinds(spec).count('String')))
+            name = fit[0].name if fit else otherwise
+            return [('add', build_function(old_func, name, new_module),
+                     'module', new_module.id)]
         return remap
 
     def threshold_between(old_func, new_module):

@@ -88,15 +88,18 @@ def saved(identifier, name, version, functions, namespace=""):
     module = controller.create_module_from_descriptor(descriptor, use_desc_pkg_version=True)
     module.is_valid = False
     controller.add_module_action(module)
-    for port, kind, value in functions:
-        items = [PortSpecItem(module=kind, package="org.vistrails.vistrails." + ("vtk" if kind[:3] == "vtk" else "basic"), pos=0)]
-        spec = PortSpec(name=port, type="input", items=items if kind else [])
-        controller.add_function_action(module, controller.create_function(module, spec, [value] if kind else []))
+    for port, kinds, values in functions:
+        kinds, values = ([kinds] if kinds else [], [values] if kinds else []) if isinstance(kinds, str) else (kinds, values)
+        items = [
+            PortSpecItem(module=kind, package="org.vistrails.vistrails." + ("vtk" if kind[:3] == "vtk" else "basic"), pos=place)
+            for place, kind in enumerate(kinds)]
+        spec = PortSpec(name=port, type="input", items=items)
+        controller.add_function_action(module, controller.create_function(module, spec, values))
     version = controller.current_version
     controller.current_version, controller.current_pipeline = 0, Pipeline()
     controller.change_selected_version(version)
     controller.current_pipeline.validate()
-    return [[module.name, [[f.name, f.params[0].strValue] for f in module.functions]]
+    return [[module.name, [[f.name, *(p.strValue for p in f.params)] for f in module.functions]]
             for module in controller.current_pipeline.modules.values()]
 
 vtk = "org.vistrails.vistrails.vtk"
@@ -108,6 +111,14 @@ found["functions in their order"] = saved(
     vtk, "vtkContourFilter", "0.9.3",
     [("ComputeNormalsOff", "", ""), ("SetNumberOfContours", "Integer", "3"), ("UseScalarTreeOn", "", ""),
      ("SetArrayComponent", "Integer", "0")])
+found["overloads that fit"] = saved(
+    vtk, "vtkPolyDataMapper", "0.9.3", [("ColorByArrayComponent_1", ["Integer", "Integer"], ["Speed", "0"])])
+found["overloads by their count"] = saved(
+    vtk, "vtkWarpVector", "0.9.3",
+    [("SetInputArrayToProcess", ["Integer"] * 4 + ["String"], ["1", "0", "0", "0", "thickness"]), ("SetScaleFactor", "Float", "2")])
+found["overloads of the last version"] = saved(
+    vtk, "vtkPolyDataMapper", "1.0.1",
+    [("ColorByArrayComponent_1", ["String", "Integer"], ["Speed", "0"]), ("ImmediateModeRendering", "Boolean", "True")])
 found["a streamline"] = saved(
     vtk, "vtkStreamLine", "0.9.3",
     [("SetMaximumPropagationTime", "Float", "500"), ("SetStepLength", "Float", "0.5"), ("VorticityOn", "", ""),
@@ -242,6 +253,11 @@ def test_what_libraries_have_lost_or_renamed_is_upgraded(tmp_path: Path) -> None
                 ["ArrayComponent", "0"],
             ],
         ]
+    ]
+    assert found["overloads that fit"] == [["vtkPolyDataMapper", [["ColorByArrayComponent_2", "Speed", "0"]]]]
+    assert found["overloads of the last version"] == found["overloads that fit"]
+    assert found["overloads by their count"] == [
+        ["vtkWarpVector", [["InputArrayToProcess_2", "1", "0", "0", "0", "thickness"], ["ScaleFactor", "2"]]]
     ]
     assert found["a streamline"] == [
         [
