@@ -19,7 +19,7 @@ from typing import Any
 
 import medical_stand_ins
 import numpy as np
-from vtk_stand_ins import logo, poly, tetrahedra, volume, vtk_data, zipped
+from vtk_stand_ins import logo, poly, slices, tetrahedra, vessel, vtk_data, zipped
 
 # Subway stations by name, one of which an example names, with the spaces that it has there.
 YANKEES = "161ST STREET-YANKEE STADIUM   "
@@ -79,6 +79,7 @@ def files() -> dict[str, bytes]:
         "vistrails_logo.png": logo(),
         "../examples/data/anon_4877_unq.vtk": medical_stand_ins.chest("unq"),
         "../examples/data/anon4877_0.req.vtk": medical_stand_ins.chest("req"),
+        **slices(),
     }
 
 
@@ -153,7 +154,7 @@ _SITES: dict[str, Callable[[], bytes]] = {
     "vtkclasses.xml": _classes,
     "vtkdata-5.0": vtk_data,
     "head.120.vtk": medical_stand_ins.head,
-    "carotid.vtk": lambda: volume("int16", vectors=True, top=600),
+    "carotid.vtk": vessel,
     "spx.vtk": tetrahedra,
     "torus.vtk": poly,
     "gktbhFA.vtk": lambda: medical_stand_ins.brain("anisotropy"),

@@ -176,6 +176,7 @@ def run(application: Any, controller: Any, tag: str, folder: Path, keys: str = "
     try:
         version = controller.vistrail.get_version_number(tag) if tag else controller.get_latest_version_in_graph()
         controller.change_selected_version(version)
+        _find_data(controller.current_pipeline)
         results, _ = controller.execute_current_workflow()
     except Exception as error:
         return {"the version": f"{type(error).__name__}: {error}"}, []
@@ -188,6 +189,15 @@ def run(application: Any, controller: Any, tag: str, folder: Path, keys: str = "
     spreadsheet.repaint()
     application.processEvents()
     return errors, pictures(spreadsheet, folder, keys)
+
+
+def _find_data(pipeline: Any) -> None:
+    """Data that a workflow looks for at the top of the file system are in the folder that this process runs in."""
+    for module in pipeline.module_list:
+        for function in module.functions:
+            for parameter in function.params:
+                if parameter.strValue.startswith("/Data/"):
+                    parameter.strValue = parameter.strValue[1:]
 
 
 def pictures(spreadsheet: Any, folder: Path, keys: str = "") -> list[str]:
