@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +92,23 @@ class Writes:
 
     def __setstate__(self, text: str) -> None:
         self.letter = text[0]
+
+
+@pytest.mark.parametrize("widest", ["\x7f", "\xff", "\uffff", "\ud800", "\U0010ffff"])
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_a_text_is_put_together_as_python_would_have_it(
+    widest: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_pieces, "PIECE", 5000)
+    filler = "ab" * 12_000  # in some pieces, of which one character decides how Python has all of them
+    text = widest + filler if place == "first" else filler + widest
+    turns: list[int] = []
+    back = in_pieces.decoded(memoryview(text.encode("utf-8", "surrogatepass")), lambda: turns.append(1))
+    assert back == text
+    assert hash(back) == hash(text)
+    assert sys.getsizeof(back) == sys.getsizeof(text)
+    assert sys.getrefcount(back) == sys.getrefcount(text)
+    assert len(turns) >= 10  # while it is decoded, and while it is put together
 
 
 def test_texts_that_values_make_of_themselves_are_not_taken_for_each_other() -> None:
