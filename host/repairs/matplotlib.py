@@ -31,6 +31,20 @@ if not hasattr(matplotlib.mlab, 'bivariate_normal'):
 
 """
 
+# What code of old workflows calls.
+_OLD_NAMES = """\
+def normpdf(x, mu, sigma):
+    \"\"\"The density of the normal distribution.\"\"\"
+    return pylab.exp(-0.5 * ((x - mu) / sigma) ** 2) / (sigma * pylab.sqrt(2 * pylab.pi))
+
+def hist(*args, **kwargs):
+    \"\"\"As in pylab; the argument normed is called density there.\"\"\"
+    if 'normed' in kwargs:
+        kwargs['density'] = bool(kwargs.pop('normed'))
+    return pylab.hist(*args, **kwargs)
+
+"""
+
 REPAIRS = (
     Repair(
         name="matplotlib: loads",
@@ -54,6 +68,24 @@ REPAIRS = (
                 _PACKAGE + "init.py",
                 "import urllib\n\nimport vistrails.core.modules.module_registry\n",
                 _BIVARIATE_NORMAL + "import urllib\n\nimport vistrails.core.modules.module_registry\n",
+            ),
+        ),
+    ),
+    Repair(
+        name="matplotlib: hist(normed) and normpdf in code",
+        since="matplotlib 3.1",
+        reason="They are gone, and the code of old workflows calls them.",
+        edits=(
+            Edit(
+                _PACKAGE + "bases.py",
+                "#base class for 2D plots\n",
+                _OLD_NAMES + "#base class for 2D plots\n",
+            ),
+            Edit(
+                _PACKAGE + "bases.py",
+                "             'from numpy import *\\n' +\n",
+                "             'from numpy import *; '\n"
+                "             'from vistrails.packages.matplotlib.bases import hist, normpdf\\n' +\n",
             ),
         ),
     ),

@@ -129,6 +129,15 @@ from vistrails.core.modules.module_registry import get_module_registry
 registry = get_module_registry()
 import matplotlib.mlab
 found["at the origin"] = round(float(matplotlib.mlab.bivariate_normal(0.0, 0.0)) * 2 * math.pi, 9)
+import pylab
+from vistrails.packages.matplotlib.bases import MplSource
+source = MplSource()
+source.get_input = {"source": "shares = hist([1, 1, 1, 2], 2, normed=1)[0]\\ntop = normpdf(array([100.0]), 100, 15)"}.__getitem__
+drawn = {}
+source.run_code = lambda code, **_: exec(code, drawn)
+source.set_output = lambda port, draw: draw(pylab.figure())
+source.compute()
+found["drawn by code"] = [*drawn["shares"], round(float(drawn["top"][0]) * 15 * math.sqrt(2 * math.pi), 9)]
 learner = registry.get_module_by_name("org.vistrails.vistrails.sklearn", "TSNE", "manifold")
 made = learner()
 made.inputPorts = {"n_iter": [], "training_data": []}
@@ -272,5 +281,6 @@ def test_what_libraries_have_lost_or_renamed_is_upgraded(tmp_path: Path) -> None
     ]
     assert found["a parameter of another name"] == [["TSNE", [["n_iter", "300"]]]]
     assert found["at the origin"] == 1
+    assert found["drawn by code"] == [1.5, 0.5, 1.0]
     assert found["runs"] == 40
     assert found["a tuple"] == [5, 0.5, 1.5]
