@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -237,6 +238,55 @@ def slices() -> dict[str, bytes]:
     return layers
 
 
+def _terrain() -> bytes:
+    """A mountain, as a digital elevation model of the U.S. Geological Survey: a header, then a profile for each column."""
+
+    def row(*values: float) -> str:
+        return "".join(
+            f"{value:6d}" if isinstance(value, int) else f"{value:24.15E}".replace("E", "D") for value in values
+        )
+
+    columns, rows, step = 110, 156, 90  # VTK divides by a hundredth of the columns
+    left, low, high = 557945.0, 5107991.0, 680
+    right, top = left + step * (columns - 1), low + step * (rows - 1)
+    x, y = np.mgrid[-1 : 1 : columns * 1j, -1.4 : 1.4 : rows * 1j]
+    heights = (high + 1800 * np.exp(-2.5 * np.hypot(x, y)) + 60 * np.sin(9 * x) * np.sin(7 * y) + 60).astype(int)
+    lowest, highest = float(heights.min()), float(heights.max())
+    corners = (left, low, left, top, right, top, right, low)
+    text = "A MOUNTAIN MADE FOR A TEST".ljust(144) + row(
+        1, 1, 1, 10, *[0.0] * 15, 2, 2, 4, *corners, lowest, highest, 0.0
+    )
+    text = (text + row(1) + 2 * f"{step:12.6E}" + f"{1:12.6E}" + row(1, columns)).ljust(1024)
+    for number, profile in enumerate(heights.tolist()):
+        text += row(1, number + 1, rows, 1, left + step * number, low, 0.0, float(min(profile)), float(max(profile)))
+        text += row(*profile)
+    return text.encode()
+
+
+def _red_bird() -> bytes:
+    """A red ball, as 3D Studio has it: chunks of a number and a length, some of which hold others."""
+
+    def chunk(number: int, *within: bytes) -> bytes:
+        return struct.pack("<HI", number, 6 + len(b"".join(within))) + b"".join(within)
+
+    ball = _surface()
+    places = np.array([ball.GetPoint(number) for number in range(ball.GetNumberOfPoints())])
+    corners = [
+        [ball.GetCell(cell).GetPointId(corner) for corner in range(3)] for cell in range(ball.GetNumberOfCells())
+    ]
+    count = struct.pack("<H", len(corners))
+    faces = np.insert(corners, 3, 7, axis=1).astype("<u2").tobytes()
+    painted = chunk(0x4130, b"red\0", count, np.arange(len(corners)).astype("<u2").tobytes())
+    mesh = chunk(
+        0x4100,
+        chunk(0x4110, struct.pack("<H", len(places)), places.astype("<f4").tobytes()),
+        chunk(0x4120, count, faces, painted),
+    )
+    colour = chunk(0x0011, bytes([220, 30, 30]))
+    red = chunk(0xAFFF, chunk(0xA000, b"red\0"), *(chunk(light, colour) for light in (0xA010, 0xA020, 0xA030)))
+    return chunk(0x4D4D, chunk(0x3D3D, red, chunk(0x4000, b"bird\0", mesh)))
+
+
 def _office() -> bytes:
     """A room in which the air goes round."""
     import vtk
@@ -347,6 +397,8 @@ def vtk_data() -> bytes:
         "combxyz.bin": combustor[0],
         "combq.bin": combustor[1],
         "faults.vtk": _faults(),
+        "iflamigm.3ds": _red_bird(),
+        "SainteHelens.dem": _terrain(),
         "hello.vtk": poly(lines=True),
         "fran_cut.vtk": _face(),
         "ironProt.vtk": _ball(),
