@@ -202,6 +202,24 @@ REPAIRS = (
         edits=(Edit(_PACKAGE + "artists.py", "artist.props['axis_bgcolor']", "artist.props['facecolor']", times=3),),
     ),
     Repair(
+        name="matplotlib: points without a colour",
+        since="matplotlib 2.0",
+        reason=(
+            "Edges have their points' colours: with an empty list of colours, as old workflows have it, nothing was drawn, where"
+            " there had been black edges."
+        ),
+        edits=(
+            Edit(
+                _PACKAGE + "plots.py",
+                "pathCollection = matplotlib.pyplot.scatter(*args, **kwargs)",
+                "if not len(kwargs.get('c', 'b')):\n"
+                "            kwargs = dict({'edgecolors': 'k'}, **kwargs)\n"
+                "            kwargs['c'] = 'none'\n"
+                "        pathCollection = matplotlib.pyplot.scatter(*args, **kwargs)",
+            ),
+        ),
+    ),
+    Repair(
         name="matplotlib: pie",
         since="matplotlib 3.11",
         reason="pie returns a PieContainer.",

@@ -46,7 +46,7 @@ SUBSET: dict[Version, tuple[tuple[int, int, int], float] | None] = {
     ("lung.vt", "Axial View"): ((120, 110, 10), 0.05),
     ("matplotlib/bar_ex1.vt", ""): None,
     ("matplotlib/pie_ex1.vt", ""): ((255, 0, 0), 0.05),
-    ("matplotlib/scatter.vt", ""): None,
+    ("matplotlib/scatter.vt", ""): ((0, 0, 0), 0.025),
     ("matplotlib/semilog.vt", ""): None,
     ("mta-yankees.vt", "filtered"): ((240, 113, 115), 0.005),
     ("noaa_webservices.vt", "Wind Data, StationID: 8454000"): None,
