@@ -254,7 +254,7 @@ REPAIRS = (
         since="any",
         reason=(
             "From a workflow that could be upgraded only in part, and was run all the same, no other version was reached: the way"
-            " there took back what had not been done to it."
+            " there took back what had not been done to it. It counted as whole if it was made from one that is."
         ),
         edits=(
             Edit(
@@ -262,6 +262,11 @@ REPAIRS = (
                 "            if use_current:\n                cost_to_closest_version = ",
                 "            if use_current and getattr(self.current_pipeline, 'is_valid', False):\n"
                 "                cost_to_closest_version = ",
+            ),
+            Edit(
+                "core/vistrail/pipeline.py",
+                "        if len(exceptions) > 0:\n            if raise_exception:\n",
+                "        if len(exceptions) > 0:\n            self.is_valid = False\n            if raise_exception:\n",
             ),
         ),
     ),

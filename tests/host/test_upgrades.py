@@ -51,6 +51,15 @@ found = {"an empty function": select(old)}
 # As after an upgrade that was done in part: the version's modules are not what is shown.
 controller.current_version, controller.current_pipeline = old, Pipeline()
 found["another one"] = select(other)
+# One whose second module nothing takes the place of, made from one that is whole.
+application.new_vistrail()
+controller = application.get_controller()
+basic = get_package_manager().get_package("org.vistrails.vistrails.basic")
+whole = add(basic.identifier, "String", basic.version, [])
+in_part = add("org.vistrails.vistrails.pythoncalc", "Gone", "0.8", [])
+for version in (whole, in_part):
+    controller.change_selected_version(version)
+    found["whole" if version == whole else "in part"] = controller.current_pipeline.is_valid
 with open("found", "w") as file:
     json.dump(found, file)
 os._exit(0)
@@ -72,7 +81,12 @@ def test_an_upgrade_goes_past_an_empty_function_and_another_version_is_reached_f
     )
     assert (tmp_path / "found").exists(), said.stderr[-3000:]
     found = json.loads((tmp_path / "found").read_text())
-    assert found == {"an empty function": [["PythonCalc", []]], "another one": [["String", []]]}
+    assert found == {
+        "an empty function": [["PythonCalc", []]],
+        "another one": [["String", []]],
+        "whole": True,
+        "in part": False,
+    }
 
 
 # Modules as older versions have saved them, each in a workflow of its own, upgraded and, but for VTK's, executed.
