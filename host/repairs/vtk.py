@@ -154,6 +154,16 @@ _PICKLED = """\
 
 """
 
+_CURRENT_MODULE = """\
+    def _current_module(self, reg):
+        if reg.has_module(self.package, self.module, self.namespace):
+            return self.module
+        package = reg.packages.get(self.package)
+        renamed = getattr(package and package.init_module, 'module_name_remap', {})
+        return renamed.get(self.module, self.module)
+
+"""
+
 _CONNECTION = """\
     def create_connection(controller, src_module, src_port, dst_module, dst_port):
         # With the modules' current identifier and version.
@@ -288,6 +298,30 @@ REPAIRS = (
                 "    bases = getattr(getattr(vtk, t, None), '__mro__', ())\n"
                 "    return vtk.vtkObjectBase in bases and not any(\n"
                 "        base.__name__ in disallowed_classes | disallowed_modules for base in bases)\n",
+            ),
+        ),
+    ),
+    Repair(
+        name="vtk: ports whose type VTK has lost",
+        since="VTK 7",
+        reason=(
+            "A module's own ports may have a class for their type that is gone, as those of a Tuple or a PythonSource; they"
+            " take what upgrades put in its place."
+        ),
+        edits=(
+            Edit(
+                "core/vistrail/port_spec_item.py",
+                "                self._descriptor = reg.get_descriptor_by_name(self.package,\n"
+                "                                                              self.module,\n"
+                "                                                              self.namespace)\n",
+                "                self._descriptor = reg.get_descriptor_by_name(self.package,\n"
+                "                                                              self._current_module(reg),\n"
+                "                                                              self.namespace)\n",
+            ),
+            Edit(
+                "core/vistrail/port_spec_item.py",
+                "    def _get_descriptor(self):\n",
+                _CURRENT_MODULE + "    def _get_descriptor(self):\n",
             ),
         ),
     ),

@@ -120,6 +120,7 @@ vtk = "org.vistrails.vistrails.vtk"
 found["an overload that takes no constant"] = saved(vtk, "vtkCellArray", "0.9.3", [("InsertNextCell_1", "vtkCell", "4")])
 found["a function that is gone"] = saved(
     vtk, "vtkTexture", "1.0.1", [("Interpolate", "Boolean", "True"), ("MapColorScalarsThroughLookupTable", "Boolean", "True")])
+found["a port whose type is gone"] = PortSpecItem(module="vtkVolumeRayCastMapper", package=vtk, pos=0).descriptor.name
 found["a class that is gone"] = saved(vtk, "vtkVolumeRayCastMapper", "1.0.1", [])
 found["functions in their order"] = saved(
     vtk, "vtkContourFilter", "0.9.3",
@@ -265,6 +266,7 @@ def test_what_libraries_have_lost_or_renamed_is_upgraded(tmp_path: Path) -> None
     found = _upgraded(tmp_path, LIBRARIES)
     assert found["an overload that takes no constant"] == [["vtkCellArray", [["InsertNextCell_3", "4"]]]]
     assert found["a function that is gone"] == [["vtkTexture", [["Interpolate", "True"]]]]
+    assert found["a port whose type is gone"] == "vtkFixedPointVolumeRayCastMapper"
     assert found["a class that is gone"] == [["vtkFixedPointVolumeRayCastMapper", []]]
     assert found["functions in their order"] == [
         [
