@@ -34,6 +34,12 @@ PIECE = 4 * 1024**2
 # Bytes of a digest.
 SIZE = 32
 
+# Contents from this many bytes on may be hashed later, which takes 30 ms for so many.
+LATER = 32 * 1024**2
+
+# Of each of so many bytes of them some are looked at, to see whether they are as they were.
+_SAMPLED = 64 * 1024
+
 # Parts of a value after which it is given up, and after which there is a pause.
 _MOST_PARTS, _PARTS_BETWEEN = 20_000_000, 20_000
 
@@ -43,6 +49,42 @@ _LONG = 100
 
 class Unknown(Exception):
     """A value whose content cannot be known for certain; `str()` says of what type and why."""
+
+
+class Later:
+    """A long content that is hashed when that is asked for.
+
+    :param content: bytes, a bytearray, or an array of numpy whose elements lie one after the other.
+    """
+
+    def __init__(self, content: Any):
+        self._content = content
+        self._sample = self._sampled()
+
+    def digest(self, pause: Callable[[], None]) -> bytes:
+        """Return its digest.
+
+        :param pause: called every few milliseconds; may raise.
+        :raises Unknown: when somebody has changed it since; a change of a few bytes is not noticed.
+        """
+        stream = Stream(pause, hashlib.blake2b(digest_size=SIZE))
+        stream.put_long(self._view())
+        if self._sampled() != self._sample:
+            raise Unknown(f"a value of type {type(self._content).__name__} was changed meanwhile")
+        return stream.digest()
+
+    def _view(self) -> memoryview:
+        # Made each time: while there is one of a bytearray, nobody can make that longer.
+        content = self._content
+        if not isinstance(content, bytes | bytearray):
+            content = content.reshape(-1).view("u1")
+        return memoryview(content)
+
+    def _sampled(self) -> bytes:
+        view, hashed = self._view(), hashlib.blake2b(digest_size=SIZE)
+        for start in range(0, view.nbytes, _SAMPLED):
+            hashed.update(view[start : start + 64])
+        return hashed.digest() + view.nbytes.to_bytes(8, "little")
 
 
 class Stream:
@@ -95,11 +137,13 @@ class Digester:
 
     :param pause: called every few milliseconds; may raise.
     :ivar modules: the names of the Python modules that the values' classes and functions are from.
+    :ivar later: contents that are not in the digests, because they are long; None if all of them are to be.
     """
 
     def __init__(self, pause: Callable[[], None] = lambda: None):
         self.pause = pause
         self.modules: set[str] = set()
+        self.later: list[Later] | None = None
         self.in_key = False  # within what has to be put in order, where nothing may be met twice
         self._numbers: dict[int, int] = {}  # of what can be changed, in the order of its first appearance
         self._alive: list[Any] = []  # so that no other object gets the identity of one that is known by it
@@ -247,11 +291,18 @@ class Digester:
     def _write_bytearray(self, value: bytearray, stream: Stream) -> None:
         if not self.was_met(value, stream):
             stream.put(b"y%d;" % len(value))
-            stream.put_long(value)
+            self._put_long(value, len(value), stream)
 
     def _write_bytes(self, value: bytes, stream: Stream) -> None:
         stream.put(b"b%d;" % len(value))
-        stream.put_long(value)
+        self._put_long(value, len(value), stream)
+
+    def _put_long(self, content: Any, nbytes: int, stream: Stream) -> None:
+        if self.later is None or self.in_key or nbytes < LATER:
+            stream.put_long(content)
+        else:
+            stream.put(b"L%d;" % len(self.later))
+            self.later.append(Later(content))
 
     def _write_set(self, value: set[Any], stream: Stream) -> None:
         if not self.was_met(value, stream):
@@ -405,6 +456,9 @@ class Digester:
             self._write_items(b"l", items, stream)
         else:
             stream.put(b"b%d;" % values.nbytes)
+            if values.flags.c_contiguous and type(values) is numpy.ndarray:
+                self._put_long(values.reshape(-1).view(numpy.uint8), values.nbytes, stream)
+                return
             for piece in _pieces(values):
                 stream.put_long(numpy.ascontiguousarray(piece).reshape(-1).view(numpy.uint8))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,12 +23,13 @@ from vistrails.core.modules.vistrails_module import Module
 
 import parallelflow
 from parallelflow.map import configuration, file_contents, loaded_code, made_classes
-from parallelflow.map.digests import SIZE, Digester, Unknown
+from parallelflow.map.digests import SIZE, Digester, Later, Unknown
 from parallelflow.map.loaded_code import Loaded
 from parallelflow.map.needs import Package
 from parallelflow.map.plan import Connector, Content, PlannedModule
 from parallelflow.map.source_code import Code
 from parallelflow.map.vistrails_values import FileName, Used, ValueDigester
+from parallelflow.results.store import BEGIN
 from parallelflow.texts import tr
 
 # Changes with how things are written down here, so that what was kept by another way is not found.
@@ -38,7 +39,8 @@ _FORMAT = 1
 class PlanIdentity:
     """What the results of one plan's elements are known by.
 
-    :param digest: the digest of what is the same for all elements.
+    :param digest: the digest of what is the same for all elements, without `later`.
+    :param later: what of it is long, and is hashed when it is asked for.
     :param code: the code that the plan is made of.
     :param made: its classes of modules that packages have made, as `made_classes` has them.
     :param settings: digests of its packages' preferences, by their codepaths.
@@ -53,6 +55,7 @@ class PlanIdentity:
     def __init__(
         self,
         digest: bytes,
+        later: Sequence[Later],
         code: Code,
         made: dict[str, bytes],
         settings: dict[str, bytes],
@@ -63,7 +66,9 @@ class PlanIdentity:
         map_name: str,
         pause: Callable[[], None],
     ):
-        self.digest = digest
+        self._without_later = digest
+        self._later = later
+        self._digest = None if later else digest
         self.code = code
         self._made = made
         self._settings = settings
@@ -75,6 +80,32 @@ class PlanIdentity:
         self._files = files
         self._files_of: dict[bytes, dict[str, bytes]] = {}
         self._units: dict[str, bytes | None] = {}  # by the Python module of an element's class
+
+    @property
+    def begin(self) -> str:
+        """How `name` begins; it takes no time."""
+        return self._without_later.hex()[:BEGIN]
+
+    @property
+    def name(self) -> str:
+        """What is the same for all elements, in hexadecimal digits.
+
+        :raises Unknown: when some of it has been changed since this was made.
+        """
+        return f"{self.begin}{self.digest.hex()[BEGIN:]}"
+
+    @property
+    def digest(self) -> bytes:
+        """The digest of what is the same for all elements.
+
+        :raises Unknown: when some of it has been changed since this was made.
+        """
+        if self._digest is None:
+            hashed = hashlib.blake2b(self._without_later, digest_size=SIZE, person=b"later")
+            for each in self._later:
+                hashed.update(each.digest(self._pause))
+            self._digest = hashed.digest()
+        return self._digest
 
     def of_element(self, value: Any) -> bytes | None:
         """Return the digest that keys an element's result.
@@ -214,7 +245,10 @@ class Description(ABC):
                 if package.prefix is not None:
                     code.add_package(package.prefix + package.codepath)
             # Not by the packages' digest: what is in `described` may be of any class.
+            later: list[Later] = []
+            writer.later = later
             plan = writer.digest(described)
+            writer.later = None
             for name in sorted(writer.modules):
                 code.add_module(name)
         except Unknown as error:
@@ -223,7 +257,9 @@ class Description(ABC):
         digest = Digester(self._pause).digest((versions, plan, code.digest()))
         pool, made = content.file_pool, self._made_classes
         order = Digester().digest(self._order) if self._order else b""
-        return PlanIdentity(digest, code, made, settings, writer.files, pool, order, workflow, map_name, self._pause)
+        return PlanIdentity(
+            digest, later, code, made, settings, writer.files, pool, order, workflow, map_name, self._pause
+        )
 
     @abstractmethod
     def plan(self) -> tuple[Any, ...]:

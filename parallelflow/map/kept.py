@@ -24,6 +24,7 @@ from vistrails.core.system import current_dot_vistrails
 
 from parallelflow.cluster.session import get_session
 from parallelflow.map import named_files, values
+from parallelflow.map.digests import Unknown
 from parallelflow.map.experience import Cost, from_durations
 from parallelflow.map.identity import PlanIdentity, of_plan
 from parallelflow.map.keepable import Keepable
@@ -116,7 +117,8 @@ class Results:
         self._unpacker = values.Unpacker()
         self._store: Store | None = None
         self._found: Found
-        self._writer: Writer
+        self._writer: Writer | None = None  # until the first result is kept
+        self._identity: PlanIdentity
         self._keepable: Keepable
         self._pool: Any
 
@@ -132,7 +134,10 @@ class Results:
             self._cannot(known)
             return
         limit = round(get_session().settings.results_limit * 1e9)
-        self._use(Store(folder(), limit), known, Keepable(known, elements, seeds, pool.directory, self.turn), pool)
+        try:
+            self._use(Store(folder(), limit), known, Keepable(known, elements, seeds, pool.directory, self.turn), pool)
+        except Unknown as error:
+            self._cannot(str(error))
 
     def _cannot(self, why: str) -> None:
         # Only who has asked for all to be kept is told.
@@ -140,10 +145,8 @@ class Results:
             self._warn(tr("Results are not kept: {why}", why=why))
 
     def _use(self, store: Store, identity: PlanIdentity, keepable: Keepable, pool: Any) -> None:
-        plan = identity.digest.hex()
-        self._keepable, self._pool = keepable, pool
-        self._found = store.find(plan, self.turn)
-        self._writer = store.writer(Header(plan, identity.workflow, identity.map_name, self._mode == FAILED))
+        self._identity, self._keepable, self._pool = identity, keepable, pool
+        self._found = store.find(identity.begin, lambda: identity.name, self.turn)
         self._store, self.units = store, list(identity.code.units)
         if self._found.later:
             self._warn(
@@ -259,7 +262,7 @@ class Results:
         for record in report.outcome.records:
             iterations.setdefault(record.iteration, []).append(record)
         for index, value in results.items():
-            if seconds[index] >= SHORTEST and self._writer.trouble is None:
+            if seconds[index] >= SHORTEST and (self._writer is None or self._writer.trouble is None):
                 self._add(report, index, value, seconds[index], iterations.get(index, []))
 
     def _add(self, report: Report, index: int, value: Any, seconds: float, records: list[IterationRecord]) -> None:
@@ -267,6 +270,7 @@ class Results:
         try:
             key, kept = self._keepable.kept(report, index, value, seconds * READING, without=(Module,))
             note = pickle.dumps((_plain(report.outcome.host), executions, kept.files, kept.others), protocol=5)
+            writer = self._writer or self._begin()
         except AbortExecution:
             raise
         except Exception as error:  # it cannot be kept or travel, or a module has noted on its execution what cannot
@@ -274,7 +278,14 @@ class Results:
             return
         parts = [*kept.contents, *kept.packed]
         if seconds >= values.size(parts) / READING:
-            self._writer.add(key, seconds, time.time(), note, parts, self.turn, waits=self._mode == ALL)
+            writer.add(key, seconds, time.time(), note, parts, self.turn, waits=self._mode == ALL)
+
+    def _begin(self) -> Writer:
+        assert self._store is not None
+        identity = self._identity
+        header = Header(identity.name, identity.workflow, identity.map_name, self._mode == FAILED)
+        self._writer = self._store.writer(header)
+        return self._writer
 
     def _executions(self, record: IterationRecord) -> list[_Execution]:
         return [
@@ -297,7 +308,7 @@ class Results:
 
     def close(self) -> None:
         """Wait until everything has been written."""
-        if self._store is None:
+        if self._store is None or self._writer is None:
             return
         try:
             self._writer.close(self.turn)
@@ -308,7 +319,7 @@ class Results:
     @property
     def kept(self) -> int:
         """How many results the next execution may take; some may still be being written before `close`."""
-        return self.taken + (self._writer.written if self._store is not None else 0)
+        return self.taken + (self._writer.written if self._writer is not None else 0)
 
     def sentence(self) -> str:
         """Say what the next execution goes on from, '' if from nothing."""
@@ -321,7 +332,7 @@ class Results:
         )
 
     def _tell_trouble(self) -> None:
-        if self._writer.trouble is not None:
+        if self._writer is not None and self._writer.trouble is not None:
             self._warn(self._writer.trouble)
 
     def _warn(self, sentence: str) -> None:

@@ -25,8 +25,8 @@ SUFFIX = ".kept"
 # a folder `parallelflow` in there would be taken for this project where it is installed from a clone.
 PLACE = Path("parallelflow-results")
 
-# So many letters of a plan's digest begin the name of its files.
-_LETTERS = 32
+# So many letters of what a plan is known by begin the names of its files.
+BEGIN = 32
 
 # A file that a process on another machine may still write is left alone for so long, in seconds.
 _OTHER_MACHINE = 86_400.0
@@ -78,22 +78,22 @@ class Store:
         self.folder = folder
         self._limit = limit
 
-    def _paths(self, plan: str = "") -> list[Path]:
+    def _paths(self, begin: str = "") -> list[Path]:
         try:
             names = os.listdir(self.folder)
         except OSError:
             return []
-        return [
-            self.folder / name for name in sorted(names) if name.endswith(SUFFIX) and name.startswith(plan[:_LETTERS])
-        ]
+        return [self.folder / name for name in sorted(names) if name.endswith(SUFFIX) and name.startswith(begin)]
 
-    def find(self, plan: str, pause: Callable[[], None] = _nothing) -> Found:
+    def find(self, begin: str, plan: Callable[[], str], pause: Callable[[], None] = _nothing) -> Found:
         """Find what is kept of a plan.
 
-        :param plan: what it is known by, in hexadecimal digits.
+        :param begin: the first `BEGIN` letters of what it is known by, in hexadecimal digits.
+        :param plan: returns all of them; it is called where something may be there.
         :param pause: called every few milliseconds; may raise.
         """
-        return Found(plan, self._paths(plan), pause)
+        paths = self._paths(begin)
+        return Found(plan() if paths else "", paths, pause)
 
     def writer(self, header: Header) -> Writer:
         """Return what writes a run's results. Nothing is made in the folder before it writes the first.
@@ -101,7 +101,7 @@ class Store:
         :param header: what the results are of; when and where is added.
         """
         header = replace(header, created=time.time(), host=platform.node(), pid=os.getpid())
-        name = f"{header.plan[:_LETTERS]}-{time.time_ns():x}-{uuid.uuid4().hex[:8]}{SUFFIX}"
+        name = f"{header.plan[:BEGIN]}-{time.time_ns():x}-{uuid.uuid4().hex[:8]}{SUFFIX}"
         path = self.folder / name
         _open.add(path)
         return Writer(path, header, _Room(self, path).make)
@@ -152,14 +152,15 @@ class Store:
         """How many bytes there may be."""
         return self._limit
 
-    def completed(self, found: Found, writer: Writer) -> None:
-        """Remove results that were to be kept until their Map has completed, as it has: those that were there, and its own.
+    def completed(self, found: Found, writer: Writer | None) -> None:
+        """Remove results that were to be kept until their Map has completed, as it has: those that were there, and its own, if any.
 
         :param found: what was there.
         :param writer: what has written its own.
         """
-        writer.discard()
-        self.written(writer)
+        if writer is not None:
+            writer.discard()
+            self.written(writer)
         for path, header in found.files.items():
             if header.until_completed and not _is_being_written(path, header):
                 with contextlib.suppress(OSError):

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import types
 import uuid
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy
@@ -25,6 +26,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parallelflow.map import digests
 from parallelflow.map.digests import PIECE, Digester, Unknown
 
 
@@ -521,3 +523,48 @@ def test_digests_are_the_same_exactly_for_values_that_are(values: list[Any]) -> 
         assert digest(again(value)) == digest(value)
     for one, other in itertools.combinations(values, 2):
         assert (digest(one) == digest(other)) == (exact(one) == exact(other))
+
+
+def _with_later(value: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, list[bytes]]:
+    monkeypatch.setattr(digests, "LATER", 1000)
+    digester = Digester()
+    digester.later = []
+    quick = digester.digest(value)
+    return quick, [each.digest(lambda: None) for each in digester.later]
+
+
+def test_what_is_long_is_hashed_later_and_counts_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds: list[Callable[[int], Any]] = [
+        lambda number: bytes([number]) * 2000,
+        lambda number: bytearray([number]) * 2000,
+        lambda number: numpy.full((20, 100), number, "u1"),
+        lambda number: (bytes([number]) * 2000, numpy.full(2000, 3 - number, "u1"), "x"),
+    ]
+    for kind in kinds:
+        one, other = _with_later(kind(1), monkeypatch), _with_later(kind(2), monkeypatch)
+        assert one == _with_later(kind(1), monkeypatch)
+        assert one[0] == other[0]  # it takes no time, and so it does not tell them from each other
+        assert one[1]
+        assert all(here != there for here, there in zip(one[1], other[1], strict=True))
+    swapped = [_with_later([bytes([a]) * 2000, bytes([b]) * 2000], monkeypatch) for a, b in ((1, 2), (2, 1))]
+    assert swapped[0][1] == swapped[1][1][::-1] != swapped[1][1]
+
+
+def test_what_is_put_in_order_or_does_not_lie_in_order_is_hashed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ({bytes([1]) * 2000}, {b"2" * 2000: 1}, numpy.arange(4000.0)[::2], "x" * 2000):
+        quick, later = _with_later(value, monkeypatch)
+        assert later == []
+        assert quick == Digester().digest(value)
+
+
+def test_what_has_been_changed_until_it_is_hashed_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests, "LATER", 1000)
+    array, text = numpy.zeros(5000, "u1"), bytearray(5000)
+    digester = Digester()
+    digester.later = []
+    digester.digest([array, text])
+    array += 1
+    text.append(1)  # nothing keeps it from that
+    for each in digester.later:
+        with pytest.raises(Unknown, match="changed meanwhile"):
+            each.digest(lambda: None)

@@ -25,7 +25,7 @@ from vistrails.core.vistrail.controller import VistrailController, abstraction_p
 from workflows import OURS, PARITY, Flow
 
 from parallelflow.map import execution, file_contents, identity, loaded_code, made_classes
-from parallelflow.map.digests import Unknown
+from parallelflow.map.digests import LATER, Later, Unknown
 from parallelflow.map.identity import PlanIdentity
 from parallelflow.map.keepable import names_no_file
 from parallelflow.map.needs import Needed, Package
@@ -544,6 +544,36 @@ def test_a_file_of_the_pool_has_no_name(identity_of: Any, tmp_path: Path) -> Non
     for path in outside:
         path.write_text("same")
     assert known.of_element([PathObject(str(outside[0]))]) != known.of_element([PathObject(str(outside[1]))])
+
+
+def test_a_large_value_on_another_port_is_hashed_when_somebody_asks(
+    identity_of: Any, held: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flow(value: Any) -> Flow:
+        held["large"] = value
+        made = Flow()
+        function = made.python("o = i", {"i": "Variant", "c": "Variant"}, {"o": "Variant"})
+        made.connect(made.held("large"), "value", function, "c")
+        made.map(function, "i", "o", "[1]")
+        return made
+
+    hashed: list[int] = []
+    digest = Later.digest
+    monkeypatch.setattr(Later, "digest", lambda self, pause: (hashed.append(1), digest(self, pause))[1])
+    ones, twos = (numpy.full(LATER, number, "u1") for number in (1, 2))
+    known, other = identity_of(flow(ones)), identity_of(flow(twos))
+    assert known.begin == other.begin != identity_of(flow(ones[1:])).begin
+    assert hashed == []
+    assert known.digest != other.digest
+    assert known.of_element([1]) != other.of_element([1])
+    assert known.name != other.name
+    assert known.name.startswith(known.begin)
+    assert len(hashed) == 2  # each of them once
+    again = identity_of(flow(ones.copy()))
+    assert (again.name, again.digest, again.of_element([1])) == (known.name, known.digest, known.of_element([1]))
+    later = identity_of(flow(ones))
+    ones += 1
+    assert later.of_element([1]) is None
 
 
 # ---------------------------------------------------------------- elements

@@ -17,7 +17,7 @@ from parity import Seen, Stage
 from vistrails.core.modules.basic_modules import PathObject
 from workflows import Flow
 
-from parallelflow.map import kept
+from parallelflow.map import digests, kept
 from parallelflow.map.marks import KEY
 
 pytestmark = pytest.mark.usefixtures("parity")
@@ -362,3 +362,36 @@ def test_a_modules_own_loop_keeps_what_vistrails_would_cache(monkeypatch: pytest
     assert ran(run(looping(cached, "[3, 4, 1]"))) == 1
     for source in (cached.removeprefix("cache_this()\n"), drawing):
         assert [ran(run(looping(source, "[5, 5]"))), ran(run(looping(source, "[5, 5]")))] == [2, 2]
+
+
+def test_a_large_value_on_another_port_is_hashed_only_for_what_is_kept(
+    held: dict[str, Any], monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.setattr(digests, "LATER", 100_000)
+    hashed: list[int] = []
+    digest = digests.Later.digest
+    monkeypatch.setattr(digests.Later, "digest", lambda self, pause: (hashed.append(1), digest(self, pause))[1])
+
+    def flow(pause: str) -> Flow:
+        made = Flow()
+        source = f"cache_this()\n{pause}{NOTES}result = value + int(c[0])"
+        inputs = {"value": "Variant", "tally": "String", "c": "Variant"}
+        function = made.python(source, inputs, {"result": "Variant"}, presets={"tally": ""})
+        made.connect(made.held("large"), "value", function, "c")
+        made.map(function, "value", "result", "[1, 2, 3]")
+        made.specs[-1].presets.append(("KeepResults", "all"))
+        return made
+
+    held["large"] = bytearray(200_000)
+    assert result(run(flow(""))) == [1, 2, 3]
+    assert hashed == []  # elements that take no time are not kept
+    long = flow("import time\ntime.sleep(0.06)\n")
+    assert result(run(long)) == [1, 2, 3]
+    assert len(hashed) == 1
+    again = run(long)
+    assert (ran(again), result(again)) == (0, [1, 2, 3])
+    held["large"] = bytearray(b"\x01" * 200_000)  # as large, and something else
+    other = run(long)
+    assert (ran(other), result(other)) == (3, [2, 3, 4])
+    again = run(long)
+    assert (ran(again), result(again)) == (0, [2, 3, 4])

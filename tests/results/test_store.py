@@ -14,7 +14,7 @@ import pytest
 from parallelflow.results import file as files
 from parallelflow.results import writer as writers
 from parallelflow.results.file import Header, ResultFile, Unreadable
-from parallelflow.results.store import PLACE, Store
+from parallelflow.results.store import BEGIN, PLACE, Store
 from parallelflow.results.writer import Writer
 
 PLAN = "ab" * 32
@@ -37,7 +37,7 @@ def write(store: Store, *keys: bytes, plan: str = PLAN, parts: list[bytes] | Non
 
 
 def read(store: Store, *keys: bytes, plan: str = PLAN) -> list[list[bytes] | None]:
-    found = store.find(plan)
+    found = store.find(plan[:BEGIN], lambda: plan)
     try:
         results = [found.read(key) for key in keys]
         return [None if result is None else [bytes(part) for part in result[1]] for result in results]
@@ -73,7 +73,7 @@ def test_what_is_written_is_found_again(store: Store) -> None:
     write(store, b"a", plan="cd" * 32, parts=[b"of another plan"])
     assert read(store, b"a", b"b", b"none") == [[b"A", b""], [b"B", b""], None]
     assert read(store, b"c") == [[b"head", large, b"x" * 40]]
-    found = store.find(PLAN)
+    found = store.find(PLAN[:BEGIN], lambda: PLAN)
     entry, result = found.entry(b"b"), found.read(b"b")
     found.close()
     assert entry is not None
@@ -157,7 +157,7 @@ def test_a_file_of_a_later_version_is_not_read(store: Store, monkeypatch: pytest
     monkeypatch.setattr(files, "VERSION", files.VERSION + 1)
     write(store, b"b")
     monkeypatch.undo()
-    found = store.find(PLAN)
+    found = store.find(PLAN[:BEGIN], lambda: PLAN)
     assert found.later
     assert found.entry(b"a") is not None
     assert found.entry(b"b") is None
@@ -228,7 +228,7 @@ _WRITES = """
 import sys, time
 from pathlib import Path
 from parallelflow.results.file import Header
-from parallelflow.results.store import PLACE, Store
+from parallelflow.results.store import BEGIN, PLACE, Store
 store = Store(Path(sys.argv[1]), 10**9)
 writer = store.writer(Header("ab" * 32, until_completed=True))
 for number in range(int(sys.argv[2])):
@@ -254,7 +254,7 @@ def test_what_was_written_outlives_sigkill(store: Store) -> None:
         while written < 200:
             written = int(process.stdout.readline())
         process.kill()
-    found = store.find(PLAN)
+    found = store.find(PLAN[:BEGIN], lambda: PLAN)
     assert len(found) >= written
     for number in range(len(found)):
         result = found.read(b"a-%d" % number)
@@ -271,7 +271,7 @@ def test_several_write_at_once_and_completing_one_leaves_what_another_writes(sto
                 assert process.poll() is None
         write(store, b"of an earlier run", until_completed=True)
         write(store, b"to stay", until_completed=False)
-        found = store.find(PLAN)
+        found = store.find(PLAN[:BEGIN], lambda: PLAN)
         assert len(found) == 602
         found.close()
         writer = store.writer(Header(PLAN, until_completed=True))
@@ -280,7 +280,7 @@ def test_several_write_at_once_and_completing_one_leaves_what_another_writes(sto
         assert len(kept(store)) == 3  # the two that are still being written, and what is kept for good
         for process in (first, second):
             process.communicate("", timeout=240)
-    found = store.find(PLAN)
+    found = store.find(PLAN[:BEGIN], lambda: PLAN)
     found.close()
     store.completed(found, store.writer(Header(PLAN)))
     assert read(store, b"a-0", b"b-0", b"to stay") == [None, None, [b"TO STAY", b""]]
