@@ -29,7 +29,7 @@ CELLS = {1: 1, 2: 1, 3: 16, 4: 7, 8: 16, 12: 2, 16: 4, 20: 7}
 EVERY = os.environ.get("EXAMPLES") == "all"
 NUMBERS = list(CELLS) if EVERY else [12]
 
-# With maps of the web, of which nothing is seen without the internet.
+# With maps of the web.
 MAPS_FILE = "mta-yankees.vt"
 MAPS = {1: 2, 2: 4} if EVERY else {}
 
@@ -71,6 +71,10 @@ def test_one_that_vistrails_has_upgraded_has_all_its_cells(seen: Any, number: in
     assert not isinstance(found, str), found
     ours = found["ours"]
     assert ours["sheets"] == [["mta-yankees.vt 0", [1, MAPS[number]]]]
+    assert len(ours["cells"]) == MAPS[number]
+    for cell in ours["cells"]:
+        red, _, blue = np.moveaxis(image.imread(cell)[..., :3], 2, 0)
+        assert (red > blue + 0.1).mean() > 0.01, f"{cell} shows no heat"
     assert [cell["completed"] for cell in ours["log"]] == [1] * MAPS[number]
     assert all(cell["modules"][name] == [1, True] for cell in ours["log"] for name in ("DownloadFile", "JoinTables"))
     assert not [text for text in ours["said"] if "Parameter exploration" in text]
