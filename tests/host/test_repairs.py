@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import builtins
+import http.server
 import re
+import shutil
+import ssl
+import subprocess
+import threading
+import urllib.error
 from pathlib import Path
 
 import pytest
+from helpers import LONG
 
 from host import SetupError, repairs
 from host.repairs import GROUPS, REPAIRS, Edit, Repair, apply
@@ -82,6 +89,31 @@ def test_packages_import_packages_that_have_no_file(tmp_path: Path, monkeypatch:
     found = package.import_override(builtins.__import__, "without_file", {}, {}, ("part",), 0, True)
     assert found.__file__ is None
     assert found.part.__file__ == str(tmp_path / "without_file" / "part.py")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_downloads_check_certificates_unless_told_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vistrails.packages.URL.https_if_available import build_opener
+
+    monkeypatch.setenv("no_proxy", "*")
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    ask = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+    subprocess.run([*ask, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"https://127.0.0.1:{server.server_address[1]}/"
+            with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+                build_opener().open(url, timeout=LONG)
+            with build_opener(insecure=True).open(url, timeout=LONG) as page:
+                assert page.status == 200
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize("repair", REPAIRS, ids=lambda repair: repair.name)
