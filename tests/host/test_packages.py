@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from screen import screen
-
-from host import environment
+from window_runs import results_of
 
 # In one process of pytest: what is shared here takes long.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("packages")]
@@ -28,24 +22,8 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str 
     """What each check raised, in one window."""
     folder = tmp_path_factory.mktemp("packages")
     with screen() as display:
-        yield run(folder, [str(SCRIPT), str(folder / "settings"), str(folder / "results")], DISPLAY=display)
-
-
-def run(folder: Path, arguments: list[str], **variables: str) -> Any:
-    """Run Python in a folder of its own, and return what it wrote to the file `results` there."""
-    place = {"HOME": str(folder), "TMPDIR": str(folder), "PYTHONPATH": str(environment.ROOT)}
-    process = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={**os.environ, "QT_QPA_PLATFORM": "xcb", **place, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=800,
-        check=False,
-    )
-    assert (folder / "results").exists(), process.stdout[-5000:]
-    return json.loads((folder / "results").read_text())
+        variables = {"QT_QPA_PLATFORM": "xcb", "DISPLAY": display}
+        yield results_of(folder, str(SCRIPT), str(folder / "settings"), str(folder / "results"), **variables)
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -74,7 +52,7 @@ os._exit(0)
 
 
 def test_without_a_window_packages_are_enabled_or_say_that_they_need_one(tmp_path: Path) -> None:
-    said = run(tmp_path, ["-c", WITHOUT_A_WINDOW], QT_QPA_PLATFORM="offscreen", DISPLAY="")
+    said = results_of(tmp_path, "-c", WITHOUT_A_WINDOW, DISPLAY="")
     for codepath in ("pythonCalcQt", "pipelineEdit"):
         assert said.pop(codepath) == "it needs VisTrails' window, which is missing here"
     assert said.pop("backend").lower() == "agg"

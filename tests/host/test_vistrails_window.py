@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from window_runs import results_of
 
 from host import environment, vistrails_window
 
@@ -25,26 +22,8 @@ CHECKS = re.findall(r"^def check_(\w+)", SCRIPT.read_text(encoding="utf-8"), re.
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
     """What each check raised, in one window."""
     folder = tmp_path_factory.mktemp("window")
-    found: dict[str, str | None] = in_a_process(folder, str(SCRIPT), str(folder / "settings"), str(folder / "results"))
+    found: dict[str, str | None] = results_of(folder, str(SCRIPT), str(folder / "settings"), str(folder / "results"))
     return found
-
-
-def in_a_process(folder: Path, *arguments: str) -> Any:
-    """Run Python in a folder of its own, and return what it wrote to the file `results` there."""
-    variables = {"HOME": str(folder), "TMPDIR": str(folder), "PYTHONPATH": str(environment.ROOT)}
-    variables["QT_QPA_PLATFORM"] = "offscreen"
-    process = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={**os.environ, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert (folder / "results").exists(), process.stdout[-5000:]
-    return json.loads((folder / "results").read_text())
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -89,7 +68,7 @@ def test_files_that_are_named_are_opened(tmp_path: Path) -> None:
     names = files.split()
     assert names == ["examples/table.vt", "examples/sweep.vt"]
     paths = [shutil.copy(environment.ROOT / name, tmp_path) for name in names]
-    assert {"table.vt", "sweep.vt"} <= set(in_a_process(tmp_path, "-c", OPEN, *map(str, paths)))
+    assert {"table.vt", "sweep.vt"} <= set(results_of(tmp_path, "-c", OPEN, *map(str, paths)))
 
 
 def test_settings_that_are_there_are_kept(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import psutil
 
+from host import environment
+
 Thing = TypeVar("Thing", bound=tuple[str, Any])  # a file, and what of it
 
 # A thing of which nothing was heard for so long, in seconds, hangs if it has done nothing meanwhile, or has computed all the time;
@@ -20,6 +22,23 @@ Thing = TypeVar("Thing", bound=tuple[str, Any])  # a file, and what of it
 PATIENCE = 240
 NOTHING = 5
 BUSY = 3
+
+
+def results_of(folder: Path, *arguments: str, **variables: str) -> Any:
+    """Run Python in a folder of its own, and return what it wrote to the file `results` there."""
+    place = {"HOME": str(folder), "TMPDIR": str(folder), "PYTHONPATH": str(environment.ROOT)}
+    process = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen", **place, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=800,
+        check=False,
+    )
+    assert (folder / "results").exists(), process.stdout[-5000:]
+    return json.loads((folder / "results").read_text())
 
 
 def run_each(

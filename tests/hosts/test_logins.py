@@ -123,9 +123,8 @@ folder.enter_context(own_folder.own_folder())
 FOLDERS = ["sh", "-c", "ls /tmp | grep parallelflow || true"]
 
 
-def test_what_elements_have_started_is_ended_with_all_engines_of_a_machine(hosts: Machines) -> None:
-    ssh_profile(hosts.head, "me", {"node1": 1, "node2": 1})
-    parallelflow(hosts.head, "start", "-n", "2")
+def _stray(hosts: Machines) -> None:
+    """Have each engine start a process that goes on, and make a folder for temporary files."""
     hosts.head.python(
         f"""
         from parallelflow.cluster import Session, Settings
@@ -135,6 +134,12 @@ def test_what_elements_have_started_is_ended_with_all_engines_of_a_machine(hosts
         """,
         "me",
     )
+
+
+def test_what_elements_have_started_is_ended_with_all_engines_of_a_machine(hosts: Machines) -> None:
+    ssh_profile(hosts.head, "me", {"node1": 1, "node2": 1})
+    parallelflow(hosts.head, "start", "-n", "2")
+    _stray(hosts)
     assert [len(machine.processes("sleep 3600")) for machine in (hosts.node1, hosts.node2)] == [1, 1]
     assert hosts.node1.run(FOLDERS, "me").count("parallelflow_vistrails_") == 1
     kill(hosts.node1.processes("ipyparallel.engine"))
@@ -257,15 +262,7 @@ def test_a_python_that_has_nothing_installed_over_there_is_said_so_and_ends_what
     command = f"c.SSHEngineSetLauncher.engine_cmd = [{sys.executable!r}, '-m', 'ipyparallel.engine']\n"
     ssh_profile(hosts.head, "me", {"node1": 2}, python + command)
     parallelflow(hosts.head, "start", "-n", "2")
-    hosts.head.python(
-        f"""
-        from parallelflow.cluster import Session, Settings
-        session = Session(lambda: Settings(profile="office"))
-        session.client(start=False)[:].execute({STRAY!r}, block=True)
-        session.let_go()
-        """,
-        "me",
-    )
+    _stray(hosts)
     assert len(hosts.node1.processes("sleep 3600")) == 2
     assert "stopped" in parallelflow(hosts.head, "stop")
     until(lambda: hosts.node1.processes() == [])
