@@ -271,6 +271,31 @@ REPAIRS = (
         ),
     ),
     Repair(
+        name="upgrades: after one that failed, another",
+        since="any",
+        reason=(
+            "Where an older upgrade fits no more and is tried again from what it was made of, in vain, what was begun there was"
+            " added to the former by the next run: a version that cannot be opened."
+        ),
+        edits=(
+            Edit(
+                "core/vistrail/controller.py",
+                "            except InvalidPipeline as e:\n                while upgrade_chain:\n",
+                "            except InvalidPipeline as e:\n"
+                "                begun = [list(each) for each in (self._delayed_actions, self._delayed_paramexps,\n"
+                "                                                 self._delayed_mashups)]\n"
+                "                while upgrade_chain:\n",
+            ),
+            Edit(
+                "core/vistrail/controller.py",
+                "                # We failed, so raise exception for latest upgrade.\n",
+                "                # We failed, so raise exception for latest upgrade.\n"
+                "                (self._delayed_actions, self._delayed_paramexps,\n"
+                "                 self._delayed_mashups) = begun\n",
+            ),
+        ),
+    ),
+    Repair(
         name="upgrades: functions without a value",
         since="any",
         reason="A function that holds nothing, of a port that is gone, sets nothing; but it kept its module from being upgraded.",
@@ -327,7 +352,7 @@ REPAIRS = (
                 "core/vistrail/controller.py",
                 "                                                     cur_pipeline)\n        else:\n            new_actions = []\n",
                 "                                                     cur_pipeline)\n"
-                "            for action in UpgradeWorkflowHandler.keep_order(\n"
+                "            for action in new_actions and UpgradeWorkflowHandler.keep_order(\n"
                 "                    self, e._pipeline, cur_pipeline, new_actions):\n"
                 "                cur_pipeline.perform_action(action)\n"
                 "                new_actions.append(action)\n"

@@ -60,6 +60,18 @@ in_part = add("org.vistrails.vistrails.pythoncalc", "Gone", "0.8", [])
 for version in (whole, in_part):
     controller.change_selected_version(version)
     found["whole" if version == whole else "in part"] = controller.current_pipeline.is_valid
+# An upgrade of it, which fits no more either, and holds something else; both are tried, and it is run all the same.
+controller.change_selected_version(0)
+for name in ("Gone", "PythonCalc"):
+    first = add("org.vistrails.vistrails.pythoncalc", name, "0.8", [])
+second = add("org.vistrails.vistrails.pythoncalc", "PythonCalc", "0.8", [])
+controller.delete_module_list([max(controller.current_pipeline.modules) - 1])
+second = controller.current_version
+controller.vistrail.set_upgrade(first, str(second))
+controller.change_selected_version(first)
+controller.flush_delayed_actions()
+modules = controller.vistrail.getPipeline(controller.current_version).modules.values()
+found["run in part"] = sorted((module.name, module.version == "0.8") for module in modules)
 with open("found", "w") as file:
     json.dump(found, file)
 os._exit(0)
@@ -86,6 +98,7 @@ def test_an_upgrade_goes_past_an_empty_function_and_another_version_is_reached_f
         "another one": [["String", []]],
         "whole": True,
         "in part": False,
+        "run in part": [["Gone", True], ["PythonCalc", False]],
     }
 
 
