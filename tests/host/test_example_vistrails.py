@@ -67,7 +67,7 @@ SUBSET: dict[Version, tuple[tuple[int, int, int], float] | None] = {
 }
 
 # The least share of a picture that differs from its background, which a few dots on a map have, and the least number of colours.
-SHOWN, COLOURS = 0.002, 5
+SHOWN, COLOURS = 0.002, 3
 
 # Versions whose cells rightly show less, and why.
 BLANK: dict[Version, str] = {
