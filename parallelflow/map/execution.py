@@ -182,6 +182,8 @@ class Execution:
                 self._take_kept(plan)
                 if self.kept.left:
                     self._on_cluster(plan)
+            if self.failure is None and not self.suspended:
+                self.kept.completed()  # what is to go does not have to be written first
         except (MapError, ClusterError) as error:
             self.kept.close()
             # What failed with an element says more than what its failure brought about.
@@ -344,7 +346,6 @@ class Execution:
                 ),
                 children=children,
             )
-        self.kept.completed()
         self._end_functions()
 
     def _end_functions(self) -> None:

@@ -52,6 +52,12 @@ SHORTEST = 0.05
 # So many bytes are read again in a second, at least: an element that takes less than its result takes to be read is not kept.
 READING = 200e6
 
+# Until its Map has completed, a result is kept only while that has kept a core busy for no larger share of the Map's time than
+# this, and `FREE` seconds. What one result takes up to `CHEAP`, in seconds, does not count: it is little, whatever elements take.
+SHARE = 0.1
+FREE = 0.1
+CHEAP = 0.002
+
 # So many are taken at once, between which the window gets its turn.
 _PIECE = 200
 _TURN = 0.04  # seconds
@@ -119,6 +125,7 @@ class Results:
         self._found: Found
         self._writer: Writer | None = None  # until the first result is kept
         self._identity: PlanIdentity
+        self._began = self._spent = 0.0
         self._keepable: Keepable
         self._pool: Any
 
@@ -133,6 +140,7 @@ class Results:
         if isinstance(known, str):
             self._cannot(known)
             return
+        self._began = time.monotonic()
         limit = round(get_session().settings.results_limit * 1e9)
         try:
             self._use(Store(folder(), limit), known, Keepable(known, elements, seeds, pool.directory, self.turn), pool)
@@ -262,8 +270,18 @@ class Results:
         for record in report.outcome.records:
             iterations.setdefault(record.iteration, []).append(record)
         for index, value in results.items():
-            if seconds[index] >= SHORTEST and (self._writer is None or self._writer.trouble is None):
+            if seconds[index] >= SHORTEST and self._may_be_kept():
+                begun = time.thread_time()
                 self._add(report, index, value, seconds[index], iterations.get(index, []))
+                self._spent += max(0.0, time.thread_time() - begun - CHEAP)
+
+    def _may_be_kept(self) -> bool:
+        spent = self._spent
+        if self._writer is not None:
+            if self._writer.trouble is not None:
+                return False
+            spent += max(0.0, self._writer.seconds - CHEAP * self._writer.written)
+        return self._mode == ALL or spent <= FREE + SHARE * (time.monotonic() - self._began)
 
     def _add(self, report: Report, index: int, value: Any, seconds: float, records: list[IterationRecord]) -> None:
         executions = [self._executions(record) for record in records]

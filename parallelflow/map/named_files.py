@@ -12,7 +12,7 @@ import math
 import os
 import re
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ from parallelflow.map.vistrails_values import made_up_name
 MOST_BYTES = 256 * 1024**2
 
 _PIECE = 4 * 1024**2
+
+# Where a pickle has the name of a type of numpy's whose elements are texts, 'U12' for instance.
+_WIDE = re.compile(rb"U\d")
 
 # Links and permissions as they were; later versions of Python want to be told so.
 _TRUSTED: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
@@ -206,20 +209,28 @@ def _digest(name: str, pause: Callable[[], None]) -> bytes:
 
 
 def _mentions(packed: values.Packed, pool: str, pause: Callable[[], None]) -> bool:
+    """Whether a text in what has been packed names a file of the pool."""
     if not pool:
         return False
-    names = [
-        pool.encode(encoding, "surrogatepass") for encoding in ("utf-8", "utf-32-le", "utf-32-be")
-    ]  # two are numpy's
-    patterns = [(re.compile(re.escape(name)), len(name)) for name in names]
-    for part in packed:
-        content = memoryview(part).cast("B")
-        for start in range(0, len(content), _PIECE):
-            if start:
-                pause()
-            if any(pattern.search(content[start : start + _PIECE + length - 1]) for pattern, length in patterns):
-                return True
-    return False
+    narrow = pool.encode("utf-8", "surrogatepass")
+    # numpy's, which has texts so where the pickle says that it does. These have many zeros, as numbers do, in which they are long
+    # looked for.
+    wide = [re.compile(re.escape(pool.encode(encoding, "surrogatepass"))) for encoding in ("utf-32-le", "utf-32-be")]
+    wide = wide if any(_WIDE.search(piece) for piece in _pieces(packed[0], 1, pause)) else []
+    return any(
+        narrow in piece or any(each.search(piece) for each in wide)
+        for part in packed
+        for piece in _pieces(part, 4 * len(narrow), pause)
+    )
+
+
+def _pieces(part: Any, beyond: int, pause: Callable[[], None]) -> Iterator[bytes]:
+    """Cut bytes up; each piece ends with so many of the next one, so that what is looked for is whole in one."""
+    content = memoryview(part).cast("B")
+    for start in range(0, len(content), _PIECE):
+        if start:
+            pause()
+        yield bytes(content[start : start + _PIECE + beyond])
 
 
 def _put_back(number: int, is_vistrails: bool) -> Any:

@@ -40,11 +40,13 @@ class Writer:
     :param header: what the results are of.
     :param make_room: called with a number of bytes before these are written; returns whether there is room for them. Called in the
         writer's thread.
+    :ivar seconds: how long it has kept a core busy
     :ivar trouble: why nothing is written any more, a sentence, if there was trouble.
     """
 
     def __init__(self, path: Path, header: Header, make_room: Callable[[int], bool] = lambda nbytes: True):
         self.path = path
+        self.seconds = 0.0
         self.trouble: str | None = None
         self._header = header
         self._make_room = make_room
@@ -124,6 +126,7 @@ class Writer:
                 nbytes, entry = item
                 if self.trouble is None and not self._discarded:
                     self._write(entry)
+                self.seconds = time.thread_time()
                 with self._lock:
                     self._waiting -= nbytes
                 if self._file >= 0 and time.monotonic() > synced + SYNC:

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -19,6 +20,7 @@ from parallelflow.map.progress import MapProgress
 from parallelflow.map.work import Limits, Work
 from parallelflow.results import file as files
 from parallelflow.results.store import Store
+from parallelflow.results.writer import Writer
 
 pytestmark = pytest.mark.usefixtures("parity")
 
@@ -116,6 +118,40 @@ def test_a_map_that_failed_goes_on_where_it_was_and_keeps_nothing_once_it_has_co
     assert len(ran(whole)) <= 39 - done
     assert list(folder.iterdir()) == []
     assert len(ran(run(flow([1, 2], source=FAILS)))) == 2
+
+
+def test_what_goes_once_a_map_has_completed_is_not_waited_for_until_it_is_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+    for name in ("discard", "close"):
+        method = getattr(Writer, name)
+        monkeypatch.setattr(
+            Writer, name, lambda *arguments, name=name, method=method: (called.append(name), method(*arguments))[1]
+        )
+    assert results(run(flow([1, 2, 3]))) == [2, 4, 6]
+    assert called[0] == "discard"
+    assert list(folder.iterdir()) == []
+
+
+def test_until_a_map_has_completed_large_results_are_kept_as_long_as_that_takes_little_of_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    busy, now = 0.0, time.monotonic()
+    packed = kept.Keepable.kept
+
+    def slowly(*arguments: Any, **how: Any) -> Any:
+        nonlocal busy
+        busy += 0.2
+        return packed(*arguments, **how)
+
+    monkeypatch.setattr(kept.Keepable, "kept", slowly)
+    clock = SimpleNamespace(thread_time=lambda: busy, monotonic=lambda: now, time=time.time)  # the Map takes no time
+    monkeypatch.setattr(kept, "time", clock)
+    for keep, there in (("failed", 1), ("all", 5)):
+        failed = run(flow([1, 2, 3, 4, 5, 30], keep=keep, source=FAILS))
+        last = failed.errors[0][2].splitlines()[-1]
+        assert f" {there} of 6 elements are kept; execute again to go on from there." in last
 
 
 @pytest.mark.usefixtures("heard_out")

@@ -132,6 +132,17 @@ def test_files_that_are_too_large_together_are_not_kept(pools: Any, monkeypatch:
             named_files.pack(value, pool.directory)
 
 
+def test_a_name_between_two_pieces_is_found(pools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(named_files, "_PIECE", 1000)
+    pool = pools()
+    name = pool.create_file().name
+    for before in range(900, 1001, 7):
+        for value in (" " * before + name, numpy.array([" " * (before // 4) + name, "x" * 2000])):
+            with pytest.raises(CannotBeKept, match="names a file of the pool"):
+                named_files.pack(value, pool.directory)
+        assert named_files.pack(" " * before + name[1:], pool.directory).files == []
+
+
 def test_what_is_too_large_to_be_worth_it_is_not_gone_through(pools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     directory, value = pools().directory, numpy.zeros(1000, "u1")
     assert values.unpack(named_files.pack(value, directory, most=2000).packed).size == 1000
