@@ -13,7 +13,7 @@ from typing import Any
 
 from parallelflow.explorations.cells import Cell
 from parallelflow.explorations.cells_plan import CellsContent
-from parallelflow.map.digests import Unknown
+from parallelflow.map.hashing import Unknown
 from parallelflow.map.identity import Description, PlanIdentity
 
 

@@ -11,11 +11,11 @@ One element's way, from the list to the log:
 - `plan` gathers everything that is the same for all elements; `needs` says which packages and subworkflows that takes,
   `package_code` whether an engine has the same code of them;
   `configuration` is what goes with one run of it, with the process's `surroundings`.
-- `identity` is what kept results are known by: `digests` of values, which `vistrails_values` teaches files and modules, with
-  `file_contents` for what is in files and `source_code` for what the modules are made of; by `loaded_code` an engine says what it
-  has loaded of that; `made_classes` are those that packages make of other files. `cacheable` tells in an engine whether VisTrails
-  would take again what a module has computed. `keepable` says what can be kept of a run, with the files that `named_files` finds in
-  results.
+- `identity` is what kept results are known by: `digests` of values, which `vistrails_values` teaches files and modules and
+  `hashing` takes, with `file_contents` for what is in files and `source_code` for what the modules are made of; by
+  `loaded_code` an engine says what it has loaded of that; `made_classes` are those that packages make of other files.
+  `cacheable` tells in an engine whether VisTrails would take again what a module has computed. `keepable` says what can be kept
+  of a run, with the files that `named_files` finds in results.
 - `chunks` decides how many elements travel together, and `experience` keeps what earlier runs tell about that.
 - `values` turns elements into bytes and back, `stand_ins` modules that are values, `remote_queues`
   queues of jobs on servers, `vtk_data` what VTK gives, `array_data` arrays with gaps. `parts` is how bytes lie that belong

@@ -4,7 +4,7 @@ A digest is remembered by the file's name, size and times in nanoseconds, so tha
 to within the last moments is not remembered: it may be written to again without that its time changes, because file systems keep
 times in ticks (what git calls racy).
 
-May import the standard library and `parallelflow.map.digests`.
+May import the standard library and `parallelflow.map.hashing`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import stat
 import time
 from collections.abc import Callable
 
-from parallelflow.map.digests import PIECE, SIZE, Unknown
+from parallelflow.map.hashing import PIECE, SIZE, Unknown
 
 # Files above so many bytes are known by size and time.
 MOST_BYTES = 64 * 1024**2

@@ -23,7 +23,8 @@ from vistrails.core.modules.vistrails_module import Module
 
 import parallelflow
 from parallelflow.map import configuration, file_contents, loaded_code, made_classes
-from parallelflow.map.digests import SIZE, Digester, Later, Unknown
+from parallelflow.map.digests import Digester
+from parallelflow.map.hashing import SIZE, Later, Unknown
 from parallelflow.map.loaded_code import Loaded
 from parallelflow.map.needs import Package
 from parallelflow.map.plan import Connector, Content, PlannedModule

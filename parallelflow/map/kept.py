@@ -24,8 +24,8 @@ from vistrails.core.system import current_dot_vistrails
 
 from parallelflow.cluster.session import get_session
 from parallelflow.map import named_files, values
-from parallelflow.map.digests import Unknown
 from parallelflow.map.experience import Cost, from_durations
+from parallelflow.map.hashing import Unknown
 from parallelflow.map.identity import PlanIdentity, of_plan
 from parallelflow.map.keepable import Keepable
 from parallelflow.map.named_files import Kept

@@ -4,7 +4,7 @@ An engine has loaded its code at some time; what lies on the disk may be another
 that is not known by a version, and looks whether that is still there; and what it finds installed, VisTrails compares with what it
 finds itself.
 
-Runs in engines. May import the standard library, psutil, and `configuration`, `digests`, `file_contents`, `source_code` of the map
+Runs in engines. May import the standard library, psutil, and `configuration`, `file_contents`, `hashing`, `source_code` of the map
 room.
 """
 
@@ -25,7 +25,7 @@ from types import ModuleType
 import psutil
 
 from parallelflow.map import file_contents, source_code
-from parallelflow.map.digests import Unknown
+from parallelflow.map.hashing import Unknown
 
 # File systems keep times in ticks, which are at most so long where programs are kept, in nanoseconds.
 _TICK = 20_000_000

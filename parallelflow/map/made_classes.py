@@ -2,7 +2,7 @@
 
 Such a class is in no Python module under its own name, so that the code of its package does not tell what it does.
 
-May import VisTrails and, of the map room, `digests`.
+May import VisTrails and, of the map room, `digests` and `hashing`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from vistrails.core.modules.module_registry import ModuleRegistryException, get_
 from vistrails.core.modules.sub_module import Group
 from vistrails.core.modules.vistrails_module import Module
 
-from parallelflow.map.digests import Digester, Unknown
+from parallelflow.map.digests import Digester
+from parallelflow.map.hashing import Unknown
 
 # What Python and VisTrails put on a class that has no part in what it does.
 _LEFT_OUT = frozenset({"__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__"})

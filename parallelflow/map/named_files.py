@@ -1,8 +1,8 @@
 """The files that a result names: those in VisTrails' file pool are kept with it and put into the new pool, others count only while
 they are as they were.
 
-Loading this teaches `values` to leave a place for a file of the pool. May import VisTrails and, of the map room, `digests`,
-`file_contents`, `values` and `vistrails_values`.
+Loading this teaches `values` to leave a place for a file of the pool. May import VisTrails and, of the map room,
+`file_contents`, `hashing`, `values` and `vistrails_values`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from vistrails.core.modules.basic_modules import PathObject
 
 from parallelflow.map import file_contents, values
-from parallelflow.map.digests import Unknown
+from parallelflow.map.hashing import Unknown
 from parallelflow.map.vistrails_values import made_up_name
 
 # A result with files of more bytes than these in the pool is not kept.

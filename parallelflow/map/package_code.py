@@ -3,7 +3,7 @@
 An engine loads a package once, and so does VisTrails, perhaps on another day. Whether both have the same code is told by a digest
 of each of its files, taken soon after it was imported.
 
-May import the standard library, and `digests`, `file_contents` and `source_code` of the map room.
+May import the standard library, and `file_contents`, `hashing` and `source_code` of the map room.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import weakref
 from types import ModuleType
 
 from parallelflow.map import file_contents, source_code
-from parallelflow.map.digests import Unknown
+from parallelflow.map.hashing import Unknown
 
 _digests: weakref.WeakKeyDictionary[ModuleType, bytes] = weakref.WeakKeyDictionary()
 

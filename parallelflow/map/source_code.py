@@ -4,7 +4,7 @@ Code is looked at in *units*: a VisTrails package of the user's own, a Python pa
 imported in a unit's code, or in a PythonSource, all that is not Python's own counts as well. Only what can be read in the text of
 the code is found; `parallelflow.map.loaded_code` is for what an engine has loaded beside that.
 
-May import the standard library, VisTrails, and `digests`, `file_contents` of the map room.
+May import the standard library, VisTrails, and `file_contents` and `hashing` of the map room.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 import parallelflow
 from parallelflow.map import file_contents
-from parallelflow.map.digests import SIZE, Unknown
+from parallelflow.map.hashing import SIZE, Unknown
 
 # The Python package that the user's own VisTrails packages are in.
 USER_PACKAGES = "userpackages"

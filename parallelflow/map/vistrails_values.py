@@ -1,6 +1,6 @@
 """What digests hold of VisTrails' own values: files and folders by what is in them, modules by what arrives of them.
 
-May import VisTrails and, of the map room, `digests`, `file_contents` and `stand_ins`.
+May import VisTrails and, of the map room, `digests`, `file_contents`, `hashing` and `stand_ins`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from vistrails.core.modules.sub_module import Group
 from vistrails.core.modules.vistrails_module import Module
 
 from parallelflow.map import file_contents, stand_ins
-from parallelflow.map.digests import Digester, Stream, Unknown
+from parallelflow.map.digests import Digester
+from parallelflow.map.hashing import Stream, Unknown
 
 # How VisTrails' file pool begins the names that it makes up; what follows is the suffix that it was asked for.
 made_up_name = re.compile(r"^(vt_tmp|tmp)[a-z0-9_]{8}")

@@ -27,7 +27,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelflow.map import digests
-from parallelflow.map.digests import PIECE, Digester, Unknown
+from parallelflow.map.digests import Digester
+from parallelflow.map.hashing import PIECE, Unknown
 
 
 def digest(value: Any) -> bytes:

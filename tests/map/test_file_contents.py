@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from parallelflow.map import file_contents
-from parallelflow.map.digests import Unknown
 from parallelflow.map.file_contents import NOT_THERE, digest_of, is_still
+from parallelflow.map.hashing import Unknown
 
 
 def settle(path: Path) -> None:

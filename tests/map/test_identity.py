@@ -25,7 +25,7 @@ from vistrails.core.vistrail.controller import VistrailController, abstraction_p
 from workflows import OURS, PARITY, Flow
 
 from parallelflow.map import execution, file_contents, identity, loaded_code, made_classes
-from parallelflow.map.digests import LATER, Later, Unknown
+from parallelflow.map.hashing import LATER, Later, Unknown
 from parallelflow.map.identity import PlanIdentity
 from parallelflow.map.keepable import names_no_file
 from parallelflow.map.needs import Needed, Package

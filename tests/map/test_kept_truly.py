@@ -17,7 +17,7 @@ from parity import Seen, Stage
 from vistrails.core.modules.basic_modules import PathObject
 from workflows import Flow
 
-from parallelflow.map import digests, kept
+from parallelflow.map import digests, hashing, kept
 from parallelflow.map.marks import KEY
 
 pytestmark = pytest.mark.usefixtures("parity")
@@ -369,8 +369,8 @@ def test_a_large_value_on_another_port_is_hashed_only_for_what_is_kept(
 ) -> None:
     monkeypatch.setattr(digests, "LATER", 100_000)
     hashed: list[int] = []
-    digest = digests.Later.digest
-    monkeypatch.setattr(digests.Later, "digest", lambda self, pause: (hashed.append(1), digest(self, pause))[1])
+    digest = hashing.Later.digest
+    monkeypatch.setattr(hashing.Later, "digest", lambda self, pause: (hashed.append(1), digest(self, pause))[1])
 
     def flow(pause: str) -> Flow:
         made = Flow()

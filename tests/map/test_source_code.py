@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from parallelflow.map.digests import Unknown
+from parallelflow.map.hashing import Unknown
 from parallelflow.map.source_code import Code, imported_by, unit_of
 
 ROOT = Path(__file__).parents[2]
