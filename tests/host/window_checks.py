@@ -174,6 +174,78 @@ def check_a_closed_mashup_window_lives_until_qt_deletes_it(application: Any) -> 
         MashupsManager.createMashupApp = create
 
 
+def check_the_windows_job_monitor_shows_jobs_and_goes_on_when_they_are_done(application: Any) -> None:
+    import shutil
+    import tempfile
+
+    import vistrails
+    from PyQt5.QtWidgets import QMessageBox
+    from vistrails.core.configuration import get_vistrails_configuration
+    from vistrails.core.db.locator import FileLocator
+    from vistrails.core.packagemanager import get_package_manager
+    from vistrails.gui.job_monitor import QJobView
+
+    window, monitor = application.builderWindow, QJobView.instance()
+    get_package_manager().late_enable_package("myjob", {"myjob": "vistrails.tests.resources."})
+    monitor.autorun.setChecked(True)
+    assert get_vistrails_configuration().jobAutorun  # else it waits, with a dialog
+    asked: list[str] = []
+    question, QMessageBox.question = (
+        QMessageBox.question,
+        lambda _, title, text, *more: asked.append(text) or QMessageBox.Yes,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "jobs.vt")
+        shutil.copyfile(Path(str(vistrails.__file__)).parent / "tests" / "resources" / "jobs.vt", file)
+        try:
+            for tag in ("SuspendOnce", "SuspendMap"):
+                _suspended_and_continued(window, monitor, FileLocator(str(file)), tag, asked)
+        finally:
+            QMessageBox.question = question
+            monitor.autorun.setChecked(False)
+
+
+def _suspended_and_continued(window: Any, monitor: Any, locator: Any, tag: str, asked: list[str]) -> None:
+    """Run a version until it is suspended, save, close and open it, and have the monitor check its jobs until they are done."""
+
+    def opened() -> Any:
+        window.open_vistrail_without_prompt(locator)
+        controller = window.get_current_controller()
+        controller.change_selected_version(controller.vistrail.get_version_number(tag))
+        return controller
+
+    def item(controller: Any) -> Any:
+        (found,) = [each for each in monitor.widgets[controller].workflowItems.values() if each.text(0) == tag]
+        return found
+
+    controller = opened()
+    results, _ = controller.execute_user_workflow()
+    assert results[0].suspended
+    assert not results[0].errors
+    assert not item(controller).workflowFinished
+    assert any(job.text(1) != "Finished" for job in item(controller).jobs.values())
+    controller.write_vistrail(locator)
+    window.close_vistrail(quiet=True)
+    controller = opened()
+    assert not item(controller).workflowFinished
+    asked.clear()
+    executed = controller.execute_current_workflow
+    runs: list[Any] = []
+    controller.execute_current_workflow = lambda *arguments, **more: (
+        runs.append(executed(*arguments, **more)) or runs[-1]
+    )
+    for _ in range(10):  # a job of this package is done after it has been looked at a few times
+        monitor.check_jobs()
+    assert item(controller).workflowFinished
+    assert len(asked) == 1
+    assert "not yet monitored" in asked[0]
+    assert not runs[-1][0][0].suspended
+    assert not runs[-1][0][0].errors
+    assert {job.text(1) for job in item(controller).jobs.values()} == {"Finished"}
+    controller.write_vistrail(locator)
+    window.close_vistrail(quiet=True)
+
+
 def run_checks(checks: dict[str, Any], settings: Path, results: Path) -> None:
     """Open the window, run the checks inside its event loop in their names' order, write what failed."""
     from host import vistrails_window
