@@ -33,7 +33,8 @@ def _no_room() -> Iterator[None]:
 
 
 def measure(view: Any, rounds: int, engines: int) -> dict[str, dict[str, list[float]]]:
-    """Time every contestant once a round, for each row.
+    """Time every contestant once a round, for each row: its second run of two, so that it finds engines and workers as it leaves
+    them itself. What another one has left of their memory is warm, or has to be had from the system anew.
 
     :param view: ipyparallel's load-balanced view of the engines.
     :param rounds: how often.
@@ -65,9 +66,10 @@ def measure(view: Any, rounds: int, engines: int) -> dict[str, dict[str, list[fl
         times: dict[str, list[float]] = {name: [] for name in contestants}
         for number in range(rounds + 1):
             for name, contestant in contestants.items():
-                gc.collect()  # VisTrails' modules are in circles: what the run before has left would be several GB in the end
-                seconds = contestant()
-                view.client.purge_local_results("all")
+                for _ in range(2):
+                    gc.collect()  # VisTrails' modules are in circles: what the run before has left would be several GB in the end
+                    seconds = contestant()
+                    view.client.purge_local_results("all")
                 if number:  # the first is for engines and workers to get ready
                     times[name].append(seconds)
         found[f"{count} x {megabytes} MB"] = times
