@@ -24,6 +24,7 @@ from parallelflow.explorations.cells import Cell
 from parallelflow.explorations.cut import Cut, sources
 from parallelflow.explorations.outcomes import Texts
 from parallelflow.map import configuration, series, values
+from parallelflow.map.loaded_code import Asked
 from parallelflow.map.needs import Needed, Package, Subworkflow
 from parallelflow.map.plan import (
     Connector,
@@ -204,17 +205,17 @@ class _Gathered:
         return found
 
 
-def make_run(arguments: dict[str, Any], drawn: Seeds, cells: int, units: Sequence[str] | None = None) -> bytes:
+def make_run(arguments: dict[str, Any], drawn: Seeds, cells: int, asked: Asked | None = None) -> bytes:
     """Describe this run of an exploration to engines.
 
     :param arguments: what VisTrails' interpreter gets for the first cell.
     :param drawn: what the cells' random numbers follow from.
     :param cells: how many there are.
-    :param units: the units of code of which engines are to say what they have; None if nothing is kept.
+    :param asked: what engines are to say of their code; None if nothing is kept.
     :returns: a `parallelflow.map.plan.Run`, pickled.
     """
     name = uuid.uuid4().hex
     known = ("current_version", "reason", "locator")
     info = {each: arguments.get(each) for each in known}
     configured, start = configuration.current(), series.start(name, cells)
-    return pickle.dumps(Run(name, "", info, None, drawn, configured, start, job_interval=0, first=0, units=units))
+    return pickle.dumps(Run(name, "", info, None, drawn, configured, start, job_interval=0, first=0, asked=asked))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from parallelflow.cluster.errors import ClusterError, ControllerLost
@@ -177,7 +178,7 @@ class Exploring:
 
     def _on_engines(self, drawn: seeds.Seeds) -> None:
         client, plan = self._client, self._plan
-        run_info = make_run(client.arguments(self.cells[0]), drawn, len(self.cells), self._kept.units)
+        run_info = make_run(client.arguments(self.cells[0]), drawn, len(self.cells), self._kept.asked)
         try:
             session = get_session()
             left: Sequence[int] = self._kept.left
@@ -190,7 +191,7 @@ class Exploring:
                 if left is self._kept.left:  # nothing has run yet
                     self._check_files(connection.client)
                 with plan_names.of(connection.client).named(plan.packed, lambda: plan.digest) as name:
-                    work = Work(plan.packed, name, environment(), run_info, left, self._kept.cost())
+                    work = Work(plan.packed, name, cache(environment), run_info, left, self._kept.cost())
                     running.run(session, connection, work, self, self, self._tick, self._breaking_off, self._going_on)
                 # One that fails ends the scheduler's run.
                 left, before = [each for each in left if each not in self._arrived], left

@@ -54,7 +54,7 @@ class Calls:
 
         :param name: what engines are to know the function by.
         """
-        return Work(self.plan, name, b"", b"", range(self.count))
+        return Work(self.plan, name, bytes, b"", range(self.count))
 
     def taken(self) -> list[tuple[int, Any]]:
         """Return indices and results that have come since this was last called."""

@@ -35,6 +35,8 @@ LENGTHS = struct.Struct("!6Q")
 _READ = 2**20
 # After reading, it waits so many milliseconds for more to come together: a thousand short lines need not wake it a thousand times.
 _PAUSE = 5
+# That many where it was little, as where elements print nothing and only begin.
+_LONG_PAUSE, _LITTLE = 20, 4096
 # When some is left out already, it reads no more than so many bytes in a millisecond: what prints without end then waits for the
 # pipe most of the time, and the cores are the elements'.
 _BRAKED = 50 * 2**10
@@ -136,7 +138,7 @@ def main(output: int, errors: int, questions: int, folder: str) -> None:
             if kept[descriptor].lost:
                 pause = max(pause, 1 + len(data) // _BRAKED)
             elif len(data) < _READ // 8:
-                pause = max(pause, _PAUSE)
+                pause = max(pause, _LONG_PAUSE if len(data) < _LITTLE else _PAUSE)
     import re  # for the end only
 
     for stream in kept.values():

@@ -86,7 +86,7 @@ def _memory() -> tuple[int, int | None]:
     limits = [(resource.RLIMIT_AS, "vms"), (resource.RLIMIT_DATA, "data")]
     limited = [(resource.getrlimit(kind)[0], name) for kind, name in limits]
     limited = [(limit, name) for limit, name in limited if limit != resource.RLIM_INFINITY]
-    most = int(min([*(limit for limit, _ in limited), psutil.virtual_memory().total]))
+    most = int(min([*(limit for limit, _ in limited), _of_machine()]))
     if not limited:
         return most, None
     free = _free(limited)
@@ -94,6 +94,11 @@ def _memory() -> tuple[int, int | None]:
         _let_go()
         free = _free(limited)
     return most, free
+
+
+@functools.cache
+def _of_machine() -> int:
+    return int(psutil.virtual_memory().total)
 
 
 def _free(limits: list[tuple[int, str]]) -> int:

@@ -9,6 +9,7 @@ import copy
 import itertools
 import time
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from vistrails.core import debug
@@ -215,9 +216,9 @@ class Execution:
         if connection is None:  # closed by somebody else in this very moment
             raise ControllerLost(tr("The connection to the cluster was closed. Run the workflow again."))
         self._check_files(connection.client, plan.content.files)
-        run_info = make_run(self.module, self._known_jobs(), self.seeds, self.looping, self.kept.units)
+        run_info = make_run(self.module, self._known_jobs(), self.seeds, self.looping, self.kept.asked)
         with plan_names.of(connection.client).named(plan.packed, lambda: plan.digest, self._pause) as name:
-            work = Work(plan.packed, name, environment(), run_info, self.kept.left, self.kept.cost())
+            work = Work(plan.packed, name, cache(environment), run_info, self.kept.left, self.kept.cost())
             self.started = time.time()
             running.run(session, connection, work, self.source, self, self._tick, self._breaking_off, self.going_on)
 

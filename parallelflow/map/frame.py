@@ -86,12 +86,17 @@ class Frame(ABC):
             outcome.seconds = ended - started
         # Before the text: what a thread prints that ends meanwhile is in it then.
         outcome.goes_on = known().threads() or known().children()
-        outcome.printed = streams.take()
-        times = [*self._begun, (-1, ended)]
-        took = [(index, end - begun) for (index, begun), (_, end) in itertools.pairwise(times)]
-        outcome.slow = {index: seconds for index, seconds in took if seconds >= LONG}
-        self._complete(outcome)
-        self._leave(outcome)
+        streams.ask()
+        try:
+            times = [*self._begun, (-1, ended)]
+            took = [(index, end - begun) for (index, begun), (_, end) in itertools.pairwise(times)]
+            outcome.longest = max((seconds for _, seconds in took), default=0.0)
+            if outcome.longest >= LONG:
+                outcome.slow = {index: seconds for index, seconds in took if seconds >= LONG}
+            self._complete(outcome)
+            self._leave(outcome)
+        finally:
+            outcome.printed = streams.take()
         return outcome
 
     def _begin_element(self, index: int) -> None:

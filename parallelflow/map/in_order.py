@@ -20,6 +20,7 @@ class InOrder:
     def __init__(self, log: LoopLog):
         self._log = log
         self._texts: dict[int, Text] = {}
+        self._ended: set[int] = set()  # elements, apart from those before `_next_text`
         self._next_text = 0
         self._waiting: dict[int, list[tuple[IterationRecord, int | None, Host]]] = {}
         self._next = 0
@@ -53,10 +54,12 @@ class InOrder:
             texts[first] = printed.joined(between, texts.get(first, NOTHING))
         else:
             printed.show(between)
-        for index in ended:
-            self._texts[index] = texts.get(index, NOTHING)
-        while self._next_text in self._texts:
-            printed.show(self._texts.pop(self._next_text))
+        self._texts.update(texts)
+        self._ended |= ended
+        while self._next_text in self._ended:
+            self._ended.remove(self._next_text)
+            if self._next_text in self._texts:
+                printed.show(self._texts.pop(self._next_text))
             self._next_text += 1
 
     def _write(self, index: int) -> None:

@@ -113,6 +113,8 @@ def copy_into(target: memoryview, content: Any, turn: Callable[[], None]) -> Non
 def has_long_text(value: Any, depth: int = 8) -> bool:
     """Whether there is a text in a value that takes long to be encoded; looks into plain containers and what is of this package.
 
+    What such an object pickles by itself, its class names in `PACKED_APART`.
+
     :param value: any value.
     :param depth: how deep to look.
     """
@@ -122,7 +124,8 @@ def has_long_text(value: Any, depth: int = 8) -> bool:
     if kind is dict:
         value = [*value, *value.values()]
     elif kind.__module__.startswith("parallelflow.") and hasattr(value, "__dict__"):
-        value = vars(value).values()
+        apart = getattr(kind, "PACKED_APART", ())
+        value = [each for name, each in vars(value).items() if name not in apart]
     elif kind not in (list, tuple):
         return False
     if depth == 0 or _SHORT.issuperset(map(type, value)):

@@ -28,6 +28,7 @@ from parallelflow.map.experience import Cost, from_durations
 from parallelflow.map.hashing import Unknown
 from parallelflow.map.identity import PlanIdentity, of_plan
 from parallelflow.map.keepable import Keepable
+from parallelflow.map.loaded_code import Asked
 from parallelflow.map.named_files import Kept
 from parallelflow.map.outcomes import ChunkOutcome, ExecutionRecord, Host, IterationRecord
 from parallelflow.map.plan import Plan
@@ -104,14 +105,14 @@ class Results:
     :param pause: gives the window its turn; may raise.
     :ivar taken: how many results were taken.
     :ivar left: the indices of the elements that are to run, once `reports` has come to its end.
-    :ivar units: the units of code of which engines are to say what they have; None if nothing is kept.
+    :ivar asked: what engines are to say of their code; None if nothing is kept.
     :ivar name: what the user calls the module, Map for instance.
     """
 
     def __init__(self, mode: str, count: int, modules: Sequence[int], pause: Callable[[], None]):
         self.taken = 0
         self.left: Sequence[int] = range(count)
-        self.units: list[str] | None = None
+        self.asked: Asked | None = None
         self.name = "Map"
         self.turn = _Turn(pause)
         self._mode = mode
@@ -155,7 +156,7 @@ class Results:
     def _use(self, store: Store, identity: PlanIdentity, keepable: Keepable, pool: Any) -> None:
         self._identity, self._keepable, self._pool = identity, keepable, pool
         self._found = store.find(identity.begin, lambda: identity.name, self.turn)
-        self._store, self.units = store, list(identity.code.units)
+        self._store, self.asked = store, Asked(list(identity.code.units), SHORTEST)
         if self._found.later:
             self._warn(
                 tr(
@@ -255,6 +256,9 @@ class Results:
         """
         if self._store is None or report.engine is None:
             return
+        if report.outcome.longest < SHORTEST:  # as in most chunks
+            self._tell_trouble()
+            return
         self._keepable.hear(report)
         if self._keepable.why_not:
             self._warn(tr("Results are not kept: {why}", why=self._keepable.why_not))
@@ -264,8 +268,6 @@ class Results:
         for record in report.outcome.records:
             if record.ended is not None and record.iteration in seconds:
                 seconds[record.iteration] += (record.ended - record.started).total_seconds()
-        if not seconds or max(seconds.values()) < SHORTEST:  # as in most chunks
-            return
         iterations: dict[int, list[IterationRecord]] = {}
         for record in report.outcome.records:
             iterations.setdefault(record.iteration, []).append(record)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import PurePath
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -45,6 +46,8 @@ def paths_of(
     :param pause: called at least every `_LOOK_EVERY` seconds while there are many; may raise.
     :returns: those that are files by their type, and those that are text, which may mean something else; no more than `_MOST`.
     """
+    if isinstance(elements, Sequence) and _PLAIN.issuperset(map(type, chain.from_iterable(elements))):
+        return [], []  # at a glance
     certain: dict[str, None] = {}
     perhaps: dict[str, None] = {}
     last = time.monotonic()

@@ -35,6 +35,9 @@ _FOR = 60.0
 _ANSWER_TIMEOUT = 5.0
 _AT_END = 5.0
 
+# So many bytes of the numbers of its children are read of each thread.
+_MOST = 2**16
+
 
 class Left(NamedTuple):
     """What an engine says of what elements have left running: what it has printed, and whether threads and children go on."""
@@ -52,7 +55,7 @@ class Known:
 
     def __init__(self) -> None:
         self._threads = set(threading.enumerate())
-        self._children = set(_children())
+        self._children = {*_children()}
 
     def threads(self) -> bool:
         """Whether there are other threads that Python waits for when it ends."""
@@ -62,7 +65,7 @@ class Known:
 
     def children(self) -> bool:
         """Whether there are other children."""
-        return not self._children.issuperset(_children())
+        return any(_runs(child) for child in _children() if child not in self._children)
 
 
 @cache
@@ -72,12 +75,23 @@ def known() -> Known:
 
 
 def _children() -> Iterator[int]:
-    """The process ids of this process's children that run; none where the system does not tell in a moment."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
+    """The process ids of this process's children; none where the system does not tell in a moment."""
+    with contextlib.suppress(OSError, ValueError):
         for task in os.listdir("/proc/self/task"):
-            for child in Path("/proc/self/task", task, "children").read_text().split():
-                if Path("/proc", child, "stat").read_text().rpartition(")")[2].split()[0] != "Z":
-                    yield int(child)
+            # Not by `pathlib` or a Python file, for it is done after each chunk.
+            file = os.open(f"/proc/self/task/{task}/children", os.O_RDONLY)
+            try:
+                found = os.read(file, _MOST)
+            finally:
+                os.close(file)
+            yield from map(int, found.split())
+
+
+def _runs(child: int) -> bool:
+    """Whether a child has not ended."""
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 # ------------------------------------------------------------ on the client

@@ -32,6 +32,18 @@ _TICK = 20_000_000
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What an engine is to say of the code that it runs, so that results can be kept.
+
+    :ivar units: of which units of code.
+    :ivar shortest: once an element has taken so many seconds: what took less is not kept.
+    """
+
+    units: list[str]
+    shortest: float
+
+
+@dataclass(frozen=True)
 class Loaded:
     """What code an engine runs.
 

@@ -10,7 +10,7 @@ import datetime
 import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from parallelflow.map.loaded_code import Loaded
@@ -175,12 +175,14 @@ class ChunkOutcome:
     monitor has learnt there. `after_series` is the number after the last one that was given to a file of a series. `goes_on` says
     that threads or children which elements have started still run.
 
-    `slow` are the elements that took long, with how many seconds (`chunks.LONG`).
+    `slow` are the elements that took long, with how many seconds (`chunks.LONG`), `longest` is how many the longest of all took.
 
     What decides whether results can be kept: `uncached` are elements in which a module ran that VisTrails does not cache, or that
     have asked the system for random numbers, `drawn` those that have drawn them from Python's or numpy's generator, with whether it
     was the one and the other. `code` is what code the engine runs, the first time in a run, and when there is more.
     """
+
+    PACKED_APART: ClassVar = frozenset({"records", "beside"})
 
     host: Host
     seconds: float
@@ -198,6 +200,7 @@ class ChunkOutcome:
     after_series: int = 0
     goes_on: bool = False
     slow: dict[int, float] = field(default_factory=dict)
+    longest: float = 0.0
     uncached: set[int] = field(default_factory=set)
     drawn: dict[int, tuple[bool, bool]] = field(default_factory=dict)
     code: Loaded | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from functools import lru_cache
 from types import ModuleType
 
 from parallelflow.map import file_contents, source_code
@@ -26,10 +27,16 @@ def code_of(name: str) -> dict[str, bytes]:
     :param name: the name of its Python package.
     :returns: by the names of its Python modules; without those that are known by a version, and those that cannot be read.
     """
-    below = f"{name}."
-    imported = [each for each in sys.modules.copy().items() if each[0] == name or each[0].startswith(below)]
-    digests = ((each, _digest(module)) for each, module in sorted(imported))
+    # The last one tells what has been imported since.
+    imported = _imported_in(name, len(sys.modules), next(reversed(sys.modules), ""))
+    digests = ((each, _digest(sys.modules[each])) for each in imported if sys.modules.get(each) is not None)
     return {each: digest for each, digest in digests if digest != file_contents.NOT_THERE}
+
+
+@lru_cache(maxsize=100)
+def _imported_in(name: str, count: int, last: str) -> list[str]:
+    below = f"{name}."
+    return sorted(each for each in sys.modules.copy() if each == name or each.startswith(below))
 
 
 def _digest(module: ModuleType) -> bytes:

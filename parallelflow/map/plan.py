@@ -33,6 +33,7 @@ from parallelflow.map import (
     values,
 )
 from parallelflow.map.configuration import Configuration
+from parallelflow.map.loaded_code import Asked
 from parallelflow.map.looping import Looping
 from parallelflow.map.needs import Needed, Package, Subworkflow
 from parallelflow.map.outcomes import Jobs
@@ -120,7 +121,7 @@ class Run:
     :ivar series: where the numbers of files begin that output modules write in series.
     :ivar job_interval: how often to look whether a job has finished, in seconds, or 0: leave it to VisTrails.
     :ivar first: the number of the first iteration.
-    :ivar units: the units of code of which engines are to say what they have, so that results can be kept; None: nothing is kept.
+    :ivar asked: what engines are to say of their code; None: nothing is kept.
     """
 
     name: str
@@ -132,7 +133,7 @@ class Run:
     series: Start
     job_interval: int
     first: int
-    units: Sequence[str] | None = None
+    asked: Asked | None = None
 
 
 class Plan:
@@ -342,7 +343,7 @@ def _from_outside(connector: Any) -> Any:
 
 
 def make_run(
-    map_module: Module, jobs: Jobs | None, drawn: Seeds, looping: Looping, units: Sequence[str] | None = None
+    map_module: Module, jobs: Jobs | None, drawn: Seeds, looping: Looping, asked: Asked | None = None
 ) -> bytes:
     """Describe this run of a Map to engines.
 
@@ -350,7 +351,7 @@ def make_run(
     :param jobs: what VisTrails' job monitor knows, or None where it monitors no workflow.
     :param drawn: what the elements' random numbers follow from.
     :param looping: what it runs over.
-    :param units: the units of code of which engines are to say what they have; None if nothing is kept.
+    :param asked: what engines are to say of their code; None if nothing is kept.
     :returns: a `Run`, pickled.
     """
     known = map_module.moduleInfo
@@ -371,7 +372,7 @@ def make_run(
             series.start(name, len(looping.elements)),
             _job_interval(known.get("job_monitor")),
             looping.first,
-            units,
+            asked,
         )
     )
 

@@ -108,7 +108,7 @@ class Ready(Frame):
             self._series = None
             self._has_told = False
         self._go_on_with_run()
-        if self._run.units is not None and loaded_code.look():  # what elements load is later than this
+        if self._run.asked is not None and loaded_code.look():  # what elements load is later than this
             self._has_told = False
 
     @abstractmethod
@@ -116,7 +116,7 @@ class Ready(Frame):
         """Forget what an earlier run has left."""
 
     def _leave(self, outcome: ChunkOutcome) -> None:
-        if self._run.units is not None:
+        if self._run.asked is not None and outcome.longest >= self._run.asked.shortest:
             outcome.code = self._code()
         outcome.after_series = self._series.after
 
@@ -149,7 +149,7 @@ class Ready(Frame):
         from parallelflow.map import configuration, made_classes
 
         settings = {each.codepath: configuration.of_loaded_package(each.codepath) for each in self.content.packages}
-        return loaded_code.tell(self._run.units, made_classes.in_pipeline(self._pipeline.module_list), settings)
+        return loaded_code.tell(self._run.asked.units, made_classes.in_pipeline(self._pipeline.module_list), settings)
 
     def _begin_element(self, index: int) -> None:
         super()._begin_element(index)

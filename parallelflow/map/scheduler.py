@@ -248,6 +248,7 @@ class Scheduler:
         self._state.policy.weighed(len(chunk.indices), nbytes)
         if nbytes >= LARGE and not self._has_room(each, chunk, nbytes):
             return
+        self._watch.greet(each)
         sharing = self._state.sharing
         chunk.parts = sharing.elements(packed, each.uuid)
         message = self._state.crew.send(

@@ -69,6 +69,7 @@ class Generators:
         self._seeds = seeds
         self._plain = _plain()
         self._plain_memory = _memory_of_plain()
+        self._plain_words = None if self._plain_memory is None else self._plain_memory.cast("I")
         self._first = -_BLOCK  # of the elements that there are states for
         self._numpy = _numpy()
         if self._numpy is not None:
@@ -112,7 +113,7 @@ class Generators:
         plain, own = self._states[place]
         if self._plain_memory is not None:
             self._plain_memory[:] = plain
-            self._plain_head = plain.cast("I")[1]
+            self._plain_head = self._heads[place]
         else:
             used, *words = plain.cast("I").tolist()
             self._plain.setstate((self._plain.VERSION, (*words, used), None))
@@ -128,9 +129,9 @@ class Generators:
 
     def used(self) -> tuple[bool, bool]:
         """Return whether the element that they were set for has drawn from Python's and from numpy's, or changed them."""
-        if self._numpy is None or self._plain_memory is None or self._numpy_memory is None:
+        if self._numpy is None or self._plain_words is None or self._numpy_memory is None:
             return True, True  # nobody can tell
-        words = self._plain_memory.cast("I")
+        words = self._plain_words
         plain = self._plain.gauss_next is not None or words[0] != _WORDS or words[1] != self._plain_head
         own = (
             self._global._bit_generator is not self._twister
@@ -147,6 +148,7 @@ class Generators:
             words = stream.random_raw(_BLOCK * _WORDS // 2).astype("<u8", copy=False).view("<u4")
             self._block[:, number, 1 - number : _WORDS + 1 - number] = words.reshape(_BLOCK, _WORDS)
         self._first = block * _BLOCK
+        self._heads = self._block[:, 0, 1].tolist()
 
 
 def _plain() -> Any:

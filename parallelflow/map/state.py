@@ -95,6 +95,7 @@ class MapState:
         copies = plan_names.of(self.client)
         self.sharing = Sharing(self.client, pause, lambda uuid: copies.parts(work.digest, uuid))
         self.has_met_one = False
+        self.is_wary = False
         self.moved = time.monotonic()
 
     @property
@@ -112,7 +113,7 @@ class MapState:
         if each.standing is Standing.UNKNOWN:
             message = self.crew.send(each, engine.greet, self.work.digest)
         else:
-            arguments = (self.work.digest, parallelflow.__version__, self.work.environment)
+            arguments = (self.work.digest, parallelflow.__version__, self.work.environment())
             parts = self.sharing.plan(self.work.plan, each.uuid)
             message = self.crew.send(each, engine.install, *arguments, *parts, nbytes=values.size(self.work.plan))
             each.standing = Standing.PREPARING

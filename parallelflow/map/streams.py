@@ -55,6 +55,7 @@ class Streams:
 
     def __init__(self, kernel: Any):
         self._pid = os.getpid()
+        self._asked = False
         self._key = secrets.token_hex(6).encode()
         self._marks = re.compile(b"\0" + self._key + rb":(\d+)\0")
         self._pipes = [os.pipe(), os.pipe()]
@@ -111,8 +112,16 @@ class Streams:
         except OSError:
             return [b"", b""]
 
+    def ask(self) -> None:
+        """Have gathered what `take` returns: what else there is to do can be done meanwhile."""
+        if not self._asked:
+            with contextlib.suppress(OSError):  # `take` finds out
+                self._asks.sendall(b"?")
+                self._asked = True
+
     def _answer(self) -> list[bytes]:
-        self._asks.sendall(b"?")
+        self.ask()
+        self._asked = False
         lengths = drain.LENGTHS.unpack(self._receive(drain.LENGTHS.size))
         return [
             self._whole(self._receive(head), lost, self._receive(tail))
@@ -238,8 +247,10 @@ class Streams:
         self.warned.look()
         mark = b"\0%s:%d\0" % (self._key, index)
         for stream, (_, write) in zip(self._own, self._pipes, strict=True):
-            with contextlib.suppress(ValueError, OSError):
+            try:  # noqa: SIM105  quicker, and there are many elements
                 stream.flush()
+            except (ValueError, OSError):
+                pass
             os.write(write, mark)
 
     def _mark_in_errors(self, mark: bytes) -> None:
@@ -249,7 +260,7 @@ class Streams:
         os.write(self._pipes[1][1], mark)
 
     def take(self) -> Printed:
-        """Return what was printed since it was last called."""
+        """Return what was printed since it was last called; until `ask`, if that has been called."""
         before = ["", ""]
         elements: dict[int, list[str]] = {}
         for place, raw in enumerate(self._ask()):

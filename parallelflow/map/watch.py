@@ -74,8 +74,6 @@ class Watch:
             self._state.overdue += [(now + STRAGGLE, message) for message in self._outstanding(each)[:1]]
         for each in joined:
             if each.standing is Standing.READY:
-                # Before its first chunk, with which it may die at once: so its answer shows that it lived until then.
-                self._greet(each, self._state.crew.send)
                 self._state.hungry[each.uuid] = each
             elif each.standing is not Standing.OUT:
                 self._state.send_errand(each)
@@ -83,6 +81,14 @@ class Watch:
         self._find_lost(now)
         self._faults.decide()
         self._check_any(now)
+
+    def greet(self, each: Engine) -> None:
+        """Have an engine that has said nothing yet answer before its next chunk, where one has gone without a word.
+
+        With that chunk it may die at once; its answer shows that it lived until then, and had not gone before.
+        """
+        if self._state.is_wary and not each.has_spoken and each.knock is None:
+            self._greet(each, self._state.crew.send)
 
     def answered(self, knock: Message) -> None:
         """Take note of a knock that is answered: what was sent before it and is not answered soon is lost."""

@@ -8,7 +8,7 @@ May import `experience`, `outcomes` and `values` of the map room; nothing of Vis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +28,7 @@ class Work:
     :ivar plan: the plan, packed.
     :ivar digest: the plan's digest, or another name by which engines know it, see `plan_names`.
     :ivar environment: describes this VisTrails to an engine that has none yet, see `needs.environment`; empty where none is needed.
+        Asked for when the first such engine is there, for that takes milliseconds.
     :ivar run_info: what engines must know of this run; see `plan.make_run`.
     :ivar indices: the elements to run, each once, in the order in which they are to begin: any of the source's.
     :ivar cost: what is known of them from earlier sessions; what the cluster's own experience says counts more.
@@ -35,7 +36,7 @@ class Work:
 
     plan: values.Packed
     digest: str
-    environment: bytes
+    environment: Callable[[], bytes]
     run_info: bytes
     indices: Sequence[int]
     cost: Cost | None = None

@@ -77,6 +77,8 @@ class SimulatedEngine:
         self.forgetful = False  # drops its plan with the next chunk
         self.loses = 0  # so many of the next messages are lost
         self.is_deaf = False  # hears only what goes through the task scheduler
+        self.announces = True  # that it begins; one that dies at once may not have the time
+        self.received: list[str] = []  # the functions that it was to call
         self.loses_answers = 0  # so many of the next answers are lost
         self.gives_back = 0  # so many of the next chunks are given back after the first element
         self.garbles = 0  # so many of the next chunks are answered without one of their elements
@@ -92,6 +94,7 @@ class SimulatedEngine:
         if self.loses:
             self.loses -= 1
             return
+        self.received.append(function.__name__)
         self.queue.append((result, function, arguments))
         self.world.after(0.001, self.begin)
 
@@ -101,7 +104,8 @@ class SimulatedEngine:
             return
         result, function, arguments = self.queue.pop(0)
         self.running = result
-        result.metadata.update(engine_id=self.number, engine_uuid=self.uuid)
+        if self.announces:
+            result.metadata.update(engine_id=self.number, engine_uuid=self.uuid)
         seconds, answer = self.do(result, function, arguments)
         self.world.after(seconds, lambda: self.end(result, answer))
 

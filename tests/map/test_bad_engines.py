@@ -258,6 +258,37 @@ def test_engines_that_had_all_ended_before_are_replaced_and_blame_nothing(simula
         simulation.run(range(100))
 
 
+def test_engines_that_hold_the_plan_are_sent_elements_and_nothing_else(simulation: Simulation) -> None:
+    engines = [simulation.world.join() for _ in range(3)]
+    assert simulation.run(range(100)) == squares(100)
+    for each in engines:
+        each.received.clear()
+    simulation.outcomes.values.clear()
+    assert simulation.run(range(100)) == squares(100)
+    assert {name for each in engines for name in each.received} == {"run"}
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2])
+def test_an_element_that_kills_before_an_engine_says_that_it_begins_is_to_blame(
+    simulation: Simulation, gone: int
+) -> None:
+    world = simulation.world
+    engines = [world.join() for _ in range(6)]
+    assert simulation.run(range(60)) == squares(60)  # they hold the plan now
+    for each in engines[:gone]:
+        world.kill(each)  # of which the hub hears later
+    for each in engines:
+        each.announces = False
+    world.killers.add(0)
+    world.costs[0] = 0.0
+    simulation.run(range(60))
+    (failure,) = simulation.outcomes.failures
+    assert failure.index == 0
+    assert "The engine that ran element 0 (0) died twice" in failure.message
+    # Of the first nobody knows whether it had gone before, as those that had; the next two have answered before they die.
+    assert len(world.engines) == len(engines) - max(gone, 1) - 2
+
+
 def test_an_engine_that_ended_while_it_got_ready_for_an_earlier_map_blames_nothing(simulation: Simulation) -> None:
     world = simulation.world
     before = [world.join() for _ in range(2)]

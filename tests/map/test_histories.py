@@ -100,7 +100,7 @@ class Simulation:
         return done
 
     def scheduler(self, indices: Any, limits: Limits | None = None, digest: str = "plan") -> Scheduler:
-        work = Work(Elements.plan, digest, b"", b"", indices, self.cost)
+        work = Work(Elements.plan, digest, bytes, b"", indices, self.cost)
         return Scheduler(
             Watched(self.world), work, self.source, self.outcomes, limits or Limits(), lambda _: None, start=self.start
         )
