@@ -124,6 +124,9 @@ class ReadyPlan(Ready):
                 short_way.look_up_types(connector.spec)
 
     def _prepare(self, elements: Any, indices: Sequence[int]) -> None:
+        from parallelflow.map.cacheable import for_good
+
+        self._for_good = for_good
         self._loop.prepare(
             elements, indices, self._run.signature, self._begin_element, self._run.first, self._figures.are_many
         )
@@ -145,10 +148,13 @@ class ReadyPlan(Ready):
             logger=Recorder(self._executions, self._note_ended),
             sinks=[self.content.map_id],
             **self._run.info,
-            module_executed_hook=[lambda own_id: self._executed.update([self._ids[own_id]])],
+            module_executed_hook=[self._note_executed],
             job_monitor=self._monitor,
         )
         outcome.failure = self._failure(result[2]) or self._unnoticed()
+
+    def _note_executed(self, own_id: int) -> None:
+        self._executed[self._ids[own_id]] += 1
 
     def _begin_element(self, index: int) -> None:
         self._note_drawn()
@@ -173,11 +179,9 @@ class ReadyPlan(Ready):
 
     def _note_ended(self, module: Any, cached: bool) -> None:
         """Note what keeps the element's result from being kept, when a module has completed."""
-        from parallelflow.map import cacheable
-
         if cached:
             self._from_cache.add(self._loop.index)
-        elif not cacheable.for_good(module):
+        elif not self._for_good(module):
             self._uncached.add(self._loop.index)
             # One that all elements share has run for those to come as well.
             self._shared_is_uncached |= any(module is each for each in self._objects.values())

@@ -108,8 +108,8 @@ class Generators:
             self._take_over()
         place = index - self._first
         if not 0 <= place < _BLOCK:
-            self._make(index // _BLOCK)
-            place = index - self._first
+            self._make(index)
+            place = 0
         plain, own = self._states[place]
         if self._plain_memory is not None:
             self._plain_memory[:] = plain
@@ -140,14 +140,14 @@ class Generators:
         )
         return plain, own
 
-    def _make(self, block: int) -> None:
-        """Make the states of a block's elements: what lies in memory for `random`, then what does for `numpy.random`."""
+    def _make(self, first: int) -> None:
+        """Make the states of some elements: what lies in memory for `random`, then what does for `numpy.random`."""
         for number, (stream, start) in enumerate(zip(self._streams, self._starts, strict=True)):
             stream.state = start
-            stream.advance(block * _BLOCK * _WORDS // 2)
+            stream.advance(first * _WORDS // 2)
             words = stream.random_raw(_BLOCK * _WORDS // 2).astype("<u8", copy=False).view("<u4")
             self._block[:, number, 1 - number : _WORDS + 1 - number] = words.reshape(_BLOCK, _WORDS)
-        self._first = block * _BLOCK
+        self._first = first
         self._heads = self._block[:, 0, 1].tolist()
 
 

@@ -243,15 +243,16 @@ class Streams:
 
         :param index: the element's in the user's list.
         """
-        self._end_copies()
+        if os.getpid() != self._pid:
+            self._end_copies()
         self.warned.look()
         mark = b"\0%s:%d\0" % (self._key, index)
-        for stream, (_, write) in zip(self._own, self._pipes, strict=True):
+        for number in (0, 1):
             try:  # noqa: SIM105  quicker, and there are many elements
-                stream.flush()
+                self._own[number].flush()
             except (ValueError, OSError):
                 pass
-            os.write(write, mark)
+            os.write(self._pipes[number][1], mark)
 
     def _mark_in_errors(self, mark: bytes) -> None:
         for stream in (sys.stderr, self._own[1]):
