@@ -226,8 +226,8 @@ class Scheduler:
     def _room(self, each: Engine) -> int:
         """How many chunks an engine may have."""
         expected = self._state.policy.expected
-        if each.chunks and each.chunks[0].is_long:
-            return 1
+        if each.chunks and each.chunks[0].is_long and self._state.policy.nbytes < LARGE:
+            return 1  # but what is large is long on its way, too
         waits_long = each.chunks and (expected or 0.0) * len(each.chunks[0].indices) > LONGEST_TO_WAIT_BEHIND
         return 1 if waits_long else IN_FLIGHT
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from test_histories import Simulation, simulation
 
-from parallelflow.map import experience
+from parallelflow.map import experience, scheduler
 from parallelflow.map.chunks import ChunkPolicy
 from parallelflow.map.supply import Supply
 
@@ -61,6 +61,25 @@ def test_what_an_earlier_session_has_left_is_gone_by_until_there_is_experience(s
         engine.ran.clear()
     assert seconds_for(simulation, 401) <= 2.05
     assert place in [engine.ran[0] for engine in engines]
+
+
+@pytest.mark.parametrize(("large", "waiting"), [(1, 1), (10**9, 0)])
+def test_one_waits_behind_a_long_element_only_where_it_is_large_and_so_long_on_its_way(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch, large: int, waiting: int
+) -> None:
+    world = simulation.world
+    engines = [world.join(), world.join()]
+    monkeypatch.setattr(scheduler, "LARGE", large)
+    world.cost, world.costs[0], world.costs[1] = SHORT, LONG, LONG
+    simulation.cost = experience.Cost(SHORT, 0.1, 100.0, {0: LONG, 1: LONG})
+    rounds = simulation.scheduler(range(100)).rounds()
+    while not all(engine.ran for engine in engines):
+        next(rounds)
+    world.move(LONG / 4)
+    assert [len(engine.queue) for engine in engines] == [waiting, waiting]
+    for _ in rounds:
+        pass
+    assert len(simulation.outcomes.values) == 100
 
 
 def test_long_ones_begin_in_the_order_of_what_they_take_each_alone() -> None:
