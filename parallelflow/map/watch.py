@@ -85,9 +85,12 @@ class Watch:
     def greet(self, each: Engine) -> None:
         """Have an engine that has said nothing yet answer before its next chunk, where one has gone without a word.
 
-        With that chunk it may die at once; its answer shows that it lived until then, and had not gone before.
+        With that chunk it may die at once; its answer shows that it lived until then, and had not gone before. Where there are no
+        more engines than an element has to kill to be found guilty, that counts from the first one on.
         """
-        if self._state.is_wary and not each.has_spoken and each.knock is None:
+        state = self._state
+        is_wary = state.is_wary or state.crew.size <= state.limits.deaths
+        if is_wary and not each.has_spoken and each.knock is None:
             self._greet(each, self._state.crew.send)
 
     def answered(self, knock: Message) -> None:

@@ -289,6 +289,29 @@ def test_an_element_that_kills_before_an_engine_says_that_it_begins_is_to_blame(
     assert len(world.engines) == len(engines) - max(gone, 1) - 2
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("kills", [0, 59])
+def test_of_few_engines_none_has_to_go_before_it_is_known_what_ends_them(
+    simulation: Simulation, count: int, kills: int
+) -> None:
+    world = simulation.world
+    engines = [world.join() for _ in range(count)]
+    assert simulation.run(range(60)) == squares(60)  # they hold the plan now
+    for each in engines:
+        each.announces = False
+    world.killers.add(kills)
+    world.costs[kills] = 0.0
+    before = world.now
+    if count == 1:
+        with pytest.raises(MapError, match="The only engine died"):
+            simulation.run(range(60))
+    else:
+        simulation.run(range(60))
+        (failure,) = simulation.outcomes.failures
+        assert f"The engine that ran element {kills} ({kills}) died twice" in failure.message
+    assert world.now < before + 5
+
+
 def test_an_engine_that_ended_while_it_got_ready_for_an_earlier_map_blames_nothing(simulation: Simulation) -> None:
     world = simulation.world
     before = [world.join() for _ in range(2)]
