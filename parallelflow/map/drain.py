@@ -17,6 +17,7 @@ import select
 import socket
 import struct
 import sys
+import threading
 import time
 from collections import deque
 
@@ -40,6 +41,8 @@ _LONG_PAUSE, _LITTLE = 20, 4096
 # When some is left out already, it reads no more than so many bytes in a millisecond: what prints without end then waits for the
 # pipe most of the time, and the cores are the elements'.
 _BRAKED = 50 * 2**10
+# So many bytes of an answer the socket takes in any case before anybody reads them.
+_FITS = 2**15
 # How often it looks whether the engine is still there, in milliseconds; the end of its question's pipe tells, normally.
 _LOOK = 5000
 # What is left when the engine dies goes into its log, that much of it, without the marks in between.
@@ -155,17 +158,29 @@ def main(output: int, errors: int, questions: int, folder: str) -> None:
 
 
 def answer(asked: socket.socket, streams: list[Kept]) -> None:
-    """Hand over what has come."""
+    """Hand over what has come; what is long in a thread of its own.
+
+    The engine takes it when it has done what else there was to do. What it prints until then must not wait for that.
+    """
     tails = [b"".join(stream.tail) for stream in streams]
     lengths = [
         number
         for stream, tail in zip(streams, tails, strict=True)
         for number in (len(stream.head), stream.lost, len(tail))
     ]
-    asked.sendall(LENGTHS.pack(*lengths))
+    parts: list[bytes | bytearray] = [LENGTHS.pack(*lengths)]
     for stream, tail in zip(streams, tails, strict=True):
-        asked.sendall(stream.head)
-        asked.sendall(tail)
+        parts += [stream.head, tail]
+    if sum(map(len, parts)) <= _FITS:
+        _send(asked, parts)
+    else:
+        threading.Thread(target=_send, args=(asked, parts), daemon=True).start()
+
+
+def _send(asked: socket.socket, parts: list[bytes | bytearray]) -> None:
+    with contextlib.suppress(OSError):  # the engine has gone
+        for part in parts:
+            asked.sendall(part)
 
 
 if __name__ == "__main__":

@@ -319,6 +319,41 @@ with own_folder.own_folder() as folder:
 """
 
 
+# An engine that asks for much, and prints much before it takes the answer.
+_ASKS_AND_PRINTS = """\
+import os, socket, subprocess, sys, tempfile
+from parallelflow.map import drain
+asks, theirs = socket.socketpair()
+pipes = [os.pipe(), os.pipe()]
+numbers = [*(read for read, _ in pipes), theirs.fileno()]
+subprocess.Popen([sys.executable, "-I", "-S", drain.__file__, *map(str, numbers), tempfile.gettempdir()], pass_fds=numbers)
+theirs.close()
+
+def printed(count):
+    for _ in range(count):
+        os.write(pipes[0][1], b"x" * 1000)
+
+def taken():
+    lengths = drain.LENGTHS.unpack(asks.recv(drain.LENGTHS.size, socket.MSG_WAITALL))
+    assert len(asks.recv(sum(lengths), socket.MSG_WAITALL)) == sum(lengths)
+    return sum(lengths)
+
+printed(3000)
+asks.sendall(b"?")
+printed(3000)
+first = taken()
+asks.sendall(b"?")
+print(first >= 3_000_000, first + taken() == 6_000_000)
+"""
+
+
+def test_an_engine_may_print_before_it_takes_what_it_has_asked_for() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _ASKS_AND_PRINTS], capture_output=True, text=True, timeout=LONG, check=True
+    )
+    assert done.stdout == "True True\n"
+
+
 def _ignores(process: psutil.Process, number: signal.Signals) -> bool:
     """Whether a process ignores a signal."""
     (mask,) = re.findall(r"^SigIgn:\s*(\w+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
