@@ -35,8 +35,8 @@ _FOR = 60.0
 _ANSWER_TIMEOUT = 5.0
 _AT_END = 5.0
 
-# So many bytes of the numbers of its children are read of each thread.
-_MOST = 2**16
+# So many bytes of the numbers of its children are read at once of each thread.
+_PIECE = 2**16
 
 
 class Left(NamedTuple):
@@ -81,7 +81,9 @@ def _children() -> Iterator[int]:
             # Not by `pathlib` or a Python file, for it is done after each chunk.
             file = os.open(f"/proc/self/task/{task}/children", os.O_RDONLY)
             try:
-                found = os.read(file, _MOST)
+                found = b""
+                while more := os.read(file, _PIECE):  # no more than a page comes at once
+                    found += more
             finally:
                 os.close(file)
             yield from map(int, found.split())

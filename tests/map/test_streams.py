@@ -354,6 +354,28 @@ def test_an_engine_may_print_before_it_takes_what_it_has_asked_for() -> None:
     assert done.stdout == "True True\n"
 
 
+# How a process looks that leaves many children behind which have ended, and one that runs.
+_LEAVES_CHILDREN = """\
+import os, subprocess, sys
+from parallelflow.map.left_running import known
+before = known().children()
+ended = [os.posix_spawn("/bin/true", ["true"], {}) for _ in range(1000)]
+for each in ended:
+    os.waitid(os.P_PID, each, os.WEXITED | os.WNOWAIT)
+after = known().children()
+with subprocess.Popen(["sleep", "600"]) as runs:
+    print(before, after, known().children())
+    runs.kill()
+"""
+
+
+def test_a_child_that_goes_on_is_seen_among_many_that_have_ended() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LEAVES_CHILDREN], capture_output=True, text=True, timeout=LONG, check=True
+    )
+    assert done.stdout == "False False True\n"
+
+
 def _ignores(process: psutil.Process, number: signal.Signals) -> bool:
     """Whether a process ignores a signal."""
     (mask,) = re.findall(r"^SigIgn:\s*(\w+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
