@@ -27,14 +27,29 @@ def code_of(name: str) -> dict[str, bytes]:
     :param name: the name of its Python package.
     :returns: by the names of its Python modules; without those that are known by a version, and those that cannot be read.
     """
-    # The last one tells what has been imported since.
-    imported = _imported_in(name, len(sys.modules), next(reversed(sys.modules), ""))
+    # The last one tells what has been imported since: it itself, not its name, for a package that is loaded anew may have other
+    # modules then, as many, and the same one at the end.
+    last = next(reversed(sys.modules.values()), None)
+    imported = _imported_in(name, len(sys.modules), _Same(last))
     digests = ((each, _digest(sys.modules[each])) for each in imported if sys.modules.get(each) is not None)
     return {each: digest for each, digest in digests if digest != file_contents.NOT_THERE}
 
 
+class _Same:
+    """Equal to what holds the very same object, which it keeps: so that none comes by its address."""
+
+    def __init__(self, content: object):
+        self._content = content
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._content is other._content
+
+    def __hash__(self) -> int:
+        return id(self._content)
+
+
 @lru_cache(maxsize=100)
-def _imported_in(name: str, count: int, last: str) -> list[str]:
+def _imported_in(name: str, count: int, last: _Same) -> list[str]:
     below = f"{name}."
     return sorted(each for each in sys.modules.copy() if each == name or each.startswith(below))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import py_compile
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from parallelflow.map.hashing import Unknown
+from parallelflow.map.package_code import code_of
 from parallelflow.map.source_code import Code, imported_by, unit_of
 
 ROOT = Path(__file__).parents[2]
@@ -174,3 +176,22 @@ def test_compiled_code_of_what_a_file_held_before_is_noticed(process: Any, tmp_p
     assert process("loaded_code._notes.looked += 10**12; import pf_later; assert pf_later.value == 1")[2] == [
         "pf_later.py"
     ]
+
+
+def test_a_package_that_is_loaded_anew_may_have_other_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    package = tmp_path / "pf_anew"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    code_of("pf_anew")  # what it imports itself is there now
+    for module in ("before", "after"):
+        for each in ("before", "after"):
+            (package / f"{each}.py").unlink(missing_ok=True)
+        (package / f"{module}.py").touch()
+        (package / "init.py").write_text(f"import pf_anew.{module}\n{'#' * len(module)}")
+        for name in [name for name in sys.modules if name.partition(".")[0] == "pf_anew"]:
+            monkeypatch.delitem(sys.modules, name)
+        importlib.invalidate_caches()
+        importlib.import_module("pf_anew.init")
+        for _ in range(2):
+            assert code_of("pf_anew").keys() == {"pf_anew", "pf_anew.init", f"pf_anew.{module}"}
