@@ -95,6 +95,15 @@ def _waiting(descriptor: int) -> int:
     return count[0]
 
 
+def _read_what_is_there(kept: dict[int, Kept]) -> None:
+    """Read what has been printed until now; more may come for ever."""
+    for descriptor, stream in kept.items():
+        left = _waiting(descriptor)
+        while left > 0 and (data := os.read(descriptor, left)):
+            stream.add(data)
+            left -= len(data)
+
+
 def _goes_on(descriptor: int) -> bool:
     """Whether something is being printed in this moment."""
     soon = select.poll()
@@ -125,12 +134,7 @@ def main(output: int, errors: int, questions: int, folder: str) -> None:
         if questions in ready:
             if not asked.recv(1):
                 break
-            for descriptor, stream in kept.items():
-                # What is there now was printed before the question; more may come for ever.
-                left = _waiting(descriptor)
-                while left > 0 and (data := os.read(descriptor, left)):
-                    stream.add(data)
-                    left -= len(data)
+            _read_what_is_there(kept)  # was printed before the question
             going_on = {descriptor: stream.lost > 0 and _goes_on(descriptor) for descriptor, stream in kept.items()}
             answer(asked, list(kept.values()))
             kept = {descriptor: stream.next(going_on[descriptor]) for descriptor, stream in kept.items()}
@@ -144,6 +148,7 @@ def main(output: int, errors: int, questions: int, folder: str) -> None:
                 pause = max(pause, _LONG_PAUSE if len(data) < _LITTLE else _PAUSE)
     import re  # for the end only
 
+    _read_what_is_there(kept)  # last of all it says why it ends
     for stream in kept.values():
         last = b"".join([bytes(stream.head), *stream.tail])[-_LAST_WORDS:]
         if last:

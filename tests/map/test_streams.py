@@ -354,6 +354,30 @@ def test_an_engine_may_print_before_it_takes_what_it_has_asked_for() -> None:
     assert done.stdout == "True True\n"
 
 
+# An engine that ends a moment after an element has begun, and says why.
+_SAYS_WHY = """\
+import os, socket, subprocess, sys, tempfile, time
+from parallelflow.map import drain
+asks, theirs = socket.socketpair()
+pipes = [os.pipe(), os.pipe()]
+numbers = [*(read for read, _ in pipes), theirs.fileno()]
+subprocess.Popen([sys.executable, "-I", "-S", drain.__file__, *map(str, numbers), tempfile.gettempdir()], pass_fds=numbers)
+theirs.close()
+asks.sendall(b"?")
+asks.recv(drain.LENGTHS.size, socket.MSG_WAITALL)  # it reads now
+os.write(pipes[1][1], b"\\0aabbccddeeff:5\\0")
+time.sleep(0.01)
+os.write(pipes[1][1], b"no memory\\n")
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_an_engine_says_last_is_in_its_log() -> None:
+    for _ in range(5):
+        done = subprocess.run([sys.executable, "-c", _SAYS_WHY], capture_output=True, text=True, timeout=LONG)
+        assert (done.returncode, done.stderr) == (-signal.SIGKILL, "no memory\n")
+
+
 # How a process looks that leaves many children behind which have ended, and one that runs.
 _LEAVES_CHILDREN = """\
 import os, subprocess, sys
