@@ -189,13 +189,14 @@ class Watch:
         self._state.overdue = [(at, message) for at, message in self._state.overdue if now <= at]
         for knock in due:
             each = knock.engine
+            if each.uuid not in self._state.crew.engines:
+                if any(not message.result.done() for message in self._outstanding(each)):
+                    self._faults.died(each, broken_off=False)
+                continue
             lost = [message for message in self._outstanding(each) if message.sent < knock.sent]
             if knock.is_elsewhere:
                 lost = [message for message in lost if not message.has_begun]
             if not lost or any(message.result.done() for message in lost):
-                continue
-            if each.uuid not in self._state.crew.engines:
-                self._faults.died(each, broken_off=False)
                 continue
             answer = knock.result.result()
             each.most_bytes, each.free_bytes = answer.most_bytes, answer.free_bytes

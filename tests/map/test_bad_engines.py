@@ -258,6 +258,25 @@ def test_engines_that_had_all_ended_before_are_replaced_and_blame_nothing(simula
         simulation.run(range(100))
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_was_sent_in_the_moment_in_which_an_engine_has_gone_runs_elsewhere(
+    simulation: Simulation, count: int
+) -> None:
+    world = simulation.world
+    world.costs.update(dict.fromkeys(range(20), 0.5))
+    engines = [world.join() for _ in range(count + 1)]
+    rounds = simulation.scheduler(range(20)).rounds()
+    while not all(engine.ran for engine in engines):
+        next(rounds)
+    for each in engines[:count]:
+        each.alive = False
+        del world.engines[each.number]  # and nobody answers in its place, as ipyparallel does for what it knows of
+    end = world.now + 60.0
+    for _ in rounds:
+        assert world.now < end
+    assert simulation.outcomes.values == squares(20)
+
+
 def test_engines_that_hold_the_plan_are_sent_elements_and_nothing_else(simulation: Simulation) -> None:
     engines = [simulation.world.join() for _ in range(3)]
     assert simulation.run(range(100)) == squares(100)
