@@ -25,6 +25,9 @@ LOOK_EVERY = 0.1
 # A chunk is taken back for an idle engine when it has waited so long, in seconds, longer than its engine was expected to take.
 TAKE_BACK_AFTER = 0.3
 
+# Of so many engines each answers before it gets its first chunk. For all of hundreds that would take longer than a short Map.
+FEW = 8
+
 # How long, in seconds, what an engine has answered may take to be dealt with after it has gone, or after a later answer of it.
 STRAGGLE = 0.5
 
@@ -85,11 +88,10 @@ class Watch:
     def greet(self, each: Engine) -> None:
         """Have an engine that has said nothing yet answer before its next chunk, where one has gone without a word.
 
-        With that chunk it may die at once; its answer shows that it lived until then, and had not gone before. Where there are no
-        more engines than an element has to kill to be found guilty, that counts from the first one on.
+        With that chunk it may die at once; its answer shows that it lived until then, and had not gone before. Of a few engines no
+        more are to die than an element has to kill to be found guilty, so there that counts from the first one on.
         """
-        state = self._state
-        is_wary = state.is_wary or state.crew.size <= state.limits.deaths
+        is_wary = self._state.is_wary or self._state.crew.size <= FEW
         if is_wary and not each.has_spoken and each.knock is None:
             self._greet(each, self._state.crew.send)
 

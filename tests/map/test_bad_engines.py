@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from test_histories import Simulation
 
+from parallelflow.map import watch
 from parallelflow.map.work import Limits, MapError
 
 
@@ -278,7 +279,7 @@ def test_what_was_sent_in_the_moment_in_which_an_engine_has_gone_runs_elsewhere(
 
 
 def test_engines_that_hold_the_plan_are_sent_elements_and_nothing_else(simulation: Simulation) -> None:
-    engines = [simulation.world.join() for _ in range(3)]
+    engines = [simulation.world.join() for _ in range(watch.FEW + 1)]
     assert simulation.run(range(100)) == squares(100)
     for each in engines:
         each.received.clear()
@@ -292,7 +293,7 @@ def test_an_element_that_kills_before_an_engine_says_that_it_begins_is_to_blame(
     simulation: Simulation, gone: int
 ) -> None:
     world = simulation.world
-    engines = [world.join() for _ in range(6)]
+    engines = [world.join() for _ in range(watch.FEW + 4)]
     assert simulation.run(range(60)) == squares(60)  # they hold the plan now
     for each in engines[:gone]:
         world.kill(each)  # of which the hub hears later
@@ -308,7 +309,7 @@ def test_an_element_that_kills_before_an_engine_says_that_it_begins_is_to_blame(
     assert len(world.engines) == len(engines) - max(gone, 1) - 2
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 6])
 @pytest.mark.parametrize("kills", [0, 59])
 def test_of_few_engines_none_has_to_go_before_it_is_known_what_ends_them(
     simulation: Simulation, count: int, kills: int
@@ -328,6 +329,7 @@ def test_of_few_engines_none_has_to_go_before_it_is_known_what_ends_them(
         simulation.run(range(60))
         (failure,) = simulation.outcomes.failures
         assert f"The engine that ran element {kills} ({kills}) died twice" in failure.message
+        assert len(world.engines) == count - 2
     assert world.now < before + 5
 
 
