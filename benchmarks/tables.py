@@ -25,7 +25,8 @@ def tables(results: dict[str, Any], bounds: Mapping[tuple[str, float, int], tupl
     parts = [
         ".. Made by `make bench OUT=docs/figures`.",
         machine,
-        "What Parallel Flow is to reach, and reaches; where a range is given, it is the lowest and the highest of the rounds:",
+        "What Parallel Flow is to reach, and what it has reached in that run; where a range is given, it is the lowest and the"
+        " highest of the rounds:",
         _table(("what, with 2 engines", "to reach", "measured"), (58, 17, 25), _figures(results, bounds)),
         "Milliseconds per element (medians), and in brackets the share of the ideal time, which is elements x work / engines:",
         _table(
