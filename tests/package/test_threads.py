@@ -74,8 +74,8 @@ def test_what_nobody_hears_of_is_logged(caplog: pytest.LogCaptureFixture) -> Non
     assert "fails-asked" not in caplog.text
 
 
-# It runs on another machine, where none of this is installed.
-_ALONE = {"threads.py", "cluster/there.py"}
+# These run alone: on another machine, where none of this is installed, and beside an engine, as a script that imports none of it.
+_ALONE = {"threads.py", "cluster/there.py", "map/drain.py"}
 _OTHER_WAYS = {
     "Thread",
     "Timer",
