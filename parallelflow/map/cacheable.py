@@ -23,9 +23,7 @@ def for_good(module: Module) -> bool:
 
     :param module: a module that has just been computed. What ran in a Group has to be asked about by itself.
     """
-    own: Any = vars(module).get("is_cacheable") or type(module).is_cacheable
-    if own is Module.is_cacheable:  # as most have it; it says yes
-        return not (_keeps_files(module) or shared_sources.locks_of(module))
+    own: Any = vars(module).get("is_cacheable", type(module).is_cacheable)
     says_always = own in (Module.is_cacheable, Group.is_cacheable) or _says_always(own)
     keeps_files = _keeps_files(module) or shared_sources.locks_of(module)
     return says_always and not keeps_files and bool(module.is_cacheable())

@@ -17,7 +17,6 @@ import select
 import socket
 import struct
 import sys
-import threading
 import time
 from collections import deque
 
@@ -179,6 +178,8 @@ def answer(asked: socket.socket, streams: list[Kept]) -> None:
     if sum(map(len, parts)) <= _FITS:
         _send(asked, parts)
     else:
+        import threading  # which hardly any engine needs
+
         threading.Thread(target=_send, args=(asked, parts), daemon=True).start()
 
 

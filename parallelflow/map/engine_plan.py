@@ -49,9 +49,11 @@ class ReadyPlan(Ready):
     """
 
     def __init__(self, content: Content, kept: Sequence[Any]):
+        from parallelflow.map.cacheable import for_good
         from parallelflow.map.chunk_module import chunk_module
 
         super().__init__(content, kept)
+        self._for_good = for_good
         self._is_fresh = True
         self._pipeline.add_module(chunk_module(content.map_id, content.chunk))
         keep_apart(self._pipeline)
@@ -124,9 +126,6 @@ class ReadyPlan(Ready):
                 short_way.look_up_types(connector.spec)
 
     def _prepare(self, elements: Any, indices: Sequence[int]) -> None:
-        from parallelflow.map.cacheable import for_good
-
-        self._for_good = for_good
         self._loop.prepare(
             elements, indices, self._run.signature, self._begin_element, self._run.first, self._figures.are_many
         )

@@ -256,13 +256,12 @@ class Results:
         """
         if self._store is None or report.engine is None:
             return
+        self._tell_trouble()
         if report.outcome.longest < SHORTEST:  # as in most chunks
-            self._tell_trouble()
             return
         self._keepable.hear(report)
         if self._keepable.why_not:
             self._warn(tr("Results are not kept: {why}", why=self._keepable.why_not))
-        self._tell_trouble()
         results = report.outcome.values
         seconds = dict.fromkeys(results, 0.0)
         for record in report.outcome.records:

@@ -55,7 +55,7 @@ class Known:
 
     def __init__(self) -> None:
         self._threads = set(threading.enumerate())
-        self._children = {*_children()}
+        self._children = set(_children())
 
     def threads(self) -> bool:
         """Whether there are other threads that Python waits for when it ends."""

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import sys
 import weakref
-from functools import lru_cache
 from types import ModuleType
 
 from parallelflow.map import file_contents, source_code
 from parallelflow.map.hashing import Unknown
 
 _digests: weakref.WeakKeyDictionary[ModuleType, bytes] = weakref.WeakKeyDictionary()
+
+# What is imported of packages, for as long as there are so many modules, and this one is the last of them.
+_names: dict[str, list[str]] = {}
+_last: tuple[int, ModuleType | None] = 0, None
 
 
 def code_of(name: str) -> dict[str, bytes]:
@@ -27,31 +30,24 @@ def code_of(name: str) -> dict[str, bytes]:
     :param name: the name of its Python package.
     :returns: by the names of its Python modules; without those that are known by a version, and those that cannot be read.
     """
-    # The last one tells what has been imported since: it itself, not its name, for a package that is loaded anew may have other
-    # modules then, as many, and the same one at the end.
-    last = next(reversed(sys.modules.values()), None)
-    imported = _imported_in(name, len(sys.modules), _Same(last))
-    digests = ((each, _digest(sys.modules[each])) for each in imported if sys.modules.get(each) is not None)
+    imported = [(each, sys.modules.get(each)) for each in _imported_in(name)]
+    digests = ((each, _digest(module)) for each, module in imported if module is not None)
     return {each: digest for each, digest in digests if digest != file_contents.NOT_THERE}
 
 
-class _Same:
-    """Equal to what holds the very same object, which it keeps: so that none comes by its address."""
-
-    def __init__(self, content: object):
-        self._content = content
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self._content is other._content
-
-    def __hash__(self) -> int:
-        return id(self._content)
-
-
-@lru_cache(maxsize=100)
-def _imported_in(name: str, count: int, last: _Same) -> list[str]:
-    below = f"{name}."
-    return sorted(each for each in sys.modules.copy() if each == name or each.startswith(below))
+def _imported_in(name: str) -> list[str]:
+    """The names of what is imported of a package, in alphabetical order."""
+    global _last
+    # The last one tells what has been imported since: it itself, not its name, for a package that is loaded anew may have other
+    # modules then, as many, and the same one at the end.
+    count, last = len(sys.modules), next(reversed(sys.modules.values()), None)
+    if count != _last[0] or last is not _last[1]:
+        _names.clear()
+        _last = count, last
+    if name not in _names:
+        below = f"{name}."
+        _names[name] = sorted(each for each in sys.modules.copy() if each == name or each.startswith(below))
+    return _names[name]
 
 
 def _digest(module: ModuleType) -> bytes:

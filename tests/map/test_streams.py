@@ -319,16 +319,19 @@ with own_folder.own_folder() as folder:
 """
 
 
-# An engine that asks for much, and prints much before it takes the answer.
-_ASKS_AND_PRINTS = """\
-import os, socket, subprocess, sys, tempfile
+# What stands for an engine begins so: with the process that reads what it prints.
+_READ_BY_DRAIN = """\
+import os, socket, subprocess, sys, tempfile, time
 from parallelflow.map import drain
 asks, theirs = socket.socketpair()
 pipes = [os.pipe(), os.pipe()]
 numbers = [*(read for read, _ in pipes), theirs.fileno()]
 subprocess.Popen([sys.executable, "-I", "-S", drain.__file__, *map(str, numbers), tempfile.gettempdir()], pass_fds=numbers)
 theirs.close()
+"""
 
+# It asks for much, and prints much before it takes the answer.
+_ASKS_AND_PRINTS = """\
 def printed(count):
     for _ in range(count):
         os.write(pipes[0][1], b"x" * 1000)
@@ -349,20 +352,17 @@ print(first >= 3_000_000, first + taken() == 6_000_000)
 
 def test_an_engine_may_print_before_it_takes_what_it_has_asked_for() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _ASKS_AND_PRINTS], capture_output=True, text=True, timeout=LONG, check=True
+        [sys.executable, "-c", _READ_BY_DRAIN + _ASKS_AND_PRINTS],
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=True,
     )
     assert done.stdout == "True True\n"
 
 
-# An engine that ends a moment after an element has begun, and says why.
+# It ends a moment after an element has begun, and says why.
 _SAYS_WHY = """\
-import os, socket, subprocess, sys, tempfile, time
-from parallelflow.map import drain
-asks, theirs = socket.socketpair()
-pipes = [os.pipe(), os.pipe()]
-numbers = [*(read for read, _ in pipes), theirs.fileno()]
-subprocess.Popen([sys.executable, "-I", "-S", drain.__file__, *map(str, numbers), tempfile.gettempdir()], pass_fds=numbers)
-theirs.close()
 asks.sendall(b"?")
 asks.recv(drain.LENGTHS.size, socket.MSG_WAITALL)  # it reads now
 os.write(pipes[1][1], b"\\0aabbccddeeff:5\\0")
@@ -374,7 +374,9 @@ os.kill(os.getpid(), 9)
 
 def test_what_an_engine_says_last_is_in_its_log() -> None:
     for _ in range(5):
-        done = subprocess.run([sys.executable, "-c", _SAYS_WHY], capture_output=True, text=True, timeout=LONG)
+        done = subprocess.run(
+            [sys.executable, "-c", _READ_BY_DRAIN + _SAYS_WHY], capture_output=True, text=True, timeout=LONG
+        )
         assert (done.returncode, done.stderr) == (-signal.SIGKILL, "no memory\n")
 
 
