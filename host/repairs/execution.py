@@ -336,6 +336,23 @@ REPAIRS = (
         ),
     ),
     Repair(
+        name="upgrades: what is in a Group",
+        since="any",
+        reason=(
+            "The errors of a Group's workflow were given the numbers of a copy's modules, but the workflow itself was upgraded: what"
+            " was added to one that had been upgraded before took the place of others, and it could be opened in some orders only."
+        ),
+        edits=(
+            Edit(
+                "core/vistrail/controller.py",
+                "                            self.handle_invalid_pipeline(err,\n",
+                "                            self.handle_invalid_pipeline(InvalidPipeline(\n"
+                "                                                        new_exception_set, new_pipeline,\n"
+                "                                                        err._version),\n",
+            ),
+        ),
+    ),
+    Repair(
         name="upgrades: the order of connections",
         since="any",
         reason=(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,57 @@ def test_connections_of_one_port_keep_their_order_in_an_upgrade_and_an_execution
     found = _upgraded(tmp_path, CONNECTED)
     assert found["connected"] == found["executed"] == list(range(11, -1, -1))
     assert found["the other way round"] == list(range(12))
+
+
+# A Group whose modules have other numbers than those of a copy, as after an upgrade: each calculates with what the former gives.
+GROUPED = """
+from vistrails.core.db.action import create_action
+from vistrails.core.upgradeworkflow import UpgradeWorkflowHandler
+from vistrails.core.vistrail.port import Port
+from vistrails.db.domain import IdScope
+application.new_vistrail()
+controller = application.get_controller()
+calc, float_spec = "org.vistrails.vistrails.pythoncalc", "(org.vistrails.vistrails.basic:Float)"
+for _ in range(6):
+    add(calc, "PythonCalc", "0.8", [])
+
+def port(module, name, kind):
+    return Port(name=name, type=kind, signature=float_spec, moduleId=module.id, moduleName=module.name)
+
+modules = [controller.current_pipeline.modules[number] for number in sorted(controller.current_pipeline.modules)]
+for number, module in enumerate(modules):
+    items = [PortSpecItem(module="String", package=basic.identifier, pos=0)]
+    operation = controller.create_function(module, PortSpec(name="op", type="input", items=items), ["+-*/^%"[number]])
+    controller.add_function_action(module, operation)
+for former, module in zip(modules, modules[1:]):
+    action = create_action([("add", UpgradeWorkflowHandler.create_new_connection(
+        controller, former, port(former, "value", "source"), module, port(module, "value1", "destination")))])
+    controller.add_new_action(action)
+    controller.perform_action(action)
+inside = controller.current_pipeline.do_copy(True, IdScope(4), {})
+controller.current_version, controller.current_pipeline = 0, Pipeline()
+group = controller.create_module(basic.identifier, "Group")
+group.pipeline = inside
+controller.add_module_action(group)
+version = controller.current_version
+controller.current_version, controller.current_pipeline = 0, Pipeline()
+controller._pipelines.clear()
+controller._pipelines[0] = Pipeline()
+controller.change_selected_version(version)
+controller.current_pipeline.validate()
+(group,) = controller.current_pipeline.modules.values()
+inside = group.pipeline
+assert all(module.version == get_package_manager().get_package(calc).version for module in inside.modules.values())
+operations = {number: module.functions[0].params[0].strValue for number, module in inside.modules.items()}
+found["grouped"] = sorted(
+    [operations[connection.source.moduleId], operations[connection.destination.moduleId], connection.destination.name]
+    for connection in inside.connections.values())
+"""
+
+
+def test_all_that_is_in_a_group_is_upgraded_whatever_numbers_it_has(tmp_path: Path) -> None:
+    found = _upgraded(tmp_path, GROUPED)
+    assert found["grouped"] == sorted([*pair, "value1"] for pair in pairwise("+-*/^%"))
 
 
 def _upgraded(folder: Path, more: str) -> dict[str, Any]:
