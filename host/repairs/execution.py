@@ -339,8 +339,8 @@ REPAIRS = (
         name="upgrades: what is in a Group",
         since="any",
         reason=(
-            "The errors of a Group's workflow were given the numbers of a copy's modules, but the workflow itself was upgraded: what"
-            " was added to one that had been upgraded before took the place of others, and it could be opened in some orders only."
+            "The errors of a Group's workflow were given the numbers of a copy's modules, but the workflow itself was upgraded:"
+            " where it had been upgraded before, what was added took the place of others, and it opened in some orders only."
         ),
         edits=(
             Edit(
