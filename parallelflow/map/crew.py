@@ -39,6 +39,7 @@ class Message:
     :ivar nbytes: how large it is.
     :ivar sent: when, on the monotonic clock.
     :ivar is_elsewhere: whether it went another way than chunks and plans, so that it may overtake them.
+    :ivar after: what its engine had begun with, and not answered, when it was sent.
     """
 
     result: Any
@@ -46,6 +47,7 @@ class Message:
     nbytes: int
     sent: float
     is_elsewhere: bool = False
+    after: list[Message] = field(default_factory=list)
     _has_begun: bool = False
 
     @property

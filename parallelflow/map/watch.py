@@ -181,8 +181,10 @@ class Watch:
 
     def _greet(self, each: Engine, sender: Callable[..., Message | None]) -> None:
         """Send an engine what takes no time."""
+        begun = [message for message in self._outstanding(each) if message.has_begun]
         each.knock = sender(each, engine.greet, self._state.work.digest)
         if each.knock is not None:
+            each.knock.after = begun
             self._state.knocks[each.knock.name] = each.knock
 
     def _find_lost(self, now: float) -> None:
@@ -197,7 +199,8 @@ class Watch:
                 continue
             lost = [message for message in self._outstanding(each) if message.sent < knock.sent]
             if knock.is_elsewhere:
-                lost = [message for message in lost if not message.has_begun]
+                # What has begun since may still run; what had before was at its end when this was answered.
+                lost = [message for message in lost if not message.has_begun or message in knock.after]
             if not lost or any(message.result.done() for message in lost):
                 continue
             answer = knock.result.result()

@@ -203,6 +203,13 @@ class Histories(RuleBasedStateMachine):
 
     @running
     @rule(number=st.integers(0, 3))
+    def an_engine_goes_deaf(self, number: int) -> None:
+        if engine := self.some(number):
+            self.harm = True
+            engine.is_deaf = True
+
+    @running
+    @rule(number=st.integers(0, 3))
     def a_chunk_is_given_back(self, number: int) -> None:
         if engine := self.some(number):
             engine.gives_back += 1
