@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 from unittest.mock import patch
 
@@ -309,3 +309,19 @@ def test_engines_are_told_to_break_off_also_if_whoever_takes_the_last_reports_ra
     with pytest.raises(ZeroDivisionError):
         rounds.close()
     assert simulation.threads  # goes on with those that have not reported
+
+
+def test_the_lost_answer_of_an_engine_that_hears_nothing_more_is_not_waited_for(simulation: Simulation) -> None:
+    engines = [simulation.world.join(), simulation.world.join()]
+    engines[0].prepares_for = engines[1].prepares_for = 0.1
+    rounds = simulation.scheduler(range(2)).rounds()
+    simulation.world.costs.update({0: 1.0, 1: 1.0})
+    while not all(engine.ran for engine in engines):
+        next(rounds)
+    engines[0].loses_answers, engines[0].is_deaf = 1, True
+    end = simulation.world.now + DEADLINE
+    with closing(rounds):
+        for _ in rounds:
+            assert simulation.world.now < end, "it waits without end"
+    assert simulation.outcomes.values == {0: 0, 1: 1}
+    assert len(simulation.outcomes.warnings) == 1
