@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any
 
-from machines import HERE, Machine
+from machines import HERE, PROJECT, Machine
 
 CONTROLLER = """c = get_config()
 c.IPController.ip = "*"
@@ -20,6 +20,14 @@ SLURM = """c = get_config()
 c.Cluster.engine_launcher_class = "slurm"
 c.SlurmEngineSetLauncher.queue = "short"
 c.SlurmEngineSetLauncher.timelimit = "0:10:00"
+"""
+# VisTrails' own settings enable all that is large, VTK for instance, which takes it ten seconds at each start.
+_FEW_PACKAGES = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(PROJECT)!r})
+from host import vistrails_window
+vistrails_window.prepare(Path.home() / ".vistrails")
 """
 
 
@@ -38,6 +46,7 @@ def _profile(machine: Machine, user: str, cluster: str, controller: str) -> None
     machine.run(["ipython", "profile", "create", "--parallel", "office"], user)
     machine.write(f"{folder}/ipcluster_config.py", cluster, user)
     machine.write(f"{folder}/ipcontroller_config.py", controller, user)
+    machine.python(_FEW_PACKAGES, user)
     assert machine.flow("enable", "--profile=office", user=user).returncode == 0
     prefer(machine, user, start_timeout=150, stop_timeout=30)  # limits only, for a busy machine
 

@@ -1,4 +1,4 @@
-"""A Map on three machines by SSH, with VisTrails' own settings."""
+"""A Map on three machines by SSH."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ while time.monotonic() < end:
     "user", ["me", "us"], ids=["each machine has a home of its own", "the machines share their homes"]
 )
 def test_a_map_runs_on_machines_that_vistrails_has_never_run_on(hosts: Machines, user: str) -> None:
+    assert hosts.head.flow("enable", user=user).returncode == 0  # VisTrails' own settings, with all its packages
     ssh_profile(hosts.head, user, {"node1": 1, "node2": 1})
     outcome = run_map(hosts.head, user, _MEET + "o = node", list(range(8)))
     assert outcome["errors"] == []
