@@ -198,7 +198,7 @@ class Field:
         return self.machines.node1.engines() + self.machines.node2.engines()
 
     def _controller(self) -> list[psutil.Process]:
-        return self._on("ipyparallel.controller", self.machines.head)
+        return self._on("ipyparallel_controller", self.machines.head)
 
     def _hub(self) -> list[psutil.Process]:
         parts = self._controller()

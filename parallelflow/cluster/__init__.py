@@ -10,6 +10,7 @@ never Qt. It asks the user nothing: what needs an answer is a :class:`Questions`
 - `processes` starts what is ours, `stopper` stops it and notices when it ends by itself, `inventory` knows it. `started` is one
   thing of that, of two kinds with the same methods: a process of this machine, and the batch job of `jobs`. `logs` are their
   logs, `failures` says why engines did not start.
+- `ipyparallel_controller` is the one that is started on this machine, with `relay` in it, which passes messages on.
 - `queue_state` asks a batch system about a job.
 - A batch job is what a profile's own launcher has started elsewhere, by SSH or a batch system. `launchers` is what the profile's
   configuration says about that, and what the launcher of one job does; `elsewhere` adapts ipyparallel's

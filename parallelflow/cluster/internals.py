@@ -59,6 +59,11 @@ LAUNCHER_NAMES = (
 )
 """The names that our subclasses in :mod:`.batch` and :mod:`.ssh` use."""
 
+CONTROLLER_NAMES = (
+    Name("controller.app.IPController", "mq_class", "what passes messages on sends the hub all that they carry"),
+)
+"""The names that our subclass in :mod:`.ipyparallel_controller` uses."""
+
 HUB = "_query_stream"
 """The hub itself, for :func:`send`."""
 

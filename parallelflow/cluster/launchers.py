@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -36,6 +36,7 @@ from .errors import FailedLog, ProfileError, StartError, StopError
 from .tree import TOKENS
 
 log = logging.getLogger(__name__)
+_PLAIN = [sys.executable, "-m", "ipyparallel.controller"]
 _LOOK_EVERY = 0.1  # seconds
 _REGISTERS_SHARE = 0.3  # of the time for a start: what an engine elsewhere may wait until the controller lets it in
 
@@ -108,7 +109,7 @@ def controller_command(folder: Path) -> Command:
         engines that are configured for that would look for it there
     """
     if not profile.config(folder, "ipcluster"):
-        return Command([sys.executable, "-m", "ipyparallel.controller"])
+        return Command(list(_PLAIN))
     cluster = _cluster(folder)
     kind = cluster.controller_launcher_class
     if kind is not LocalControllerLauncher:
@@ -129,6 +130,16 @@ def controller_command(folder: Path) -> Command:
     if cluster.controller_location:
         arguments.append(f"--location={cluster.controller_location}")
     return Command(list(launcher.controller_cmd), arguments, dict(launcher.environment))
+
+
+def without_buffers(how: Command) -> Command:
+    """How to start a controller whose hub does not get what messages carry, if it is not started in a way of the user's own.
+
+    :param how: how the profile's controller is started
+    """
+    if how.command != _PLAIN:
+        return how
+    return replace(how, command=[sys.executable, "-m", "parallelflow.cluster.ipyparallel_controller"])
 
 
 def engine_command(folder: Path) -> Command | None:

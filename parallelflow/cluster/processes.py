@@ -31,7 +31,7 @@ from .cores import thread_limits
 from .errors import ProfileError
 from .failures import failed, not_started
 from .jobs import BatchJob
-from .launchers import Command, controller_command, engine_command
+from .launchers import Command, controller_command, engine_command, without_buffers
 from .machine import this_machine
 from .ports import listening_ports
 from .record import CONTROLLER, ENGINE, JOB, Entry
@@ -90,6 +90,7 @@ class ProcessManager(Stopper):
         configured = {**own.get("HubFactory", {}), **own.get("IPController", {})}
         if "db_class" not in configured and not any("db" in each for each in how.arguments):
             options.append("--nodb")  # records of what was run, which nobody asks for, would fill its memory
+            how = without_buffers(how)
         if self.settings.encryption:
             options.append("--IPController.enable_curve=True")
         if not own.get("IPController", {}).get("reuse_files"):

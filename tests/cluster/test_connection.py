@@ -248,10 +248,11 @@ def start_by_hand(folder: Path, *options: str) -> subprocess.Popen[bytes]:
 
 def controllers_and_engines() -> list[psutil.Process]:
     """The leading processes of this test's controllers, and its engines."""
+    modules = {"ipyparallel.controller", "parallelflow.cluster.ipyparallel_controller", "ipyparallel.engine"}
     found = []
     for process in ours():
         with suppress(psutil.NoSuchProcess):
-            if {"ipyparallel.controller", "ipyparallel.engine"} & {*process.cmdline()}:
+            if modules & {*process.cmdline()}:
                 found.append((process, process.ppid()))
     pids = {process.pid for process, _ in found}
     return [process for process, parent in found if parent not in pids]

@@ -126,7 +126,9 @@ def test_sigterm_in_the_middle_of_a_stop_leaves_nothing(start: Start, profile: P
     )
     until(deaf.exists)
     (leader,) = (
-        process for process in ours() if "ipyparallel.controller" in command_line(process) and _child(process, popen)
+        process
+        for process in ours()
+        if "parallelflow.cluster.ipyparallel_controller" in command_line(process) and _child(process, popen)
     )
     assert popen.stdin is not None
     popen.stdin.write("\n")
@@ -402,7 +404,7 @@ def test_the_user_is_asked_about_orphans_once(start: Start, make_session: Make, 
 def test_orphaned_engines_without_their_controller_are_stopped(start: Start, make_session: Make) -> None:
     orphans(start)
     for process in ours():
-        if "ipyparallel.controller" in command_line(process):
+        if "parallelflow.cluster.ipyparallel_controller" in command_line(process):
             process.kill()
     session = make_session(profile="test", engines=1)
     client = session.client()

@@ -8,11 +8,12 @@ from typing import Any
 
 import ipyparallel
 import ipyparallel.cluster.shellcmd
+import ipyparallel.controller.app
 import pytest
 
 import parallelflow
 from parallelflow.cluster import Session, internals
-from parallelflow.cluster.internals import LAUNCHER_NAMES, NAMES, Name
+from parallelflow.cluster.internals import CONTROLLER_NAMES, LAUNCHER_NAMES, NAMES, Name
 
 SOURCES = sorted(Path(parallelflow.__file__).parent.rglob("*.py"))
 
@@ -32,7 +33,7 @@ def missing(name: Name, client: Any) -> str | None:
 
 def test_the_installed_ipyparallel_has_every_name(shared_cluster: Session) -> None:
     client = shared_cluster.client()
-    lacking = [said for name in (*NAMES, *LAUNCHER_NAMES) if (said := missing(name, client))]
+    lacking = [said for name in (*NAMES, *LAUNCHER_NAMES, *CONTROLLER_NAMES) if (said := missing(name, client))]
     assert lacking == []
 
 

@@ -160,7 +160,9 @@ def test_two_that_start_at_the_same_moment_end_with_one_controller(profile: Path
         seen = [json.loads(one.stdout.readline()) for one in both if one.stdout]
         assert seen[0] == seen[1]
         leaders = [
-            p for p in ours() if "ipyparallel.controller" in command_line(p) and p.parent() in map(_process, both)
+            p
+            for p in ours()
+            if "parallelflow.cluster.ipyparallel_controller" in command_line(p) and p.parent() in map(_process, both)
         ]
         assert len(leaders) == 1
     finally:
@@ -403,7 +405,7 @@ def test_a_port_that_was_taken_meanwhile_is_tried_again(profile: Path, make_sess
         # Only the first controller, and not those who look at its configuration, picks the port that is taken.
         (profile / "ipcontroller_config.py").write_text(
             f"import os, sys\n"
-            f"if 'ipyparallel.controller' in ' '.join(sys.orig_argv) and not os.path.exists({str(profile / 'tried')!r}):\n"
+            f"if 'ipyparallel_controller' in ' '.join(sys.orig_argv) and not os.path.exists({str(profile / 'tried')!r}):\n"
             f"    os.mkdir({str(profile / 'tried')!r})\n"
             f"    c.IPController.ports = [{server.getsockname()[1]}]\n"
         )
@@ -422,7 +424,7 @@ def late(*arguments, **more):
     time.sleep(8)
     launch_scheduler(*arguments, **more)
 
-if "ipyparallel.controller" in " ".join(sys.orig_argv):
+if "ipyparallel.controller" in " ".join(sys.orig_argv).replace("_", "."):
     app.launch_scheduler = late
 """,
     "the hub": """
@@ -434,7 +436,7 @@ def late(self):
     init_signal(self)
     time.sleep(8)
 
-if "ipyparallel.controller" in " ".join(sys.orig_argv):
+if "ipyparallel.controller" in " ".join(sys.orig_argv).replace("_", "."):
     IPController.init_signal = late
 """,
 }
@@ -487,7 +489,7 @@ def taken(self, pool_name="common"):
         open({pid!r}, "wb").write(pid)
     return port
 
-if "ipyparallel.controller" in " ".join(sys.orig_argv):
+if "ipyparallel.controller" in " ".join(sys.orig_argv).replace("_", "."):
     IPController.next_port = taken
 """
 
@@ -495,8 +497,8 @@ if "ipyparallel.controller" in " ".join(sys.orig_argv):
 # What has a part of the controller want its port later than others look who listens there.
 _LATE = """
 import time
-from zmq.devices import ProcessMonitoredQueue
-run_device = ProcessMonitoredQueue.run_device
+from parallelflow.cluster.relay import ProcessRelay
+run_device = ProcessRelay.run_device
 
 def late(self):
     if self.name == "IOPubScheduler" and not os.path.exists({late!r}):
@@ -504,8 +506,8 @@ def late(self):
         time.sleep(600)
     return run_device(self)
 
-if "ipyparallel.controller" in " ".join(sys.orig_argv):
-    ProcessMonitoredQueue.run_device = late
+if "ipyparallel.controller" in " ".join(sys.orig_argv).replace("_", "."):
+    ProcessRelay.run_device = late
 """
 
 
