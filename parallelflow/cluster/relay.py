@@ -34,11 +34,15 @@ def relay(clients: Any, engines: Any, hub: Any, from_clients: bytes, from_engine
         poller.register(socket, zmq.POLLIN)
     while True:
         for socket, _ in poller.poll():
-            other, prefix = ways[socket]
-            sender, receiver, *message = socket.recv_multipart(copy=False)
-            frames = [receiver, sender, *message]
-            hub.send_multipart([prefix, *frames[:_WITHOUT_BUFFERS]], copy=False)
-            other.send_multipart(frames, copy=False)
+            _pass_on(socket, *ways[socket], hub)
+
+
+def _pass_on(socket: Any, other: Any, prefix: bytes, hub: Any) -> None:
+    """Pass a message on; nothing keeps it afterwards."""
+    sender, receiver, *message = socket.recv_multipart(copy=False)
+    frames = [receiver, sender, *message]
+    hub.send_multipart([prefix, *frames[:_WITHOUT_BUFFERS]], copy=False)
+    other.send_multipart(frames, copy=False)
 
 
 class ProcessRelay(ProcessMonitoredQueue):

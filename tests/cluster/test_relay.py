@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from parallelflow.cluster import Session, relay
 Make = Callable[..., Session]
 
 MEGABYTES = 150
+MESSAGE = [b"<IDS|MSG>", b"signature", b"header", b"parent", b"metadata", b"content"]
 
 
 class Parts:
@@ -78,13 +80,12 @@ def parts() -> Iterator[Parts]:
 
 
 def test_whom_it_is_for_gets_all_of_a_message_and_the_hub_what_comes_before_the_buffers(parts: Parts) -> None:
-    message = [b"<IDS|MSG>", b"signature", b"header", b"parent", b"metadata", b"content"]
-    parts.client.send_multipart([b"engine", *message, b"buffer", b"another"])
-    assert parts.engine.recv_multipart() == [b"client", *message, b"buffer", b"another"]
-    assert parts.hub.recv_multipart() == [b"in", b"engine", b"client", *message]
-    parts.engine.send_multipart([b"client", *message, b"result"])
-    assert parts.client.recv_multipart() == [b"engine", *message, b"result"]
-    assert parts.hub.recv_multipart() == [b"out", b"client", b"engine", *message]
+    parts.client.send_multipart([b"engine", *MESSAGE, b"buffer", b"another"])
+    assert parts.engine.recv_multipart() == [b"client", *MESSAGE, b"buffer", b"another"]
+    assert parts.hub.recv_multipart() == [b"in", b"engine", b"client", *MESSAGE]
+    parts.engine.send_multipart([b"client", *MESSAGE, b"result"])
+    assert parts.client.recv_multipart() == [b"engine", *MESSAGE, b"result"]
+    assert parts.hub.recv_multipart() == [b"out", b"client", b"engine", *MESSAGE]
 
 
 def test_what_is_no_message_holds_up_nothing(parts: Parts) -> None:
@@ -97,7 +98,21 @@ def test_what_is_no_message_holds_up_nothing(parts: Parts) -> None:
     assert seen in ([[b"client", b"right"]], [[b"client"], [b"client", b"right"]])
 
 
-def test_the_hub_has_no_use_for_the_memory_of_what_is_sent(profile: Path, make_session: Make) -> None:
+class Buffer(bytearray):
+    """What can be seen to go."""
+
+
+def test_nothing_is_kept_of_a_message_that_was_passed_on(parts: Parts) -> None:
+    buffer = Buffer(10**6)  # so large that it is not copied
+    gone = threading.Event()
+    weakref.finalize(buffer, gone.set)
+    parts.client.send_multipart([b"engine", *MESSAGE, buffer], copy=False)
+    del buffer
+    assert len(parts.engine.recv_multipart()[-1]) == 10**6
+    assert gone.wait(60)
+
+
+def test_what_is_sent_takes_no_memory_in_the_hub(profile: Path, make_session: Make) -> None:
     session = make_session(profile="test", engines=1)
     client = session.client()
     view = client[:]
@@ -107,8 +122,8 @@ def test_the_hub_has_no_use_for_the_memory_of_what_is_sent(profile: Path, make_s
     hub = psutil.Process(controller.pid)
     assert "parallelflow.cluster.ipyparallel_controller" in hub.cmdline()
     before = _most(hub)
-    assert view.apply_sync(bytes, MEGABYTES * 10**6)[0] == bytes(MEGABYTES * 10**6)
     assert view.apply_sync(len, bytes(MEGABYTES * 10**6)) == [MEGABYTES * 10**6]
+    assert view.apply_sync(bytes, MEGABYTES * 10**6)[0] == bytes(MEGABYTES * 10**6)
     until(lambda: client.queue_status()[client.ids[0]]["completed"] == 3)  # the hub has dealt with all of it
     assert _most(hub) - before < MEGABYTES * 10**6 / 2
 
