@@ -23,7 +23,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ipyparallel.cluster.cluster import Cluster
-from ipyparallel.cluster.launcher import EngineLauncher, LocalControllerLauncher, LocalEngineSetLauncher
+from ipyparallel.cluster.launcher import (
+    EngineLauncher,
+    LocalControllerLauncher,
+    LocalEngineSetLauncher,
+    ipcontroller_cmd_argv,
+)
 from traitlets import import_item
 
 from parallelflow import threads
@@ -36,7 +41,6 @@ from .errors import FailedLog, ProfileError, StartError, StopError
 from .tree import TOKENS
 
 log = logging.getLogger(__name__)
-_PLAIN = [sys.executable, "-m", "ipyparallel.controller"]
 _LOOK_EVERY = 0.1  # seconds
 _REGISTERS_SHARE = 0.3  # of the time for a start: what an engine elsewhere may wait until the controller lets it in
 
@@ -109,7 +113,7 @@ def controller_command(folder: Path) -> Command:
         engines that are configured for that would look for it there
     """
     if not profile.config(folder, "ipcluster"):
-        return Command(list(_PLAIN))
+        return Command(list(ipcontroller_cmd_argv))
     cluster = _cluster(folder)
     kind = cluster.controller_launcher_class
     if kind is not LocalControllerLauncher:
@@ -137,7 +141,7 @@ def without_buffers(how: Command) -> Command:
 
     :param how: how the profile's controller is started
     """
-    if how.command != _PLAIN:
+    if how.command != ipcontroller_cmd_argv:
         return how
     return replace(how, command=[sys.executable, "-m", "parallelflow.cluster.ipyparallel_controller"])
 

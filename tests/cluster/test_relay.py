@@ -43,11 +43,10 @@ class Parts:
         while not self.hub.poll(10):
             assert time.monotonic() < deadline
             self.engine.send_multipart([b"client", b"ready"])
-        self.client.recv_multipart()
-        while self.hub.poll(100) or self.client.poll(0):
-            for each in (self.hub, self.client):
-                with contextlib.suppress(zmq.Again):
-                    each.recv_multipart(zmq.NOBLOCK)
+        self.engine.send_multipart([b"client", b"begin"])
+        for each in (self.hub, self.client):
+            while each.recv_multipart()[-1] != b"begin":
+                pass
 
     def _socket(self, kind: int, name: bytes = b"") -> Any:
         socket: Any = self._context.socket(kind)
