@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from parallelflow.cluster.errors import ClusterError
 from parallelflow.cluster.session import Session
+from parallelflow.cluster.started import StartedProcess
 
 # How long, in seconds, a process of ours may take to be seen as ended after its nanny has said so.
 _WITHIN = 1.0
@@ -45,4 +46,15 @@ def is_started_here(session: Session, uuid: str) -> bool:
     """
     with suppress(ClusterError):
         return uuid in session.processes.engines()
+    return False
+
+
+def runs_here(session: Session, uuid: str) -> bool:
+    """Whether an engine is a process of this machine that this session has started, and that runs at this moment.
+
+    :param session: the session.
+    :param uuid: the engine's uuid.
+    """
+    with suppress(ClusterError):
+        return isinstance(session.processes.engines().get(uuid), StartedProcess)
     return False
