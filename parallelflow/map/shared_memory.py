@@ -274,7 +274,10 @@ class Room:
 
     def close(self) -> None:
         """Remove the folder; what is mapped from it stays until nobody uses it any more."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        try:
+            os.rmdir(self.path)  # mostly there is nothing in it; to look for that first takes ten times as long
+        except OSError:
+            shutil.rmtree(self.path, ignore_errors=True)
 
 
 def _write(path: str, content: memoryview, pause: Callable[[], None]) -> None:

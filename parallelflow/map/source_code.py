@@ -111,8 +111,8 @@ class Code:
         self.add_module(module)
         unit = unit_of(module)
         if unit not in self.files:
-            for name in _imported_in(module, self.units.get(unit)):
-                self.add_module(name)
+            for imported in _imported_in(module, self.units.get(unit)):
+                self.add_module(imported)
 
     def digest(self) -> bytes:
         """Return a digest of all that has been added."""
@@ -171,9 +171,10 @@ class Code:
 
 @functools.lru_cache(maxsize=500)
 def _imported_in(module: str, known: bytes | None) -> tuple[str, ...]:
-    """What is imported in a package that is known by its version: of each it is looked up once, for that costs 10 ms."""
+    """The units that a package imports which is known by its version: of each it is looked up once, for that costs 10 ms."""
     paths = [path for folder in _places(module) for path in _python_files(folder)]
-    return tuple({name: None for path in paths for name in imported_by(_read(path))})
+    units = {unit_of(name): None for path in paths for name in imported_by(_read(path))}
+    return tuple(unit for unit in units if not _is_pythons(unit))
 
 
 def _places(module: str) -> list[str]:
