@@ -50,7 +50,7 @@ def is_started_here(session: Session, uuid: str) -> bool:
 
 
 def runs_here(session: Session, uuid: str) -> bool:
-    """Whether an engine is a process of this machine that this session has started, and that runs at this moment.
+    """Whether an engine is a process of this machine, which this session has started and which runs as far as is known.
 
     :param session: the session.
     :param uuid: the engine's uuid.

@@ -136,8 +136,7 @@ class Engine:
     :ivar chunks: what it has been sent and has not answered, in that order.
     :ivar errand: the plan, or the question whether it has it, while that has not been answered.
     :ivar began: when it was seen to make the plan ready, on the monotonic clock.
-    :ivar was_seen: whether it was seen to live in this Map: something has come from it, or its process was looked at. Until then
-        it may have been gone before.
+    :ivar has_spoken: whether anything has come from it in this Map: until then it may have been gone before.
     :ivar has_answered: whether it has run a chunk of this plan.
     :ivar heard: when something came from it last, or was sent to it when it had nothing to do, on the monotonic clock.
     :ivar knock: a message that takes no time, by whose answer it is known that what was sent before is lost.
@@ -155,7 +154,7 @@ class Engine:
     chunks: list[Chunk] = field(default_factory=list)
     errand: Message | None = None
     began: float | None = None
-    was_seen: bool = False
+    has_spoken: bool = False
     has_answered: bool = False
     heard: float = 0.0
     knock: Message | None = None

@@ -60,6 +60,7 @@ _LARGE = 1024**2
 _SHORT = 256 * 1024**2
 
 _plans: OrderedDict[str, Frame] = OrderedDict()
+_noted_in = ""  # the room of the Map whose first chunk here was noted last
 
 
 def inside() -> bool:
@@ -195,6 +196,8 @@ def run(
     with held_back() as interrupts:
         if interrupts.task and not taking_back.begin(interrupts.task):
             return ChunkDropped()
+        shared = shared_memory.visible(room)
+        _note_first(shared, interrupts.task)
         plan = _plans.get(digest)
         if plan is None:
             return PlanMissing(platform.node())
@@ -221,8 +224,15 @@ def run(
             answer = _packed_outcome(outcome, plan.content.output_port)
         finally:
             plan.let_go()
-        shared = shared_memory.visible(room)
         return answer if shared is None else shared.put(answer)
+
+
+def _note_first(room: shared_memory.Room | None, chunk: str) -> None:
+    """Note in a Map's room the first chunk that is begun here: should it end this process at once, nothing else says so."""
+    global _noted_in
+    if room is not None and chunk and room.path != _noted_in:
+        room.note(chunk)
+        _noted_in = room.path
 
 
 def left_running() -> Left:

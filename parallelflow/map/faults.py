@@ -133,7 +133,8 @@ class Faults:
         self._give_up(each)
         if broken_off or not (lost or was_preparing):
             return
-        if not (each.was_seen or was_preparing or any(chunk.engine_now is not None for chunk in lost)):
+        has_begun = any(chunk.engine_now is not None for chunk in lost) or self._state.sharing.was_begun(lost)
+        if not (each.has_spoken or was_preparing or has_begun):
             # It had ended before, and nobody knew; what it was sent now did nothing to it. Or that has ended it at once, before it
             # could say that it begins: then the next engine has said something before it gets it.
             self._state.is_wary = True

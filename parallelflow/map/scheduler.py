@@ -70,7 +70,7 @@ class Scheduler:
     :param autopsy: says how engines ended, given their uuids, a sentence for each of which that is known, and what is last in the
         log of one; must not raise.
     :param taken: says whether an engine that has died, given its uuid, was ended from outside, so that no element did it.
-    :param runs_here: says whether an engine, given its uuid, is a process of this machine that runs; must not raise or take time.
+    :param runs_here: says whether an engine, given its uuid, is a process of this machine; must not raise or take time.
     :param is_ours: says whether an engine, given its uuid, is to be stopped when nothing reaches it any more; called in another
         thread, must not raise.
     :param start: starts engines as before a Map that finds none, given what says whether that has been called off; called in
@@ -312,7 +312,7 @@ class Scheduler:
             return
         self._state.moved = each.heard = time.monotonic()
         each.patience = 0.0
-        each.was_seen = self._state.has_met_one = True
+        each.has_spoken = self._state.has_met_one = True
         if chunk is not None:
             del self._state.pending[name]
             each.chunks.remove(chunk)

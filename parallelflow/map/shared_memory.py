@@ -8,6 +8,8 @@ The folder is the client's: its name is random, so that an engine that finds it 
 One that does not find it says so, see :class:`OutOfReach`, and gets its values over the network. While the client lives it
 holds a lock there; folders whose lock nobody holds are what was left by a client that was killed.
 
+What an engine notes there outlives it, unlike a message that it has only begun to send.
+
 May import the standard library, psutil and pyzmq only.
 """
 
@@ -51,6 +53,7 @@ _COMPARED = 256 * 1024
 
 _ROOT = "/dev/shm"
 _LOCK = "lock"
+_NOTES = "begun"
 
 # How old, in seconds, a folder without a lock must be to count as left: another client may be just making it.
 _UNLOCKED_FOR = 60.0
@@ -264,6 +267,29 @@ class Room:
             raise
         return result
 
+    def note(self, name: str) -> None:
+        """Leave a name that whoever has made the room finds there, whatever becomes of this process.
+
+        :param name: the name, without a line's end.
+        """
+        with contextlib.suppress(OSError):  # full, or gone with its client
+            number = os.open(self._notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                os.write(number, name.encode() + b"\n")
+            finally:
+                os.close(number)
+
+    def notes(self) -> set[str]:
+        """Return the names that were left here."""
+        try:
+            return set(Path(self._notes).read_text().splitlines())
+        except OSError:
+            return set()
+
+    @property
+    def _notes(self) -> str:
+        return os.path.join(self.path, _NOTES)
+
     def _free(self) -> float:
         """How many bytes may be put here."""
         try:
@@ -274,8 +300,10 @@ class Room:
 
     def close(self) -> None:
         """Remove the folder; what is mapped from it stays until nobody uses it any more."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._notes)
         try:
-            os.rmdir(self.path)  # mostly there is nothing in it; to look for that first takes ten times as long
+            os.rmdir(self.path)  # mostly nothing else is in it; to look for that first takes ten times as long
         except OSError:
             shutil.rmtree(self.path, ignore_errors=True)
 

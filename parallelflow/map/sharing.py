@@ -3,17 +3,18 @@
 Everything is tried through memory first. An engine that cannot have it says so, and nothing has been done then; from that time on
 it gets all over the network.
 
-May import `parallelflow.cluster.internals`, `parallelflow.map.shared_memory` and `parallelflow.map.values`.
+May import `parallelflow.cluster.internals` and, of the map room, `crew`, `shared_memory` and `values`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from parallelflow.cluster import internals
 from parallelflow.map import shared_memory, values
+from parallelflow.map.crew import Chunk
 
 # By client, the uuids of engines that do not share its memory.
 _apart: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
@@ -77,6 +78,14 @@ class Sharing:
         if self._plan is None:  # one for all engines
             self._plan = self._room.put(packed, self._pause)
         return self._plan
+
+    def was_begun(self, chunks: Iterable[Chunk]) -> bool:
+        """Whether an engine has noted that it began with one of its chunks, the first one that it got.
+
+        :param chunks: what it was sent.
+        """
+        noted = self._room.notes() if self._room is not None else set()
+        return any(chunk.name in noted for chunk in chunks)
 
     def failed(self, uuid: str) -> None:
         """Take note that an engine could not have what was sent through memory.

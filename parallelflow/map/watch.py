@@ -42,7 +42,7 @@ class Watch:
 
     :param state: the Map.
     :param faults: is told what goes wrong.
-    :param runs_here: says whether an engine, given its uuid, is a process of this machine that runs.
+    :param runs_here: says whether an engine, given its uuid, is a process of this machine.
     :param stop_deaf: stops an engine that nothing reaches any more, if that may be.
     :param start_anew: starts engines as before a Map that finds none, if that may be, and raises `MapError` if it does not work.
     :ivar under_way: the chunks that are out, with the engine where it has begun, as they were when they were looked at.
@@ -93,17 +93,16 @@ class Watch:
         self._check_any(now)
 
     def greet(self, each: Engine) -> None:
-        """See whether an engine that has said nothing yet lives, before its next chunk, where one has gone without a word.
+        """Have an engine that has said nothing yet answer before its next chunk, where one has gone without a word.
 
-        With that chunk it may die at once; then it had not gone before. Of a few engines no more are to die than an element has to
-        kill to be found guilty, so there that counts from the first one on. A process of this machine is looked at; another one is
-        to answer, which costs a message and, in the engine, as much as a chunk by itself does.
+        With that chunk it may die at once; its answer shows that it lived until then, and had not gone before. Of a few engines no
+        more are to die than an element has to kill to be found guilty, so there that counts from the first one on. One of this
+        machine need not answer, for which it would take as long as for a small chunk: it leaves a note when it begins.
         """
         is_wary = self._state.is_wary or self._state.crew.size <= FEW
-        if not is_wary or each.was_seen or each.knock is not None:
+        if not is_wary or each.has_spoken or each.knock is not None:
             return
-        each.was_seen = self._runs_here(each.uuid)
-        if not each.was_seen:
+        if not (self._state.sharing.room and self._runs_here(each.uuid)):
             self._greet(each, self._state.crew.send)
 
     def answered(self, knock: Message) -> None:

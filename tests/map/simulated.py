@@ -24,6 +24,7 @@ from parallelflow.map.outcomes import (
     PlanReady,
     PlanRefused,
 )
+from parallelflow.map.shared_memory import Room
 
 NEVER = 1e9  # seconds
 
@@ -115,7 +116,9 @@ class SimulatedEngine:
             return 0.001, lambda: Greeting(self.host.name, arguments[0] in self.plans, 10**9)
         if function is engine_module.install:
             return self.prepares_for, lambda: self.install(arguments[0])
-        digest, indices, _, _, *packed = arguments
+        digest, indices, _, room, *packed = arguments
+        if self.world.is_here:
+            Room(room).note(result.msg_ids[0])
         if result.msg_ids[0] in self.aborted:
             return 0.001, lambda: ipp_error.TaskAborted(result.msg_ids[0])
         if result.msg_ids[0] in self.taken:
@@ -203,6 +206,7 @@ class World:
     def __init__(self) -> None:
         self.now = 1000.0
         self.latency = 0.001
+        self.is_here = False  # engines are processes of this machine
         self.engines: dict[int, SimulatedEngine] = {}
         self.cost = 0.01
         self.costs: dict[int, float] = {}

@@ -236,9 +236,13 @@ def test_all_engines_that_die_of_the_plan_end_the_map_at_once(simulation: Simula
     assert world.now < before + 5
 
 
+@pytest.mark.parametrize("is_here", [False, True])
 @pytest.mark.parametrize("count", [1, 3])
-def test_engines_that_had_all_ended_before_are_replaced_and_blame_nothing(simulation: Simulation, count: int) -> None:
+def test_engines_that_had_all_ended_before_are_replaced_and_blame_nothing(
+    simulation: Simulation, count: int, is_here: bool
+) -> None:
     world = simulation.world
+    world.is_here = is_here
     before = [world.join() for _ in range(count)]
     assert simulation.run(range(100)) == squares(100)  # they hold the plan now
     for each in before:
@@ -278,8 +282,12 @@ def test_what_was_sent_in_the_moment_in_which_an_engine_has_gone_runs_elsewhere(
     assert simulation.outcomes.values == squares(20)
 
 
-def test_engines_that_hold_the_plan_are_sent_elements_and_nothing_else(simulation: Simulation) -> None:
-    engines = [simulation.world.join() for _ in range(watch.FEW + 1)]
+@pytest.mark.parametrize(("count", "is_here"), [(watch.FEW + 1, False), (2, True)])
+def test_engines_that_hold_the_plan_are_sent_elements_and_nothing_else(
+    simulation: Simulation, count: int, is_here: bool
+) -> None:
+    simulation.world.is_here = is_here
+    engines = [simulation.world.join() for _ in range(count)]
     assert simulation.run(range(100)) == squares(100)
     for each in engines:
         each.received.clear()
@@ -309,12 +317,14 @@ def test_an_element_that_kills_before_an_engine_says_that_it_begins_is_to_blame(
     assert len(world.engines) == len(engines) - max(gone, 1) - 2
 
 
+@pytest.mark.parametrize("is_here", [False, True])
 @pytest.mark.parametrize("count", [1, 2, 6])
 @pytest.mark.parametrize("kills", [0, 59])
 def test_of_few_engines_none_has_to_go_before_it_is_known_what_ends_them(
-    simulation: Simulation, count: int, kills: int
+    simulation: Simulation, count: int, kills: int, is_here: bool
 ) -> None:
     world = simulation.world
+    world.is_here = is_here
     engines = [world.join() for _ in range(count)]
     assert simulation.run(range(60)) == squares(60)  # they hold the plan now
     for each in engines:

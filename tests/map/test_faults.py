@@ -336,6 +336,18 @@ def test_an_element_that_kills_its_engine_is_named_and_not_tried_a_third_time(se
     assert outcome.within(2 * WITHIN)  # two deaths, each noticed by itself
 
 
+def test_an_element_that_kills_before_its_engine_is_heard_of_is_named_after_two_deaths(
+    session: Session, marks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.start_engines(1)
+    source = marked(marks, "if i == 7:\n    os.kill(os.getpid(), 9)\ntime.sleep(0.05)\no = i")
+    assert run_map(source, list(range(6))).errors == {}
+    monkeypatch.setattr(crew.Message, "has_begun", property(lambda message: False))
+    outcome = run_map(source, [7, *range(6)])
+    assert "element 0 (7) died twice" in outcome.message
+    assert len(list(marks.glob("7-*"))) == 2
+
+
 def test_engines_that_were_killed_just_before_a_map_are_replaced_and_blame_nothing(session: Session) -> None:
     source, seen = "import os\no = (i + 1, os.getpid())", set[int]()
 

@@ -102,7 +102,14 @@ class Simulation:
     def scheduler(self, indices: Any, limits: Limits | None = None, digest: str = "plan") -> Scheduler:
         work = Work(Elements.plan, digest, bytes, b"", indices, self.cost)
         return Scheduler(
-            Watched(self.world), work, self.source, self.outcomes, limits or Limits(), lambda _: None, start=self.start
+            Watched(self.world),
+            work,
+            self.source,
+            self.outcomes,
+            limits or Limits(),
+            lambda _: None,
+            start=self.start,
+            runs_here=lambda uuid: self.world.is_here,
         )
 
     def run(self, indices: Any, limits: Limits | None = None) -> dict[int, Any]:
@@ -134,6 +141,7 @@ class Histories(RuleBasedStateMachine):
 
     @initialize(
         engines=st.integers(1, 4),
+        is_here=st.booleans(),
         elements=st.integers(1, 120),
         offset=st.integers(0, 3),
         step=st.integers(1, 3),
@@ -141,8 +149,16 @@ class Histories(RuleBasedStateMachine):
         long=st.dictionaries(st.integers(0, 60), st.sampled_from([0.2, 9.0]), max_size=3),
     )
     def begin(
-        self, engines: int, elements: int, offset: int, step: int, costs: dict[int, float], long: dict[int, float]
+        self,
+        engines: int,
+        is_here: bool,
+        elements: int,
+        offset: int,
+        step: int,
+        costs: dict[int, float],
+        long: dict[int, float],
     ) -> None:
+        self.world.is_here = is_here
         if long:  # so says an earlier run, with other elements perhaps
             experience.of(self.world).plan("plan").cost = Cost(0.01, 0.5, 100.0, long)
         self.indices = range(offset, offset + elements * step, step)
