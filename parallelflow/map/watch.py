@@ -97,13 +97,15 @@ class Watch:
 
         With that chunk it may die at once; its answer shows that it lived until then, and had not gone before. Of a few engines no
         more are to die than an element has to kill to be found guilty, so there that counts from the first one on. One of this
-        machine need not answer, for which it would take as long as for a small chunk: it leaves a note when it begins.
+        machine need not answer then, for which it would take as long as for a small chunk: it leaves a note when it begins.
         """
-        is_wary = self._state.is_wary or self._state.crew.size <= FEW
-        if not is_wary or each.has_spoken or each.knock is not None:
+        if each.has_spoken or each.knock is not None:
             return
-        if not (self._state.sharing.room and self._runs_here(each.uuid)):
+        if self._state.is_wary or (self._state.crew.size <= FEW and not self._leaves_a_note(each)):
             self._greet(each, self._state.crew.send)
+
+    def _leaves_a_note(self, each: Engine) -> bool:
+        return bool(self._state.sharing.room) and self._runs_here(each.uuid)
 
     def answered(self, knock: Message) -> None:
         """Take note of a knock that is answered: what was sent before it and is not answered soon is lost."""
