@@ -11,7 +11,6 @@ from contextlib import suppress
 
 from parallelflow.cluster.errors import ClusterError
 from parallelflow.cluster.session import Session
-from parallelflow.cluster.started import StartedProcess
 
 # How long, in seconds, a process of ours may take to be seen as ended after its nanny has said so.
 _WITHIN = 1.0
@@ -56,5 +55,6 @@ def runs_here(session: Session, uuid: str) -> bool:
     :param uuid: the engine's uuid.
     """
     with suppress(ClusterError):
-        return isinstance(session.processes.engines().get(uuid), StartedProcess)
+        started = session.processes.engines().get(uuid)
+        return started is not None and started.is_of_this_machine
     return False
