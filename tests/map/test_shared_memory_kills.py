@@ -13,7 +13,7 @@ from test_shared_memory import MEGABYTE, files, run_map
 from test_shared_memory import root as root
 
 from parallelflow.cluster import Session
-from parallelflow.map import crew, sharing
+from parallelflow.map import crew, shared_memory, sharing
 
 pytestmark = pytest.mark.kills
 
@@ -50,7 +50,7 @@ def test_what_was_sent_to_an_engine_that_is_killed_is_gone_before_the_map_ends(
         return message
 
     def closing(self: sharing.Sharing) -> None:
-        at_the_end.extend(path for path in files(root) if path.stat().st_size < 2 * MEGABYTE)
+        at_the_end.extend(path for path in files(root) if shared_memory.SMALLEST <= path.stat().st_size < 2 * MEGABYTE)
         close(self)
 
     monkeypatch.setattr(crew.Crew, "send", counting)
