@@ -8,15 +8,22 @@ ipyparallel only.
 
 from __future__ import annotations
 
-from ipyparallel.controller.app import IPController
-from traitlets import Unicode
+from ipyparallel.controller import app
+from ipyparallel.controller.dictdb import NoDB
 
 
-class Controller(IPController):
-    """ipyparallel's controller, with a relay of ours. One that is configured to use threads has ipyparallel's."""
+class IPController(app.IPController):
+    """ipyparallel's controller, with a relay of ours. It has the same name: options and configuration go by that.
 
-    mq_class = Unicode("parallelflow.cluster.relay.ProcessRelay")
+    One that keeps records of tasks has ipyparallel's, for these hold what messages carry; so has one that uses threads.
+    """
+
+    def init_schedulers(self) -> None:
+        """Start what passes messages on."""
+        if issubclass(self.db_class, NoDB) and not self.use_threads:
+            self.mq_class = "parallelflow.cluster.relay.ProcessRelay"
+        super().init_schedulers()
 
 
 if __name__ == "__main__":
-    Controller.launch_instance()
+    IPController.launch_instance()

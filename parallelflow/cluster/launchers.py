@@ -136,8 +136,8 @@ def controller_command(folder: Path) -> Command:
     return Command(list(launcher.controller_cmd), arguments, dict(launcher.environment))
 
 
-def without_buffers(how: Command) -> Command:
-    """How to start a controller whose hub does not get what messages carry, if it is not started in a way of the user's own.
+def with_relay(how: Command) -> Command:
+    """How to start a controller with our relay, if it is not started in a way of the user's own.
 
     :param how: how the profile's controller is started
     """

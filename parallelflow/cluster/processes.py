@@ -31,7 +31,7 @@ from .cores import thread_limits
 from .errors import ProfileError
 from .failures import failed, not_started
 from .jobs import BatchJob
-from .launchers import Command, controller_command, engine_command, without_buffers
+from .launchers import Command, controller_command, engine_command, with_relay
 from .machine import this_machine
 from .ports import listening_ports
 from .record import CONTROLLER, ENGINE, JOB, Entry
@@ -79,7 +79,7 @@ class ProcessManager(Stopper):
         own = profile.config(self.profile_dir, "ipcontroller")
         if own.get("IPController", {}).get("transport") == "ipc":
             raise ProfileError(no_ipc(profile.name_of(self.profile_dir)))
-        how = controller_command(self.profile_dir)
+        how = with_relay(controller_command(self.profile_dir))
         options = [
             f"--profile-dir={self.profile_dir}",
             *pools.options(own, self.profile_dir),
@@ -90,7 +90,6 @@ class ProcessManager(Stopper):
         configured = {**own.get("HubFactory", {}), **own.get("IPController", {})}
         if "db_class" not in configured and not any("db" in each for each in how.arguments):
             options.append("--nodb")  # records of what was run, which nobody asks for, would fill its memory
-            how = without_buffers(how)
         if self.settings.encryption:
             options.append("--IPController.enable_curve=True")
         if not own.get("IPController", {}).get("reuse_files"):

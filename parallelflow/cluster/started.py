@@ -78,11 +78,6 @@ class Started(ABC):
         return self.entry.kind == CONTROLLER
 
     @property
-    def is_of_this_machine(self) -> bool:
-        """Whether it is a process of this machine itself, not what a launcher has started, here or elsewhere."""
-        return not self.entry.launcher
-
-    @property
     def n(self) -> int:
         """How many engines it is to be; a controller counts as one."""
         return 1

@@ -46,15 +46,3 @@ def is_started_here(session: Session, uuid: str) -> bool:
     with suppress(ClusterError):
         return uuid in session.processes.engines()
     return False
-
-
-def runs_here(session: Session, uuid: str) -> bool:
-    """Whether an engine is a process of this machine, which this session has started and which runs as far as is known.
-
-    :param session: the session.
-    :param uuid: the engine's uuid.
-    """
-    with suppress(ClusterError):
-        started = session.processes.engines().get(uuid)
-        return started is not None and started.is_of_this_machine
-    return False

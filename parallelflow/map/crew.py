@@ -137,6 +137,7 @@ class Engine:
     :ivar errand: the plan, or the question whether it has it, while that has not been answered.
     :ivar began: when it was seen to make the plan ready, on the monotonic clock.
     :ivar has_spoken: whether anything has come from it in this Map: until then it may have been gone before.
+    :ivar first: the id of the first chunk's message that it was sent in this Map; '' if there was none.
     :ivar has_answered: whether it has run a chunk of this plan.
     :ivar heard: when something came from it last, or was sent to it when it had nothing to do, on the monotonic clock.
     :ivar knock: a message that takes no time, by whose answer it is known that what was sent before is lost.
@@ -155,6 +156,7 @@ class Engine:
     errand: Message | None = None
     began: float | None = None
     has_spoken: bool = False
+    first: str = ""
     has_answered: bool = False
     heard: float = 0.0
     knock: Message | None = None

@@ -73,6 +73,7 @@ class Experience:
 
     :ivar unfit: by uuid, why an engine can run no plan at all.
     :ivar unlimited: the uuids of engines that have said that the system sets their process's memory no limit.
+    :ivar noting: the uuids of engines that have left a note in a Map's room when they began, as those of the client's host do.
     :ivar unfinished: by uuid, since when an engine has been making a plan ready of a Map that has ended, on the monotonic clock.
         One that hangs in that gives no answer to the next Map either.
     """
@@ -80,6 +81,7 @@ class Experience:
     def __init__(self) -> None:
         self.unfit: dict[str, str] = {}
         self.unlimited: set[str] = set()
+        self.noting: set[str] = set()
         self.unfinished: dict[str, float] = {}
         self._plans: OrderedDict[str, PlanExperience] = OrderedDict()
 

@@ -119,7 +119,9 @@ class Faults:
         self._state.hungry.pop(each.uuid, None)
         # What it was getting ready for an earlier Map says nothing of this one.
         was_preparing = each.standing is Standing.PREPARING and each.errand is not None and each.errand.has_begun
-        self._state.has_met_one |= any(chunk.engine_now is not None for chunk in each.chunks) or was_preparing
+        began = [chunk for chunk in each.chunks if chunk.engine_now is not None]
+        has_begun = bool(began) or each.first in self._state.sharing.begun()
+        self._state.has_met_one |= has_begun or was_preparing
         answered = [chunk for chunk in each.chunks if chunk.result.done() and chunk.result.exception() is None]
         lost = [chunk for chunk in each.chunks if chunk not in answered]
         each.chunks = answered
@@ -133,7 +135,6 @@ class Faults:
         self._give_up(each)
         if broken_off or not (lost or was_preparing):
             return
-        has_begun = any(chunk.engine_now is not None for chunk in lost) or self._state.sharing.was_begun(lost)
         if not (each.has_spoken or was_preparing or has_begun):
             # It had ended before, and nobody knew; what it was sent now did nothing to it. Or that has ended it at once, before it
             # could say that it begins: then the next engine has said something before it gets it.

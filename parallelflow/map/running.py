@@ -14,7 +14,7 @@ from parallelflow.cluster.errors import ClusterError
 from parallelflow.cluster.session import Session
 from parallelflow.cluster.settings import Settings
 from parallelflow.map import engine, garbage, left_running
-from parallelflow.map.autopsy import autopsy, is_started_here, runs_here
+from parallelflow.map.autopsy import autopsy, is_started_here
 from parallelflow.map.scheduler import Scheduler
 from parallelflow.map.work import Limits, MapError, Sink, Source, Work
 
@@ -126,7 +126,6 @@ def _scheduler(
         lambda engine_id: _stop_engine(session, engine_id),
         lambda uuids: autopsy(session, uuids),
         session.was_taken,
-        lambda uuid: runs_here(session, uuid),
         lambda uuid: is_started_here(session, uuid),
         start,
     )

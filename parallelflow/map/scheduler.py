@@ -70,7 +70,6 @@ class Scheduler:
     :param autopsy: says how engines ended, given their uuids, a sentence for each of which that is known, and what is last in the
         log of one; must not raise.
     :param taken: says whether an engine that has died, given its uuid, was ended from outside, so that no element did it.
-    :param runs_here: says whether an engine, given its uuid, is a process of this machine; must not raise or take time.
     :param is_ours: says whether an engine, given its uuid, is to be stopped when nothing reaches it any more; called in another
         thread, must not raise.
     :param start: starts engines as before a Map that finds none, given what says whether that has been called off; called in
@@ -89,14 +88,13 @@ class Scheduler:
         stop: Callable[[int], None] = lambda number: None,
         autopsy: Autopsy = lambda uuids: ({}, ""),
         taken: Callable[[str], bool] | None = None,
-        runs_here: Callable[[str], bool] = lambda uuid: False,
         is_ours: Callable[[str], bool] | None = None,
         start: Callable[[Callable[[], bool]], object] | None = None,
     ):
         self._state = MapState(connection, work, source, sink, limits, autopsy, lambda: tick(self))
         self._taken, self._is_ours, self._start = taken, is_ours, start
         self._faults = Faults(self._state, self._was_taken)
-        self._watch = Watch(self._state, self._faults, runs_here, self._stop_deaf, self._start_anew)
+        self._watch = Watch(self._state, self._faults, self._stop_deaf, self._start_anew)
         self._tick = tick
         self._pause = pause
         self._stop = stop
@@ -157,8 +155,8 @@ class Scheduler:
                 self._state.done_with.forget_when_answered(
                     [*self._state.pending, *self._state.errands, *self._state.knocks]
                 )
-                self._state.sharing.close()
                 self._state.remember()
+                self._state.sharing.close()
 
     def _is_needed(self) -> bool:
         """Whether something is on its way, or yet to be sent, that is needed."""
@@ -263,6 +261,7 @@ class Scheduler:
             return
         chunk.message, chunk.since, chunk.recall = message, time.time(), None
         each.chunks.append(chunk)
+        each.first = each.first or message.name
         self._state.pending[message.name] = chunk
 
     def _has_room(self, each: Engine, chunk: Chunk, nbytes: int) -> bool:

@@ -3,18 +3,17 @@
 Everything is tried through memory first. An engine that cannot have it says so, and nothing has been done then; from that time on
 it gets all over the network.
 
-May import `parallelflow.cluster.internals` and, of the map room, `crew`, `shared_memory` and `values`.
+May import `parallelflow.cluster.internals`, `parallelflow.map.shared_memory` and `parallelflow.map.values`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from parallelflow.cluster import internals
 from parallelflow.map import shared_memory, values
-from parallelflow.map.crew import Chunk
 
 # By client, the uuids of engines that do not share its memory.
 _apart: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
@@ -79,13 +78,9 @@ class Sharing:
             self._plan = self._room.put(packed, self._pause)
         return self._plan
 
-    def was_begun(self, chunks: Iterable[Chunk]) -> bool:
-        """Whether an engine has noted that it began with one of its chunks, the first one that it got.
-
-        :param chunks: what it was sent.
-        """
-        noted = self._room.notes() if self._room is not None else set()
-        return any(chunk.name in noted for chunk in chunks)
+    def begun(self) -> set[str]:
+        """Return the ids of the chunks' messages of which engines have noted that they began: each of its first one, if it can."""
+        return self._room.notes() if self._room is not None else set()
 
     def failed(self, uuid: str) -> None:
         """Take note that an engine could not have what was sent through memory.

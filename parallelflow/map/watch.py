@@ -25,7 +25,8 @@ LOOK_EVERY = 0.1
 # A chunk is taken back for an idle engine when it has waited so long, in seconds, longer than its engine was expected to take.
 TAKE_BACK_AFTER = 0.3
 
-# Of so many engines each answers before it gets its first chunk. For all of hundreds that would take longer than a short Map.
+# Of so many engines each answers before it gets its first chunk, unless it leaves a note when it begins. For all of hundreds that
+# would take longer than a short Map.
 FEW = 8
 
 # How long, in seconds, what an engine has answered may take to be dealt with after it has gone, or after a later answer of it.
@@ -42,7 +43,6 @@ class Watch:
 
     :param state: the Map.
     :param faults: is told what goes wrong.
-    :param runs_here: says whether an engine, given its uuid, is a process of this machine.
     :param stop_deaf: stops an engine that nothing reaches any more, if that may be.
     :param start_anew: starts engines as before a Map that finds none, if that may be, and raises `MapError` if it does not work.
     :ivar under_way: the chunks that are out, with the engine where it has begun, as they were when they were looked at.
@@ -50,16 +50,10 @@ class Watch:
     """
 
     def __init__(
-        self,
-        state: MapState,
-        faults: Faults,
-        runs_here: Callable[[str], bool],
-        stop_deaf: Callable[[Engine], None],
-        start_anew: Callable[[], None],
+        self, state: MapState, faults: Faults, stop_deaf: Callable[[Engine], None], start_anew: Callable[[], None]
     ):
         self._state = state
         self._faults = faults
-        self._runs_here = runs_here
         self._stop_deaf = stop_deaf
         self._start_anew: Callable[[], None] | None = start_anew
         self._looked = float("-inf")
@@ -96,16 +90,14 @@ class Watch:
         """Have an engine that has said nothing yet answer before its next chunk, where one has gone without a word.
 
         With that chunk it may die at once; its answer shows that it lived until then, and had not gone before. Of a few engines no
-        more are to die than an element has to kill to be found guilty, so there that counts from the first one on. One of this
-        machine need not answer then, for which it would take as long as for a small chunk: it leaves a note when it begins.
+        more are to die than an element has to kill to be found guilty, so there that counts from the first one on. One that leaves
+        a note when it begins need not answer then, for which it would take as long as for a small chunk.
         """
         if each.has_spoken or each.knock is not None:
             return
-        if self._state.is_wary or (self._state.crew.size <= FEW and not self._leaves_a_note(each)):
+        leaves_a_note = self._state.sharing.room != "" and each.uuid in self._state.experience.noting
+        if self._state.is_wary or (self._state.crew.size <= FEW and not leaves_a_note):
             self._greet(each, self._state.crew.send)
-
-    def _leaves_a_note(self, each: Engine) -> bool:
-        return bool(self._state.sharing.room) and self._runs_here(each.uuid)
 
     def answered(self, knock: Message) -> None:
         """Take note of a knock that is answered: what was sent before it and is not answered soon is lost."""

@@ -14,8 +14,10 @@ import psutil
 import pytest
 import zmq
 from helpers import until
+from ipyparallel.controller import app
+from traitlets.config import Config
 
-from parallelflow.cluster import Session, relay
+from parallelflow.cluster import Session, ipyparallel_controller, relay
 
 Make = Callable[..., Session]
 
@@ -109,6 +111,37 @@ def test_nothing_is_kept_of_a_message_that_was_passed_on(parts: Parts) -> None:
     del buffer
     assert len(parts.engine.recv_multipart()[-1]) == 10**6
     assert gone.wait(60)
+
+
+@pytest.mark.parametrize(
+    ("options", "queue"),
+    [
+        (["--nodb"], "parallelflow.cluster.relay.ProcessRelay"),
+        (["--IPController.db_class=NoDB"], "parallelflow.cluster.relay.ProcessRelay"),
+        (["--dictdb"], "zmq.devices.ProcessMonitoredQueue"),
+        (["--nodb", "--usethreads"], "zmq.devices.ThreadMonitoredQueue"),
+    ],
+)
+def test_a_controller_that_keeps_records_or_uses_threads_has_ipyparallels_queue(
+    options: list[str], queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.IPController, "init_schedulers", lambda self: None)
+    controller = ipyparallel_controller.IPController()
+    controller.parse_command_line(options)
+    controller.init_schedulers()
+    assert controller.mq_class == queue
+
+
+def test_options_and_configuration_mean_what_they_do_to_ipyparallels_controller() -> None:
+    # Old names count for less than new ones; which those are, ipyparallel takes from the class's name.
+    old_and_new = Config({"HubFactory": {"ip": "*"}, "IPController": {"ip": "127.0.0.1"}})
+    for kind in (app.IPController, ipyparallel_controller.IPController):
+        controller = kind(config=old_and_new)
+        controller.init_deprecated_config()
+        assert controller.ip == "127.0.0.1"
+        given = kind()
+        given.parse_command_line(["--ip=1.2.3.4"])
+        assert given.config.IPController.ip == "1.2.3.4"
 
 
 def test_what_is_sent_takes_no_memory_in_the_hub(profile: Path, make_session: Make) -> None:

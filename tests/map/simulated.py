@@ -79,6 +79,7 @@ class SimulatedEngine:
         self.loses = 0  # so many of the next messages are lost
         self.is_deaf = False  # hears only what goes through the task scheduler
         self.announces = True  # that it begins; one that dies at once may not have the time
+        self.noted_in = ""  # the room in which it has left a note last
         self.received: list[str] = []  # the functions that it was to call
         self.loses_answers = 0  # so many of the next answers are lost
         self.gives_back = 0  # so many of the next chunks are given back after the first element
@@ -117,8 +118,9 @@ class SimulatedEngine:
         if function is engine_module.install:
             return self.prepares_for, lambda: self.install(arguments[0])
         digest, indices, _, room, *packed = arguments
-        if self.world.is_here and self.world.notes:
+        if self.world.is_here and room not in ("", self.noted_in):
             Room(room).note(result.msg_ids[0])
+            self.noted_in = room
         if result.msg_ids[0] in self.aborted:
             return 0.001, lambda: ipp_error.TaskAborted(result.msg_ids[0])
         if result.msg_ids[0] in self.taken:
@@ -206,8 +208,7 @@ class World:
     def __init__(self) -> None:
         self.now = 1000.0
         self.latency = 0.001
-        self.is_here = False  # engines are processes of this machine
-        self.notes = True  # and write into the memory that they share with the client
+        self.is_here = False  # engines share memory with the client
         self.engines: dict[int, SimulatedEngine] = {}
         self.cost = 0.01
         self.costs: dict[int, float] = {}

@@ -344,13 +344,14 @@ def test_of_few_engines_none_has_to_go_before_it_is_known_what_ends_them(
 
 
 @pytest.mark.parametrize("count", [4, watch.FEW + 4])
-def test_where_no_engine_can_leave_a_note_each_answers_once_one_has_gone_without_a_word(
+def test_engines_that_can_leave_no_note_any_more_answer_once_one_has_gone_without_a_word(
     simulation: Simulation, count: int
 ) -> None:
     world = simulation.world
-    world.is_here, world.notes = True, False  # in containers, or their memory is full
+    world.is_here = True
     engines = [world.join() for _ in range(count)]
     assert simulation.run(range(60)) == squares(60)
+    world.is_here = False  # their memory is full
     for each in engines:
         each.announces = False
     world.killers.add(0)
@@ -359,6 +360,23 @@ def test_where_no_engine_can_leave_a_note_each_answers_once_one_has_gone_without
     (failure,) = simulation.outcomes.failures
     assert "The engine that ran element 0 (0) died twice" in failure.message
     assert len(world.engines) == count - 3
+
+
+def test_engines_that_an_element_has_killed_are_not_taken_for_ended_before(simulation: Simulation) -> None:
+    world = simulation.world
+    world.is_here = True
+    engines = [world.join() for _ in range(2)]
+    assert simulation.run(range(60)) == squares(60)
+    for each in engines:
+        each.announces = False
+    world.killers.add(0)
+    world.costs[0] = 0.08
+    started = []
+    simulation.start = started.append
+    simulation.run(range(1))
+    (failure,) = simulation.outcomes.failures
+    assert "The engine that ran element 0 (0) died twice" in failure.message
+    assert not started
 
 
 def test_an_engine_that_ended_while_it_got_ready_for_an_earlier_map_blames_nothing(simulation: Simulation) -> None:

@@ -109,7 +109,6 @@ class Simulation:
             limits or Limits(),
             lambda _: None,
             start=self.start,
-            runs_here=lambda uuid: self.world.is_here,
         )
 
     def run(self, indices: Any, limits: Limits | None = None) -> dict[int, Any]:

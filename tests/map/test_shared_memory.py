@@ -176,6 +176,34 @@ def test_where_it_becomes_full_meanwhile_the_network_takes_it_and_nothing_is_lef
     assert files(root) == []
 
 
+def test_what_others_note_in_a_room_is_found_there_and_goes_with_it(room: shared_memory.Room, root: Path) -> None:
+    assert room.notes() == set()
+    for name in ("one_1", "other_2"):
+        pid = os.fork()
+        if not pid:
+            shared_memory.Room(room.path).note(name)
+            os.kill(os.getpid(), signal.SIGKILL)  # whatever becomes of it
+        os.waitpid(pid, 0)
+    assert room.notes() == {"one_1", "other_2"}
+    shared_memory.forget(room.put(values.pack(np.zeros(LARGE))))
+    room.put(values.pack(np.zeros(LARGE)))  # which nobody takes
+    room.close()
+    assert files(root) == []
+    assert not Path(room.path).exists()
+    room.note("late")  # a Map that has ended in the meantime
+    assert room.notes() == set()
+    assert not Path(room.path).exists()
+
+
+def test_where_nothing_can_be_noted_all_goes_on(room: shared_memory.Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(number: int, content: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    room.note("one")
+    assert room.notes() == set()
+
+
 def test_copying_can_be_broken_off_and_lets_others_have_their_turn(room: shared_memory.Room, root: Path) -> None:
     turns = []
     large = values.pack(np.zeros(3 * shared_memory.PIECE, dtype="u1"))
