@@ -131,9 +131,10 @@ class MapState:
             plan.holders = {uuid for uuid, each in self.crew.engines.items() if each.standing is Standing.READY}
         else:
             plan.cost, plan.holders = None, set()
-        sent, noted, noting = [*self.crew.engines.values()], self.sharing.begun(), self.experience.noting
-        noting.difference_update(each.uuid for each in sent if each.first and each.first not in noted)
-        noting.update(each.uuid for each in sent if each.first in noted)
+        noted, before = self.sharing.begun(), self.experience.noting
+        self.experience.noting = {
+            uuid for uuid, each in self.crew.engines.items() if (each.first in noted if each.first else uuid in before)
+        }
         unfinished = self.experience.unfinished
         for message in self.errands.values():
             if message.engine.began is not None:
