@@ -131,6 +131,7 @@ class MapState:
             plan.holders = {uuid for uuid, each in self.crew.engines.items() if each.standing is Standing.READY}
         else:
             plan.cost, plan.holders = None, set()
+        self.experience.unlimited.intersection_update(self.crew.engines)
         noted, before = self.sharing.begun(), self.experience.noting
         self.experience.noting = {
             uuid for uuid, each in self.crew.engines.items() if (each.first in noted if each.first else uuid in before)
