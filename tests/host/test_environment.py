@@ -27,10 +27,12 @@ def run(clone: Path) -> Run:
     """Runs a command in the clone, by default the setup, and returns what it said."""
 
     def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        # What was said to the `make` that runs the tests is not for those that they run.
+        inherited = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKEOVERRIDES")}
         return subprocess.run(
             command or (sys.executable, "-m", "host"),
             cwd=clone,
-            env={**os.environ, **variables},
+            env={**inherited, **variables},
             capture_output=True,
             text=True,
             timeout=600,
