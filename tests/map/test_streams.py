@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,16 @@ def _part(text: bytes, name: str) -> str:
     return re.sub(r'  File ".*\n', "", part).partition("Exception ignored in: <function VistrailsApplication")[0]
 
 
-def test_elements_print_what_they_print_in_the_serial_map(vistrails: Any, clean_home: Path) -> None:
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """What is started has one core, and so one engine: an element finds the streams as the one before has left them."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
+
+
+def test_elements_print_what_they_print_in_the_serial_map(vistrails: Any, clean_home: Path, one_core: None) -> None:
     # Newer Pythons write errors in colours into a terminal, which an element has none of.
     plain = {"PYTHON_COLORS": "0"}
     serial = run_cases(CASES, "serial", clean_home, variables=plain)
