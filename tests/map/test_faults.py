@@ -468,9 +468,8 @@ def test_a_marked_loop_survives_the_death_of_an_engine_and_can_be_cancelled(
 def test_what_begins_after_all_although_it_was_to_be_dropped_is_interrupted_too(
     session: Session, marks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        watch, "TAKE_BACK_AFTER", 3600.0
-    )  # what waits stays there, even if one engine is ready much later
+    # What waits stays where it is, even if one engine is ready much later than the other.
+    monkeypatch.setattr(watch, "TAKE_BACK_AFTER", 3600.0)
     abort = session.client().abort
     late: list[threading.Thread] = []
 
