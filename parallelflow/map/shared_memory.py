@@ -282,7 +282,7 @@ class Room:
     def notes(self) -> set[str]:
         """Return the names that were left here."""
         try:
-            return set(Path(self._notes).read_text().splitlines())
+            return set(Path(self._notes).read_text(errors="replace").splitlines())
         except OSError:
             return set()
 

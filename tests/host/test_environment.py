@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import fcntl
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -28,7 +29,8 @@ def run(clone: Path) -> Run:
 
     def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         # What was said to the `make` that runs the tests is not for those that they run.
-        inherited = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKEOVERRIDES")}
+        told = {"MAKEFLAGS", *re.findall(r"^(\w+) \?=", (clone / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)}
+        inherited = {name: value for name, value in os.environ.items() if name not in told}
         return subprocess.run(
             command or (sys.executable, "-m", "host"),
             cwd=clone,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from simulated import SimulatedEngine, World
 from test_histories import Simulation
 
 from parallelflow.map import watch
@@ -296,6 +297,14 @@ def test_engines_that_hold_the_plan_are_sent_elements_and_nothing_else(
     assert {name for each in engines for name in each.received} == {"run"}
 
 
+def kill_at_once(world: World, engines: list[SimulatedEngine], index: int, after: float = 0.0) -> None:
+    """Have an element kill its engine before that has said that it begins."""
+    for each in engines:
+        each.announces = False
+    world.killers.add(index)
+    world.costs[index] = after
+
+
 @pytest.mark.parametrize("gone", [0, 1, 2])
 def test_an_element_that_kills_before_an_engine_says_that_it_begins_is_to_blame(
     simulation: Simulation, gone: int
@@ -305,10 +314,7 @@ def test_an_element_that_kills_before_an_engine_says_that_it_begins_is_to_blame(
     assert simulation.run(range(60)) == squares(60)  # they hold the plan now
     for each in engines[:gone]:
         world.kill(each)  # of which the hub hears later
-    for each in engines:
-        each.announces = False
-    world.killers.add(0)
-    world.costs[0] = 0.0
+    kill_at_once(world, engines, 0)
     simulation.run(range(60))
     (failure,) = simulation.outcomes.failures
     assert failure.index == 0
@@ -327,10 +333,7 @@ def test_of_few_engines_none_has_to_go_before_it_is_known_what_ends_them(
     world.is_here = is_here
     engines = [world.join() for _ in range(count)]
     assert simulation.run(range(60)) == squares(60)  # they hold the plan now
-    for each in engines:
-        each.announces = False
-    world.killers.add(kills)
-    world.costs[kills] = 0.0
+    kill_at_once(world, engines, kills)
     before = world.now
     if count == 1:
         with pytest.raises(MapError, match="The only engine died"):
@@ -352,10 +355,7 @@ def test_engines_that_can_leave_no_note_any_more_answer_once_one_has_gone_withou
     engines = [world.join() for _ in range(count)]
     assert simulation.run(range(60)) == squares(60)
     world.is_here = False  # their memory is full
-    for each in engines:
-        each.announces = False
-    world.killers.add(0)
-    world.costs[0] = 0.0
+    kill_at_once(world, engines, 0)
     simulation.run(range(60))
     (failure,) = simulation.outcomes.failures
     assert "The engine that ran element 0 (0) died twice" in failure.message
@@ -367,10 +367,7 @@ def test_engines_that_an_element_has_killed_are_not_taken_for_ended_before(simul
     world.is_here = True
     engines = [world.join() for _ in range(2)]
     assert simulation.run(range(60)) == squares(60)
-    for each in engines:
-        each.announces = False
-    world.killers.add(0)
-    world.costs[0] = 0.08
+    kill_at_once(world, engines, 0, after=0.08)
     started = []
     simulation.start = started.append
     simulation.run(range(1))
